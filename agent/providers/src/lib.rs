@@ -1,0 +1,1 @@
+//! The resource providers: observe, diff, apply.

@@ -1,0 +1,1 @@
+//! Runs one process tree under limits, accounts for it and ends it. The only unsafe code.

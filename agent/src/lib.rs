@@ -1,0 +1,1 @@
+//! Intake, execution, journal, evidence and uplink of one host.

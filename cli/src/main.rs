@@ -1,0 +1,2 @@
+//! The writ command: client of the API, offline verifier, and writ dev.
+fn main() {}

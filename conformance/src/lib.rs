@@ -1,0 +1,1 @@
+//! Golden vectors and black-box checks that anyone can run.

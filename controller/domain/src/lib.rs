@@ -1,0 +1,1 @@
+//! The rulebook: runs, orders, leases, budgets, halts. Pure transitions.

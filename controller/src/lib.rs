@@ -1,0 +1,1 @@
+//! Doors, desk and clocks of the controller.

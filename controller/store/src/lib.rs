@@ -1,0 +1,1 @@
+//! The ledger: all SQL, rows, transactions, leases, outbox.

@@ -1,0 +1,1 @@
+//! Authoring: YAML to validated config to graph to plan. Pure.

@@ -1,0 +1,94 @@
+//! Money in integer micro-units, the rate card that prices usage, and the grant that an order carries.
+//!
+//! One function prices, on the agent that must stop in time and on the controller that keeps the ledger alike, so that both come to the same
+//! figure. All arithmetic is checked: an overflow is an error, never a small number.
+
+use serde::{Deserialize, Serialize};
+
+use crate::exec::Usage;
+
+/// Prices of one version, in micro-units of the currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateCard {
+    /// Grows with every change of price.
+    pub version: u32,
+    /// ISO 4217 code, such as `USD`.
+    pub currency: String,
+    /// Price of one second of processor time.
+    pub cpu_second_micros: u64,
+    /// Price of one gibibyte of peak memory held for one second of wall time.
+    pub memory_gib_second_micros: u64,
+    /// Price of one gibibyte written to storage.
+    pub written_gib_micros: u64,
+}
+
+impl Default for RateCard {
+    /// Version 1: about what a small cloud machine costs.
+    fn default() -> Self {
+        Self { version: 1, currency: "USD".to_owned(), cpu_second_micros: 12, memory_gib_second_micros: 2, written_gib_micros: 100 }
+    }
+}
+
+/// The price does not fit in 64 bits.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the price of this usage does not fit in 64 bits")]
+pub struct PriceOverflow;
+
+impl RateCard {
+    /// The price of a usage, micro-units, each component rounded up.
+    ///
+    /// # Errors
+    /// [`PriceOverflow`].
+    pub fn price(&self, usage: &Usage) -> Result<u64, PriceOverflow> {
+        const GIB: u128 = 1 << 30;
+        let cpu = share(u128::from(usage.cpu_us()), self.cpu_second_micros, 1_000_000)?;
+        let held = u128::from(usage.peak_memory_bytes).checked_mul(u128::from(usage.wall_us)).ok_or(PriceOverflow)?;
+        let memory = share(held, self.memory_gib_second_micros, GIB * 1_000_000)?;
+        let written = share(u128::from(usage.written_bytes), self.written_gib_micros, GIB)?;
+        cpu.checked_add(memory).and_then(|sum| sum.checked_add(written)).ok_or(PriceOverflow)
+    }
+}
+
+fn share(amount: u128, price: u64, unit: u128) -> Result<u64, PriceOverflow> {
+    let total = amount.checked_mul(u128::from(price)).ok_or(PriceOverflow)?;
+    u64::try_from(total.div_ceil(unit)).map_err(|_| PriceOverflow)
+}
+
+/// The part of a budget that one order may spend; money is reserved for it before the order exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// Most that the order may cost, micro-units of the rate card's currency.
+    pub amount_micros: u64,
+    /// The prices that hold for it.
+    pub rates: RateCard,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Meter;
+
+    #[test]
+    fn each_component_is_rounded_up_and_added() {
+        let card = RateCard { version: 1, currency: "USD".into(), cpu_second_micros: 10, memory_gib_second_micros: 4, written_gib_micros: 8 };
+        let mut usage = Usage::none(Meter::Cgroup2);
+        assert_eq!(card.price(&usage), Ok(0));
+        usage.cpu_user_us = 1_500_000;
+        usage.cpu_system_us = 500_000;
+        assert_eq!(card.price(&usage), Ok(20));
+        usage.peak_memory_bytes = 1 << 29;
+        usage.wall_us = 1_000_000;
+        assert_eq!(card.price(&usage), Ok(22));
+        usage.written_bytes = 1;
+        assert_eq!(card.price(&usage), Ok(23));
+    }
+
+    #[test]
+    fn a_price_that_does_not_fit_is_an_error() {
+        let card = RateCard { cpu_second_micros: u64::MAX, ..RateCard::default() };
+        let usage = Usage { cpu_user_us: u64::MAX, ..Usage::none(Meter::Cgroup2) };
+        assert_eq!(card.price(&usage), Err(PriceOverflow));
+    }
+}

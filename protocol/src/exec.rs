@@ -1,0 +1,158 @@
+//! How a step may run and what running it cost: limits asked for, limits the kernel confirmed, isolation, usage.
+
+use serde::{Deserialize, Serialize};
+
+/// Upper bounds on one step. Every field has a value: a limit nobody chose is the default here, never "none".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Processor time of the whole tree, milliseconds; each process also gets it as `RLIMIT_CPU`, rounded up to seconds.
+    pub cpu_ms: u64,
+    /// Address space of a process (`RLIMIT_AS`) and memory of the tree where a memory cgroup is to be had, bytes.
+    pub memory_bytes: u64,
+    /// Time from start to end, milliseconds.
+    pub wall_ms: u64,
+    /// Processes and threads of the tree.
+    pub processes: u64,
+    /// Open descriptors of a process (`RLIMIT_NOFILE`).
+    pub open_files: u64,
+    /// Largest file a process may write (`RLIMIT_FSIZE`), bytes.
+    pub file_bytes: u64,
+    /// Bytes of output kept; the rest is counted and dropped without blocking the writer.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu_ms: 60_000,
+            memory_bytes: 1 << 30,
+            wall_ms: 300_000,
+            processes: 256,
+            open_files: 1_024,
+            file_bytes: 1 << 30,
+            output_bytes: 64 << 10,
+        }
+    }
+}
+
+/// How far a step is kept from the host. Ordered: a later one is stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Limits, clean environment and descriptors, own session; the host's namespaces.
+    None,
+    /// Own mount, pid, ipc and uts namespaces, and a network namespace unless the step names destinations.
+    Namespaces,
+    /// New root, own uid, no capabilities, Landlock and seccomp.
+    Strict,
+}
+
+/// What happens to a step whose end is not known after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepMode {
+    /// May run again without asking.
+    Idempotent,
+    /// Is checked before and after; runs again only where the check says so.
+    #[default]
+    Checked,
+    /// Never starts twice: after a crash it is `indeterminate` and waits for a person.
+    Once,
+}
+
+/// One limit as the kernel reports it after it was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EffectiveLimit {
+    /// Which: `cpu`, `as`, `nofile`, `fsize`, `nproc`, `core`, `wall`, `output`, `cgroup.memory`, `cgroup.pids`.
+    pub name: String,
+    /// The value asked for.
+    pub requested: u64,
+    /// The value read back; for `wall` and `output`, which the agent enforces itself, the value in force.
+    pub effective: u64,
+    /// Who enforces it: `rlimit`, `cgroup`, `agent`.
+    pub by: String,
+}
+
+/// Where the figures of a [`Usage`] come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Meter {
+    /// A cgroup v2 directory of the step's own: nothing escapes it.
+    Cgroup2,
+    /// `wait4` of the tree's first process: misses what daemonised, so a lower bound.
+    Rusage,
+    /// No process ran: the agent did the work itself and measured its own thread.
+    Agent,
+}
+
+/// What a step used, measured from the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Usage {
+    /// Processor time in user mode, microseconds.
+    pub cpu_user_us: u64,
+    /// Processor time in the kernel, microseconds.
+    pub cpu_system_us: u64,
+    /// From start to end, microseconds.
+    pub wall_us: u64,
+    /// Largest resident memory, bytes.
+    pub peak_memory_bytes: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+    /// Bytes of output produced, kept or not.
+    pub output_bytes: u64,
+    /// Where the processor time comes from.
+    pub meter: Meter,
+    /// Whether the figures may miss part of the tree.
+    pub lower_bound: bool,
+}
+
+impl Usage {
+    /// Nothing used.
+    pub const fn none(meter: Meter) -> Self {
+        Self {
+            cpu_user_us: 0,
+            cpu_system_us: 0,
+            wall_us: 0,
+            peak_memory_bytes: 0,
+            read_bytes: 0,
+            written_bytes: 0,
+            output_bytes: 0,
+            meter,
+            lower_bound: false,
+        }
+    }
+
+    /// Processor time in all, microseconds.
+    pub const fn cpu_us(&self) -> u64 {
+        self.cpu_user_us.saturating_add(self.cpu_system_us)
+    }
+}
+
+/// How a process tree ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Exit {
+    /// It exited by itself.
+    Code(i32),
+    /// A signal ended it that we did not send.
+    Signal(i32),
+    /// We ended it at a limit: `wall`, `cpu`, `memory`, `processes`.
+    Limit(String),
+    /// We ended it because of a halt, a cancellation or our own stop.
+    Killed(String),
+}
+
+/// How surely the whole tree is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillConfidence {
+    /// `cgroup.kill` and an empty `cgroup.events`, or the death of the pid namespace's init.
+    Certain,
+    /// Only process groups and sessions could be signalled.
+    BestEffort,
+}

@@ -1,0 +1,1 @@
+//! Harness, system stories, swarm and benchmarks.
