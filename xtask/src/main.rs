@@ -1,0 +1,85 @@
+//! Developer commands: one tool, in Rust, the same on a desk and in CI.
+//!
+//! `main.rs` holds the command line and nothing else; each command has its own file. The tool names none of our other
+//! packages, so that it builds when they do not. Progress goes to stderr, results (findings, JSON) to stdout.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer tool talks to the terminal; it has no log"
+)]
+
+mod check;
+mod launch;
+mod parts;
+mod place;
+mod rules;
+mod step;
+mod supply;
+mod test;
+mod tidy;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::place::Place;
+
+/// Developer commands of Writ.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Real servers, a controller and three agents carry out a real config and prove it. Installs what is missing
+    #[command(disable_help_flag = true)]
+    Demo(PassThrough),
+    /// The same parts, started and left to you (`writ dev up`)
+    #[command(disable_help_flag = true)]
+    Dev(PassThrough),
+    /// Everything CI runs: parts, check, build, tests
+    Test(test::Options),
+    /// Formatting, lints, tidy, documentation, licences, bans and advisories
+    Check(check::Options),
+    /// Arrows between packages and rooms, tokens, sizes, names, migrations, lists against their documents
+    Tidy(tidy::Options),
+    /// Measures, on a release build. Arguments go to `writ-bench`
+    #[command(disable_help_flag = true)]
+    Bench(PassThrough),
+    /// Finds the servers and tools that tests and the demo use, and installs what is missing
+    Parts(parts::Options),
+}
+
+/// Arguments that belong to the command we start.
+#[derive(Debug, clap::Args)]
+struct PassThrough {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let place = Place::find()?;
+    match args.command {
+        Command::Demo(args) => launch::demo(&place, &args.rest),
+        Command::Dev(args) => launch::dev(&place, &args.rest),
+        Command::Bench(args) => launch::bench(&place, &args.rest),
+        Command::Test(options) => test::run(&place, &options),
+        Command::Check(options) => check::run(&place, &options),
+        Command::Tidy(options) => tidy::run(&place, &options),
+        Command::Parts(options) => parts::run(&place, &options),
+    }
+}

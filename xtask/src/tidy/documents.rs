@@ -1,0 +1,169 @@
+//! Lists against their documents: each code has a heading, each table is described. A document that is not written yet
+//! is not asked for.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Text, has_extension};
+
+const REASONS: &str = "protocol/src/reason.rs";
+const ERRORS: &str = "docs/errors.md";
+const TABLES: &str = "docs/data-model.md";
+
+/// Codes without a heading, headings without a code, tables without a word.
+pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let file = |path: &str| files.iter().find(|file| file.path == path);
+    if let (Some(reasons), Some(errors)) = (file(REASONS), file(ERRORS)) {
+        findings.extend(codes(&reasons.content, &errors.content));
+    }
+    if let Some(document) = file(TABLES) {
+        let migrations = files
+            .iter()
+            .filter(|file| file.path.starts_with("migrations/") && has_extension(&file.path, "sql"));
+        findings.extend(migrations.flat_map(|migration| tables(migration, &document.content)));
+    }
+    findings
+}
+
+fn codes(reasons: &str, errors: &str) -> Vec<Finding> {
+    let headings: Vec<(usize, &str)> = errors
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line))
+        .filter(|(_, line)| line.starts_with('#'))
+        .collect();
+    let described: BTreeSet<&str> = headings.iter().flat_map(|(_, line)| codes_in(line)).collect();
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for (at, line) in reasons.lines().enumerate() {
+        for code in codes_in(line).filter(|code| seen.insert(*code) && !described.contains(code)) {
+            let why = "whoever meets a code must be able to look up what it means and what to do";
+            findings.push(finding(
+                REASONS,
+                at + 1,
+                format!("{code} has no heading in {ERRORS}"),
+                why,
+            ));
+        }
+    }
+    for (line, heading) in headings {
+        for code in codes_in(heading).filter(|code| !seen.contains(code)) {
+            findings.push(finding(
+                ERRORS,
+                line,
+                format!("{code} is not in {REASONS}"),
+                "codes are stable: none is described that is never sent",
+            ));
+        }
+    }
+    findings
+}
+
+/// Words of the form `W` and four digits.
+fn codes_in(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric()).filter(|word| {
+        word.strip_prefix('W')
+            .is_some_and(|digits| digits.len() == 4 && digits.chars().all(|c| c.is_ascii_digit()))
+    })
+}
+
+fn tables(migration: &Text, document: &str) -> Vec<Finding> {
+    let created = migration
+        .content
+        .lines()
+        .enumerate()
+        .filter_map(|(at, line)| created(line).map(|table| (at + 1, table)));
+    created
+        .filter(|(_, table)| !document.contains(&format!("`{table}`")))
+        .map(|(line, table)| {
+            finding(
+                &migration.path,
+                line,
+                format!("the table `{table}` is not in {TABLES}"),
+                "each table says who writes it, who reads it, and why",
+            )
+        })
+        .collect()
+}
+
+/// The table that a line creates; partitions belong to their table.
+fn created(line: &str) -> Option<String> {
+    let words: Vec<String> = line
+        .split(|c: char| c.is_whitespace() || c == '(')
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .skip_while(|word| word != "create")
+        .filter(|word| !matches!(word.as_str(), "if" | "not" | "exists" | "unlogged"))
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["create", "table", _, "partition", ..] => None,
+        ["create", "table", name, ..] => Some(
+            name.rsplit('.')
+                .next()
+                .unwrap_or(name)
+                .trim_matches('"')
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn finding(file: &str, line: usize, what: String, reason: &str) -> Finding {
+    Finding {
+        file: file.to_owned(),
+        line,
+        rule: "document",
+        what,
+        reason: reason.to_owned(),
+        written: "xtask/src/tidy/documents.rs".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let files: Vec<Text> = files
+            .iter()
+            .map(|(path, content)| Text {
+                path: (*path).to_owned(),
+                content: (*content).to_owned(),
+            })
+            .collect();
+        look(&files)
+            .into_iter()
+            .map(|finding| format!("{}:{} {}", finding.file, finding.line, finding.what))
+            .collect()
+    }
+
+    #[test]
+    fn codes_and_headings_must_match_both_ways_once_the_document_is_there() {
+        let reasons = "//! Codes.\nA => \"W0001\",\nB => \"W0002\",\n";
+        assert_eq!(found(&[(REASONS, reasons)]), Vec::<String>::new());
+        assert_eq!(
+            found(&[(REASONS, reasons), (ERRORS, "## W0001: a\n### W0002 b\n")]),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            found(&[
+                (REASONS, reasons),
+                (ERRORS, "## W0001: a\nW0002 in prose\n## W0003\n")
+            ]),
+            [
+                "protocol/src/reason.rs:3 W0002 has no heading in docs/errors.md",
+                "docs/errors.md:3 W0003 is not in protocol/src/reason.rs"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_table_is_described_and_partitions_need_no_word() {
+        let sql = "CREATE TABLE runs (\n);\ncreate table if not exists steps(\nCREATE TABLE runs_1 PARTITION OF runs\n-- a note\n";
+        assert_eq!(
+            found(&[("migrations/0001_a.sql", sql), (TABLES, "## `runs`\n")]),
+            ["migrations/0001_a.sql:3 the table `steps` is not in docs/data-model.md"]
+        );
+    }
+}
