@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Cursor;
 use std::marker::PhantomData;
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -68,15 +69,20 @@ pub fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, C
 ///
 /// # Errors
 /// [`CodecError`], naming the kind of input `what`.
-pub fn from_msgpack<T: DeserializeOwned>(what: &'static str, bytes: &[u8], max: usize) -> Result<T, CodecError> {
+pub fn from_msgpack<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, CodecError> {
     check_length(what, bytes, max)?;
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
     deserializer.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut deserializer).map_err(|e| match e {
         rmp_serde::decode::Error::DepthLimitExceeded => CodecError::TooDeep { what },
         other => malformed(what, &other),
     })?;
-    match deserializer.get_ref().len() {
+    let taken = usize::try_from(deserializer.position()).unwrap_or(usize::MAX);
+    match bytes.len().saturating_sub(taken) {
         0 => Ok(value),
         count => Err(CodecError::Trailing { what, count }),
     }
@@ -92,7 +98,11 @@ pub fn to_msgpack<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>
 
 fn check_length(what: &'static str, bytes: &[u8], max: usize) -> Result<(), CodecError> {
     if bytes.len() > max {
-        return Err(CodecError::TooLong { what, len: bytes.len(), max });
+        return Err(CodecError::TooLong {
+            what,
+            len: bytes.len(),
+            max,
+        });
     }
     Ok(())
 }
@@ -205,11 +215,20 @@ mod tests {
 
     #[test]
     fn messagepack_reads_back_and_refuses_trailing_bytes() {
-        let value = Sample { name: "a".into(), labels: BTreeMap::from([("x".into(), 1)]) };
+        let value = Sample {
+            name: "a".into(),
+            labels: BTreeMap::from([("x".into(), 1)]),
+        };
         let mut bytes = to_msgpack("sample", &value).expect("encodes");
-        assert_eq!(from_msgpack::<Sample>("sample", &bytes, 256).expect("decodes"), value);
+        assert_eq!(
+            from_msgpack::<Sample>("sample", &bytes, 256).expect("decodes"),
+            value
+        );
         bytes.push(0xc0);
-        assert!(matches!(from_msgpack::<Sample>("sample", &bytes, 256), Err(CodecError::Trailing { count: 1, .. })));
+        assert!(matches!(
+            from_msgpack::<Sample>("sample", &bytes, 256),
+            Err(CodecError::Trailing { count: 1, .. })
+        ));
         let deep = vec![0x91; 100];
         assert!(from_msgpack::<serde_json::Value>("sample", &deep, 256).is_err());
     }

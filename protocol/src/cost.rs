@@ -26,7 +26,13 @@ pub struct RateCard {
 impl Default for RateCard {
     /// Version 1: about what a small cloud machine costs.
     fn default() -> Self {
-        Self { version: 1, currency: "USD".to_owned(), cpu_second_micros: 12, memory_gib_second_micros: 2, written_gib_micros: 100 }
+        Self {
+            version: 1,
+            currency: "USD".to_owned(),
+            cpu_second_micros: 12,
+            memory_gib_second_micros: 2,
+            written_gib_micros: 100,
+        }
     }
 }
 
@@ -43,10 +49,14 @@ impl RateCard {
     pub fn price(&self, usage: &Usage) -> Result<u64, PriceOverflow> {
         const GIB: u128 = 1 << 30;
         let cpu = share(u128::from(usage.cpu_us()), self.cpu_second_micros, 1_000_000)?;
-        let held = u128::from(usage.peak_memory_bytes).checked_mul(u128::from(usage.wall_us)).ok_or(PriceOverflow)?;
+        let held = u128::from(usage.peak_memory_bytes)
+            .checked_mul(u128::from(usage.wall_us))
+            .ok_or(PriceOverflow)?;
         let memory = share(held, self.memory_gib_second_micros, GIB * 1_000_000)?;
         let written = share(u128::from(usage.written_bytes), self.written_gib_micros, GIB)?;
-        cpu.checked_add(memory).and_then(|sum| sum.checked_add(written)).ok_or(PriceOverflow)
+        cpu.checked_add(memory)
+            .and_then(|sum| sum.checked_add(written))
+            .ok_or(PriceOverflow)
     }
 }
 
@@ -72,7 +82,13 @@ mod tests {
 
     #[test]
     fn each_component_is_rounded_up_and_added() {
-        let card = RateCard { version: 1, currency: "USD".into(), cpu_second_micros: 10, memory_gib_second_micros: 4, written_gib_micros: 8 };
+        let card = RateCard {
+            version: 1,
+            currency: "USD".into(),
+            cpu_second_micros: 10,
+            memory_gib_second_micros: 4,
+            written_gib_micros: 8,
+        };
         let mut usage = Usage::none(Meter::Cgroup2);
         assert_eq!(card.price(&usage), Ok(0));
         usage.cpu_user_us = 1_500_000;
@@ -87,8 +103,14 @@ mod tests {
 
     #[test]
     fn a_price_that_does_not_fit_is_an_error() {
-        let card = RateCard { cpu_second_micros: u64::MAX, ..RateCard::default() };
-        let usage = Usage { cpu_user_us: u64::MAX, ..Usage::none(Meter::Cgroup2) };
+        let card = RateCard {
+            cpu_second_micros: u64::MAX,
+            ..RateCard::default()
+        };
+        let usage = Usage {
+            cpu_user_us: u64::MAX,
+            ..Usage::none(Meter::Cgroup2)
+        };
         assert_eq!(card.price(&usage), Err(PriceOverflow));
     }
 }

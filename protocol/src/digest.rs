@@ -126,7 +126,9 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(serde::de::Error::custom)
         } else {
             let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
             Self::from_slice(&bytes).map_err(serde::de::Error::custom)
@@ -148,7 +150,11 @@ mod tests {
 
     #[test]
     fn upper_case_and_short_text_are_refused() {
-        assert!("BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD".parse::<Digest>().is_err());
+        assert!(
+            "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"
+                .parse::<Digest>()
+                .is_err()
+        );
         assert!("ba78".parse::<Digest>().is_err());
     }
 }

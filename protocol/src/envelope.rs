@@ -82,7 +82,11 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError::SignatureCount`] without keys, with too many, or with one twice.
     pub fn sign(payload_type: &str, payload: Vec<u8>, keys: &[&SigningKey]) -> Result<Self, EnvelopeError> {
-        let mut envelope = Self { payload_type: payload_type.to_owned(), payload, signatures: Vec::with_capacity(keys.len()) };
+        let mut envelope = Self {
+            payload_type: payload_type.to_owned(),
+            payload,
+            signatures: Vec::with_capacity(keys.len()),
+        };
         for key in keys {
             envelope.add_signature(key)?;
         }
@@ -121,14 +125,20 @@ impl Envelope {
         let mut signatures = Vec::with_capacity(count);
         for signature in wire.signatures {
             let bytes = decode_base64("sig", &signature.sig)?;
-            let bytes: [u8; 64] = bytes.try_into().map_err(|_| EnvelopeError::Base64 { field: "sig" })?;
+            let bytes: [u8; 64] = bytes
+                .try_into()
+                .map_err(|_| EnvelopeError::Base64 { field: "sig" })?;
             let key_id = signature.keyid.parse::<KeyId>().ok();
             if key_id.is_some() && signatures.iter().any(|(other, _)| *other == key_id) {
                 return Err(EnvelopeError::SignatureCount { count });
             }
             signatures.push((key_id, Signature::from_bytes(bytes)));
         }
-        Ok(Self { payload_type: wire.payload_type, payload, signatures })
+        Ok(Self {
+            payload_type: wire.payload_type,
+            payload,
+            signatures,
+        })
     }
 
     /// Reads an envelope and demands that the bytes are its canonical form.
@@ -176,14 +186,20 @@ impl Envelope {
         needed: usize,
     ) -> Result<Verified<Vec<u8>>, EnvelopeError> {
         if self.payload_type != payload_type {
-            return Err(EnvelopeError::PayloadType { found: self.payload_type.chars().take(128).collect(), wanted: payload_type });
+            return Err(EnvelopeError::PayloadType {
+                found: self.payload_type.chars().take(128).collect(),
+                wanted: payload_type,
+            });
         }
         let message = pae(&self.payload_type, &self.payload);
         let mut signers: Vec<KeyId> = Vec::new();
         for (hint, signature) in &self.signatures {
             let hinted = keys.iter().filter(|key| *hint == Some(key.key_id()));
             let others = keys.iter().filter(|key| *hint != Some(key.key_id()));
-            let signer = hinted.chain(others).find(|key| key.verify(&message, signature)).map(PublicKey::key_id);
+            let signer = hinted
+                .chain(others)
+                .find(|key| key.verify(&message, signature))
+                .map(PublicKey::key_id);
             if let Some(id) = signer
                 && !signers.contains(&id)
             {
@@ -191,10 +207,17 @@ impl Envelope {
             }
         }
         if needed == 0 || signers.len() < needed {
-            return Err(EnvelopeError::Untrusted { valid: signers.len(), needed: needed.max(1) });
+            return Err(EnvelopeError::Untrusted {
+                valid: signers.len(),
+                needed: needed.max(1),
+            });
         }
         let digest = Digest::of(&self.payload);
-        Ok(Verified { value: self.payload, signers, digest })
+        Ok(Verified {
+            value: self.payload,
+            signers,
+            digest,
+        })
     }
 
     /// SHA-256 of the payload bytes: the name of what is signed, whoever signed it.
@@ -249,7 +272,11 @@ impl<T> Verified<T> {
 
     /// Parses the verified bytes further, inside this crate only.
     pub(crate) fn try_map<U, E>(self, parse: impl FnOnce(T) -> Result<U, E>) -> Result<Verified<U>, E> {
-        Ok(Verified { value: parse(self.value)?, signers: self.signers, digest: self.digest })
+        Ok(Verified {
+            value: parse(self.value)?,
+            signers: self.signers,
+            digest: self.digest,
+        })
     }
 }
 
@@ -270,7 +297,9 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 fn decode_base64(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
     let standard = BASE64.decode(text.as_bytes());
-    standard.or_else(|_| BASE64URL.decode(text.as_bytes())).map_err(|_| EnvelopeError::Base64 { field })
+    standard
+        .or_else(|_| BASE64URL.decode(text.as_bytes()))
+        .map_err(|_| EnvelopeError::Base64 { field })
 }
 
 #[cfg(test)]
@@ -316,10 +345,16 @@ mod tests {
     #[test]
     fn payload_type_is_signed_and_checked() {
         let a = key(1);
-        assert!(matches!(signed(&[&a]).verify("other", &[a.public()], 1), Err(EnvelopeError::PayloadType { .. })));
+        assert!(matches!(
+            signed(&[&a]).verify("other", &[a.public()], 1),
+            Err(EnvelopeError::PayloadType { .. })
+        ));
         let mut envelope = signed(&[&a]);
         envelope.payload_type = "other".to_owned();
-        assert!(matches!(envelope.verify("other", &[a.public()], 1), Err(EnvelopeError::Untrusted { .. })));
+        assert!(matches!(
+            envelope.verify("other", &[a.public()], 1),
+            Err(EnvelopeError::Untrusted { .. })
+        ));
     }
 
     #[test]
@@ -332,9 +367,16 @@ mod tests {
                 changed[position] ^= flip;
                 let accepted = Envelope::parse_canonical(&changed)
                     .ok()
-                    .filter(|e| e.signatures.iter().all(|(id, _)| *id == Some(a.public().key_id())))
+                    .filter(|e| {
+                        e.signatures
+                            .iter()
+                            .all(|(id, _)| *id == Some(a.public().key_id()))
+                    })
                     .and_then(|e| e.verify(TYPE, &[a.public()], 1).ok());
-                assert!(accepted.is_none(), "byte {position} flipped by {flip:#x} went unseen");
+                assert!(
+                    accepted.is_none(),
+                    "byte {position} flipped by {flip:#x} went unseen"
+                );
             }
         }
     }
@@ -346,6 +388,11 @@ mod tests {
         let json = String::from_utf8(envelope.to_json().expect("encodes")).expect("text");
         let (head, sig) = json.split_at(json.find("sig").expect("has sig"));
         let url = format!("{head}{}", sig.replace('+', "-").replace('/', "_")).replace("+//+", "-__-");
-        assert!(Envelope::parse(url.as_bytes()).expect("parses").verify(TYPE, &[a.public()], 1).is_ok());
+        assert!(
+            Envelope::parse(url.as_bytes())
+                .expect("parses")
+                .verify(TYPE, &[a.public()], 1)
+                .is_ok()
+        );
     }
 }

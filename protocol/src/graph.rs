@@ -144,7 +144,12 @@ impl Graph {
         self.validate()?;
         let bytes = codec::to_msgpack("graph", self)?;
         if bytes.len() > GRAPH_BYTES_MAX {
-            return Err(CodecError::TooLong { what: "graph", len: bytes.len(), max: GRAPH_BYTES_MAX }.into());
+            return Err(CodecError::TooLong {
+                what: "graph",
+                len: bytes.len(),
+                max: GRAPH_BYTES_MAX,
+            }
+            .into());
         }
         Ok(bytes)
     }
@@ -165,7 +170,10 @@ impl Graph {
     /// [`GraphError::Rule`] with the first broken one.
     pub fn validate(&self) -> Result<(), GraphError> {
         if self.version != GRAPH_VERSION {
-            return Err(rule("", &format!("graph version {} is not {GRAPH_VERSION}", self.version)));
+            return Err(rule(
+                "",
+                &format!("graph version {} is not {GRAPH_VERSION}", self.version),
+            ));
         }
         if self.resources.len() > RESOURCES_MAX {
             return Err(rule("", &format!("more than {RESOURCES_MAX} resources")));
@@ -174,11 +182,21 @@ impl Graph {
         let mut before: BTreeSet<&str> = BTreeSet::new();
         for resource in &self.resources {
             resource.validate()?;
-            if let Some(missing) = resource.depends_on.iter().find(|id| !before.contains(id.as_str())) {
-                return Err(rule(&resource.id, &format!("depends on {missing:?}, which does not stand before it")));
+            if let Some(missing) = resource
+                .depends_on
+                .iter()
+                .find(|id| !before.contains(id.as_str()))
+            {
+                return Err(rule(
+                    &resource.id,
+                    &format!("depends on {missing:?}, which does not stand before it"),
+                ));
             }
             if let Some(missing) = resource.notify.iter().find(|id| !all.contains(id.as_str())) {
-                return Err(rule(&resource.id, &format!("notifies {missing:?}, which does not exist")));
+                return Err(rule(
+                    &resource.id,
+                    &format!("notifies {missing:?}, which does not exist"),
+                ));
             }
             if !before.insert(&resource.id) {
                 return Err(rule(&resource.id, "the id stands twice"));
@@ -190,7 +208,10 @@ impl Graph {
     /// Digests of all blobs that the graph needs from its bundle.
     pub fn blobs(&self) -> BTreeMap<Digest, u64> {
         let contents = self.resources.iter().filter_map(|resource| match &resource.spec {
-            Spec::File(FileSpec { state: FileState::Content { digest, length }, .. }) => Some((*digest, *length)),
+            Spec::File(FileSpec {
+                state: FileState::Content { digest, length },
+                ..
+            }) => Some((*digest, *length)),
             Spec::File(_) | Spec::Command(_) => None,
         });
         contents.collect()
@@ -200,7 +221,10 @@ impl Graph {
 impl Resource {
     fn validate(&self) -> Result<(), GraphError> {
         let refuse = |text: &str| Err(rule(&self.id, text));
-        if self.id.is_empty() || self.id.len() > NAME_BYTES_MAX + PATH_BYTES_MAX || self.id.chars().any(char::is_control) {
+        if self.id.is_empty()
+            || self.id.len() > NAME_BYTES_MAX + PATH_BYTES_MAX
+            || self.id.chars().any(char::is_control)
+        {
             return refuse("the id is empty, too long or has control characters");
         }
         match &self.spec {
@@ -222,13 +246,21 @@ impl Resource {
                 if command.artefacts.len() > ARTEFACTS_MAX {
                     return refuse("more artefacts than one step may bring back");
                 }
-                let paths = command.artefacts.iter().chain(&command.creates).chain(&command.cwd);
+                let paths = command
+                    .artefacts
+                    .iter()
+                    .chain(&command.creates)
+                    .chain(&command.cwd);
                 for path in paths {
                     if let Err(text) = check_path(path) {
                         return refuse(&text);
                     }
                 }
-                if command.env.iter().any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0')) {
+                if command
+                    .env
+                    .iter()
+                    .any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
+                {
                     return refuse("an environment name is empty or holds = or a zero byte");
                 }
             }
@@ -257,7 +289,10 @@ pub fn check_path(path: &str) -> Result<(), String> {
 }
 
 fn rule(id: &str, text: &str) -> GraphError {
-    GraphError::Rule { id: id.chars().take(128).collect(), rule: text.to_owned() }
+    GraphError::Rule {
+        id: id.chars().take(128).collect(),
+        rule: text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +300,13 @@ mod tests {
     use super::*;
 
     fn file(path: &str, depends_on: &[&str]) -> Resource {
-        let spec = FileSpec { path: path.into(), state: FileState::Directory, mode: Some(0o755), owner: None, group: None };
+        let spec = FileSpec {
+            path: path.into(),
+            state: FileState::Directory,
+            mode: Some(0o755),
+            owner: None,
+            group: None,
+        };
         Resource {
             id: format!("file:{path}"),
             depends_on: depends_on.iter().map(|s| (*s).to_owned()).collect(),
@@ -277,7 +318,11 @@ mod tests {
     }
 
     fn graph(resources: Vec<Resource>) -> Graph {
-        Graph { version: GRAPH_VERSION, project: "web".into(), resources }
+        Graph {
+            version: GRAPH_VERSION,
+            project: "web".into(),
+            resources,
+        }
     }
 
     #[test]
@@ -291,13 +336,19 @@ mod tests {
     #[test]
     fn order_ids_and_paths_are_checked() {
         for (bad, why) in [
-            (graph(vec![file("/a/b", &["file:/a"]), file("/a", &[])]), "dependency after its user"),
+            (
+                graph(vec![file("/a/b", &["file:/a"]), file("/a", &[])]),
+                "dependency after its user",
+            ),
             (graph(vec![file("/a", &[]), file("/a", &[])]), "id twice"),
             (graph(vec![file("a", &[])]), "relative path"),
             (graph(vec![file("/a/../b", &[])]), "dotted path"),
             (graph(vec![file("/", &[])]), "root"),
         ] {
-            assert!(matches!(bad.encode(), Err(GraphError::Rule { .. })), "{why} went through");
+            assert!(
+                matches!(bad.encode(), Err(GraphError::Rule { .. })),
+                "{why} went through"
+            );
         }
     }
 }

@@ -1,1 +1,219 @@
-//! hello
+//! The conversation between agent and controller that needs no stream: hello and its answer, watermarks, and the small requests.
+//!
+//! Every word of it is a signed statement. The answer repeats the question's nonce, so an old answer cannot renew a lease.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::envelope::Envelope;
+use crate::id::{JournalId, OrderId, SessionId};
+use crate::key::SigningKey;
+use crate::limits::RPC_BYTES_MAX;
+use crate::manifest::{Generation, Identity, agent_subject};
+use crate::reason::Code;
+use crate::statement::{self, Predicate, StatementError};
+use crate::time::Timestamp;
+use crate::trust::Role;
+
+/// "Here I am": sent at connect, every hello interval, and when something is amiss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hello {
+    /// Who asks.
+    pub identity: Identity,
+    /// This life of its process.
+    pub session_id: SessionId,
+    /// The journal it writes.
+    pub journal_id: JournalId,
+    /// How often it has started.
+    pub incarnation: u64,
+    /// Random; the answer repeats it.
+    pub nonce: Digest,
+    /// Version of the protocol it speaks.
+    pub protocol: u16,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The highest `(epoch, generation)` it holds durably.
+    pub have: Generation,
+    /// The highest control epoch it has taken.
+    pub control_epoch: u64,
+    /// Orders accepted and not yet done, with the fencing tokens of their leases.
+    pub running: Vec<LeaseHeld>,
+    /// Sequence number of its newest durable frame; 0 before the first.
+    pub last_seq: u64,
+    /// Chain value after that frame.
+    pub last_hash: Digest,
+    /// Highest sequence number it knows to be committed.
+    pub acknowledged: u64,
+    /// Bytes of free disk at its journal.
+    pub free_disk_bytes: u64,
+    /// Its boot-time clock when it asks, nanoseconds.
+    pub boot_ns: u64,
+    /// Its wall clock when it asks.
+    pub sent_at: Timestamp,
+    /// Manifests refused because they went back; a sign of a rolled-back bus.
+    pub regressions: u64,
+    /// It is stopping and takes nothing new.
+    pub draining: bool,
+}
+
+impl Predicate for Hello {
+    const TYPE: &'static str = "https://writ.dev/hello/v1";
+    const ROLE: Role = Role::Agent;
+    const BYTES_MAX: usize = RPC_BYTES_MAX;
+}
+
+/// A lease as the agent holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseHeld {
+    /// The order.
+    pub order_id: OrderId,
+    /// The fencing token it was accepted under.
+    pub fencing_token: u64,
+}
+
+/// The controller's answer, from the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HelloReply {
+    /// Who asked.
+    pub identity: Identity,
+    /// The question's nonce.
+    pub nonce: Digest,
+    /// The newest manifest's place.
+    pub at: Generation,
+    /// How much of the asked-about journal is committed.
+    pub committed: Option<Committed>,
+    /// Send again from this sequence number on.
+    pub resend_from: Option<u64>,
+    /// The ledger's clock.
+    pub server_time: Timestamp,
+    /// Ask again after this, give or take a fifth, milliseconds.
+    pub hello_interval_ms: u64,
+    /// After a lost connection spread the first attempt over this, milliseconds.
+    pub reconnect_window_ms: u64,
+    /// The agent must start nothing.
+    pub quarantined: bool,
+    /// How many halts and lifts there have been.
+    pub control_epoch: u64,
+    /// Halts in force, each the base64 of an envelope's JSON.
+    pub halts: Vec<String>,
+    /// Leases that hold from the moment the question was sent.
+    pub leases: Vec<LeaseRenewed>,
+}
+
+impl Predicate for HelloReply {
+    const TYPE: &'static str = "https://writ.dev/hello-reply/v1";
+    const ROLE: Role = Role::Director;
+    const BYTES_MAX: usize = RPC_BYTES_MAX;
+}
+
+/// A lease renewed by the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseRenewed {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its fencing token; another one than the agent holds means the order is no longer the agent's.
+    pub fencing_token: u64,
+    /// How long new steps may start, milliseconds from the sending of the question.
+    pub lease_ms: u64,
+}
+
+/// How much of a journal the ledger has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Committed {
+    /// The journal.
+    pub journal_id: JournalId,
+    /// Every frame up to and including this one.
+    pub upto: u64,
+    /// Chain value after it.
+    pub hash: Digest,
+}
+
+/// "This much is committed": sent after every ingest transaction. May go back after a restore; the agent then sends again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Watermark {
+    /// Whose journal.
+    pub identity: Identity,
+    /// The database's life that says so.
+    pub epoch: u32,
+    /// How much.
+    pub committed: Committed,
+    /// Send again from this sequence number on.
+    pub resend_from: Option<u64>,
+}
+
+impl Predicate for Watermark {
+    const TYPE: &'static str = "https://writ.dev/watermark/v1";
+    const ROLE: Role = Role::Director;
+    const BYTES_MAX: usize = 16 << 10;
+}
+
+/// "Renew my bus credentials", answered with [`RenewReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewRequest {
+    /// Who asks.
+    pub identity: Identity,
+    /// When, by its wall clock; the controller allows the usual skew.
+    pub sent_at: Timestamp,
+}
+
+impl Predicate for RenewRequest {
+    const TYPE: &'static str = "https://writ.dev/renew/v1";
+    const ROLE: Role = Role::Agent;
+    const BYTES_MAX: usize = 16 << 10;
+}
+
+/// New bus credentials; worthless without the agent's nkey.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewReply {
+    /// The user JWT.
+    pub user_jwt: String,
+    /// The newest trust policy: the JSON of its envelope.
+    pub trust_policy: String,
+}
+
+/// "Give me this chunk of a bundle": the fallback when the bus does not have it. The answer is the chunk's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleRequest {
+    /// The bundle.
+    pub digest: Digest,
+    /// Which chunk, from 0.
+    pub index: u32,
+}
+
+/// Answer to a request that could not be served. It is not signed, so an agent only waits and asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RpcError {
+    /// Why.
+    pub code: Code,
+    /// Why, in words.
+    pub detail: String,
+}
+
+/// Header that marks an answer as [`RpcError`]; its value is the code.
+pub const ERROR_HEADER: &str = "Writ-Error";
+
+/// Signs anything of this module; the subject is the agent.
+///
+/// # Errors
+/// What [`statement::sign`] says.
+pub fn sign<P: Predicate>(
+    identity: &Identity,
+    predicate: P,
+    key: &SigningKey,
+) -> Result<Envelope, StatementError> {
+    statement::sign(
+        vec![agent_subject(identity.agent_id, &identity.user_key)],
+        predicate,
+        &[key],
+    )
+}

@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 
 /// DER header of an Ed25519 SubjectPublicKeyInfo (RFC 8410 §4); the 32 key bytes follow.
-const SPKI_HEADER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const SPKI_HEADER: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 
 /// Why a key was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,9 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::BadPrivateKey`].
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        ed25519_dalek::SigningKey::from_pkcs8_pem(text).map(Self).map_err(|_| KeyError::BadPrivateKey)
+        ed25519_dalek::SigningKey::from_pkcs8_pem(text)
+            .map(Self)
+            .map_err(|_| KeyError::BadPrivateKey)
     }
 
     /// Writes PKCS#8 PEM, wiped when dropped.
@@ -73,7 +77,9 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::BadPrivateKey`] when the encoder fails.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
-        self.0.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).map_err(|_| KeyError::BadPrivateKey)
+        self.0
+            .to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
+            .map_err(|_| KeyError::BadPrivateKey)
     }
 
     /// Signs bytes. Only envelopes and NATS claims are signed, and both live in this crate.
@@ -119,7 +125,8 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::BadPublicKey`].
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_public_key_pem(text).map_err(|_| KeyError::BadPublicKey)?;
+        let key =
+            ed25519_dalek::VerifyingKey::from_public_key_pem(text).map_err(|_| KeyError::BadPublicKey)?;
         Self::from_bytes(key.as_bytes())
     }
 
@@ -144,7 +151,9 @@ impl PublicKey {
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        self.0
+            .verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
+            .is_ok()
     }
 }
 
@@ -168,7 +177,9 @@ impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = if deserializer.is_human_readable() {
             let text = String::deserialize(deserializer)?;
-            HEXLOWER.decode(text.as_bytes()).map_err(|_| serde::de::Error::custom(KeyError::BadPublicKey))?
+            HEXLOWER
+                .decode(text.as_bytes())
+                .map_err(|_| serde::de::Error::custom(KeyError::BadPublicKey))?
         } else {
             serde_bytes::ByteBuf::deserialize(deserializer)?.into_vec()
         };
@@ -239,7 +250,10 @@ mod tests {
         let key = SigningKey::from_seed(&[7; 32]);
         let pem = key.to_pem().expect("encodes");
         assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----"));
-        assert_eq!(SigningKey::from_pem(&pem).expect("decodes").public(), key.public());
+        assert_eq!(
+            SigningKey::from_pem(&pem).expect("decodes").public(),
+            key.public()
+        );
         let public = key.public().to_pem().expect("encodes");
         assert_eq!(PublicKey::from_pem(&public).expect("decodes"), key.public());
     }

@@ -45,7 +45,10 @@ pub struct Subject {
 impl Subject {
     /// A subject with a SHA-256 digest.
     pub fn new(name: impl Into<String>, digest: &Digest) -> Self {
-        Self { name: name.into(), digest: BTreeMap::from([("sha256".to_owned(), digest.to_hex())]) }
+        Self {
+            name: name.into(),
+            digest: BTreeMap::from([("sha256".to_owned(), digest.to_hex())]),
+        }
     }
 
     /// The SHA-256 digest, when there is a well-formed one.
@@ -101,15 +104,28 @@ pub enum StatementError {
 ///
 /// # Errors
 /// [`StatementError::Subjects`] without subjects, and what [`Envelope::sign`] says.
-pub fn sign<P: Predicate>(subject: Vec<Subject>, predicate: P, keys: &[&SigningKey]) -> Result<Envelope, StatementError> {
+pub fn sign<P: Predicate>(
+    subject: Vec<Subject>,
+    predicate: P,
+    keys: &[&SigningKey],
+) -> Result<Envelope, StatementError> {
     if subject.is_empty() || subject.len() > SUBJECTS_MAX {
         return Err(StatementError::Subjects);
     }
-    let statement =
-        Statement { kind: STATEMENT_TYPE.to_owned(), subject, predicate_type: P::TYPE.to_owned(), predicate };
+    let statement = Statement {
+        kind: STATEMENT_TYPE.to_owned(),
+        subject,
+        predicate_type: P::TYPE.to_owned(),
+        predicate,
+    };
     let payload = codec::to_json("statement", &statement)?;
     if payload.len() > P::BYTES_MAX {
-        return Err(CodecError::TooLong { what: "statement", len: payload.len(), max: P::BYTES_MAX }.into());
+        return Err(CodecError::TooLong {
+            what: "statement",
+            len: payload.len(),
+            max: P::BYTES_MAX,
+        }
+        .into());
     }
     Ok(Envelope::sign(PAYLOAD_TYPE, payload, keys)?)
 }
@@ -123,7 +139,9 @@ pub fn open_with_keys<P: Predicate>(
     keys: &[PublicKey],
     needed: usize,
 ) -> Result<Verified<Statement<P>>, StatementError> {
-    envelope.verify(PAYLOAD_TYPE, keys, needed)?.try_map(|bytes| read(&bytes))
+    envelope
+        .verify(PAYLOAD_TYPE, keys, needed)?
+        .try_map(|bytes| read(&bytes))
 }
 
 /// Reads the statement inside an envelope that **nobody vouches for**, to find out which key must have signed it.
@@ -137,10 +155,16 @@ pub fn peek<P: Predicate>(envelope: &Envelope) -> Result<Statement<P>, Statement
 fn read<P: Predicate>(bytes: &[u8]) -> Result<Statement<P>, StatementError> {
     let header: Header = codec::from_json("statement", bytes, P::BYTES_MAX)?;
     if header.kind != STATEMENT_TYPE {
-        return Err(StatementError::Type { found: shorten(&header.kind), wanted: STATEMENT_TYPE });
+        return Err(StatementError::Type {
+            found: shorten(&header.kind),
+            wanted: STATEMENT_TYPE,
+        });
     }
     if header.predicate_type != P::TYPE {
-        return Err(StatementError::Type { found: shorten(&header.predicate_type), wanted: P::TYPE });
+        return Err(StatementError::Type {
+            found: shorten(&header.predicate_type),
+            wanted: P::TYPE,
+        });
     }
     let statement: Statement<P> = codec::from_json("statement", bytes, P::BYTES_MAX)?;
     let count = statement.subject.len();

@@ -63,7 +63,9 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, ParseTimestampError> {
         text.parse::<jiff::Timestamp>()
             .map(|t| Self(t.as_microsecond()))
-            .map_err(|_| ParseTimestampError { text: text.chars().take(64).collect() })
+            .map_err(|_| ParseTimestampError {
+                text: text.chars().take(64).collect(),
+            })
     }
 }
 

@@ -184,7 +184,12 @@ pub enum TrustError {
 /// # Errors
 /// What [`statement::sign`] says.
 pub fn sign_root(root: Root, keys: &[&SigningKey]) -> Result<Envelope, StatementError> {
-    let subject = root.keys.keys.iter().map(|k| Subject::new(&k.principal, k.public_key.key_id().as_digest())).collect();
+    let subject = root
+        .keys
+        .keys
+        .iter()
+        .map(|k| Subject::new(&k.principal, k.public_key.key_id().as_digest()))
+        .collect();
     statement::sign(subject, root, keys)
 }
 
@@ -193,7 +198,10 @@ pub fn sign_root(root: Root, keys: &[&SigningKey]) -> Result<Envelope, Statement
 /// # Errors
 /// What [`statement::sign`] says.
 pub fn sign_policy(policy: TrustPolicy, keys: &[&SigningKey]) -> Result<Envelope, StatementError> {
-    let subject = vec![Subject::new(format!("tenant/{}", policy.tenant), &Digest::of(policy.tenant.as_bytes()))];
+    let subject = vec![Subject::new(
+        format!("tenant/{}", policy.tenant),
+        &Digest::of(policy.tenant.as_bytes()),
+    )];
     statement::sign(subject, policy, keys)
 }
 
@@ -215,20 +223,34 @@ impl Keyring {
     ///
     /// # Errors
     /// [`TrustError`] when the root is another one, is not signed by its own threshold, or the policy is not signed by it or is out of its days.
-    pub fn from_pinned(root: &[u8], pinned: &Digest, policy: &[u8], at: Timestamp) -> Result<Self, TrustError> {
+    pub fn from_pinned(
+        root: &[u8],
+        pinned: &Digest,
+        policy: &[u8],
+        at: Timestamp,
+    ) -> Result<Self, TrustError> {
         let envelope = Envelope::parse(root).map_err(StatementError::from)?;
         let found = fingerprint(&envelope);
         if found != *pinned {
-            return Err(TrustError::WrongRoot { found, pinned: *pinned });
+            return Err(TrustError::WrongRoot {
+                found,
+                pinned: *pinned,
+            });
         }
         // The fingerprint vouches for the payload, so its own keys may be read from it before they verify it.
         let claimed = statement::peek::<Root>(&envelope)?.predicate;
-        let root = open::<Root>(envelope, &claimed.keys, &[], at)?.into_inner().predicate;
+        let root = open::<Root>(envelope, &claimed.keys, &[], at)?
+            .into_inner()
+            .predicate;
         if at > root.expires_at {
             return Err(TrustError::NotValidNow { what: "root", at });
         }
         let policy = open_policy(&root, policy, at)?;
-        Ok(Self { fingerprint: found, root, policy })
+        Ok(Self {
+            fingerprint: found,
+            root,
+            policy,
+        })
     }
 
     /// Takes a newer policy under the same root.
@@ -238,13 +260,27 @@ impl Keyring {
     pub fn with_policy(&self, policy: &[u8], at: Timestamp) -> Result<Self, TrustError> {
         let policy = open_policy(&self.root, policy, at)?;
         if policy.tenant != self.policy.tenant {
-            return Err(TrustError::WrongTenant { found: policy.tenant, wanted: self.policy.tenant.clone() });
+            return Err(TrustError::WrongTenant {
+                found: policy.tenant,
+                wanted: self.policy.tenant.clone(),
+            });
         }
-        let (have, offered) = ((self.policy.epoch, self.policy.version), (policy.epoch, policy.version));
+        let (have, offered) = (
+            (self.policy.epoch, self.policy.version),
+            (policy.epoch, policy.version),
+        );
         if offered < have {
-            return Err(TrustError::Regress { what: "trust policy", have: format!("{have:?}"), offered: format!("{offered:?}") });
+            return Err(TrustError::Regress {
+                what: "trust policy",
+                have: format!("{have:?}"),
+                offered: format!("{offered:?}"),
+            });
         }
-        Ok(Self { fingerprint: self.fingerprint, root: self.root.clone(), policy })
+        Ok(Self {
+            fingerprint: self.fingerprint,
+            root: self.root.clone(),
+            policy,
+        })
     }
 
     /// Takes the next root: exactly one version on, signed by a threshold of the present root and by its own.
@@ -254,13 +290,23 @@ impl Keyring {
     pub fn with_root(&self, root: &[u8], policy: &[u8], at: Timestamp) -> Result<Self, TrustError> {
         let envelope = Envelope::parse(root).map_err(StatementError::from)?;
         let found = fingerprint(&envelope);
-        let next = open::<Root>(envelope.clone(), &self.root.keys, &[], at)?.into_inner().predicate;
+        let next = open::<Root>(envelope.clone(), &self.root.keys, &[], at)?
+            .into_inner()
+            .predicate;
         open::<Root>(envelope, &next.keys, &[], at)?;
         if next.version != self.root.version + 1 {
             let (have, offered) = (self.root.version.to_string(), next.version.to_string());
-            return Err(TrustError::Regress { what: "root", have, offered });
+            return Err(TrustError::Regress {
+                what: "root",
+                have,
+                offered,
+            });
         }
-        let pinned = Self { fingerprint: found, root: next, policy: self.policy.clone() };
+        let pinned = Self {
+            fingerprint: found,
+            root: next,
+            policy: self.policy.clone(),
+        };
         pinned.with_policy(policy, at)
     }
 
@@ -268,7 +314,11 @@ impl Keyring {
     ///
     /// # Errors
     /// [`TrustError`]. An agent's statements are opened by [`Keyring::open_agent`].
-    pub fn open<P: Predicate>(&self, bytes: &[u8], at: Timestamp) -> Result<Verified<Statement<P>>, TrustError> {
+    pub fn open<P: Predicate>(
+        &self,
+        bytes: &[u8],
+        at: Timestamp,
+    ) -> Result<Verified<Statement<P>>, TrustError> {
         self.open_as(P::ROLE, bytes, at)
     }
 
@@ -276,9 +326,18 @@ impl Keyring {
     ///
     /// # Errors
     /// [`TrustError`].
-    pub fn open_as<P: Predicate>(&self, role: Role, bytes: &[u8], at: Timestamp) -> Result<Verified<Statement<P>>, TrustError> {
+    pub fn open_as<P: Predicate>(
+        &self,
+        role: Role,
+        bytes: &[u8],
+        at: Timestamp,
+    ) -> Result<Verified<Statement<P>>, TrustError> {
         let envelope = Envelope::parse(bytes).map_err(StatementError::from)?;
-        let keys = self.policy.roles.get(&role).ok_or(TrustError::NoKeys { role, at })?;
+        let keys = self
+            .policy
+            .roles
+            .get(&role)
+            .ok_or(TrustError::NoKeys { role, at })?;
         open(envelope, keys, &self.policy.revoked, at)
     }
 
@@ -286,7 +345,10 @@ impl Keyring {
     ///
     /// # Errors
     /// [`TrustError`].
-    pub fn open_agent<P: Predicate>(bytes: &[u8], key: &PublicKey) -> Result<Verified<Statement<P>>, TrustError> {
+    pub fn open_agent<P: Predicate>(
+        bytes: &[u8],
+        key: &PublicKey,
+    ) -> Result<Verified<Statement<P>>, TrustError> {
         let envelope = Envelope::parse(bytes).map_err(StatementError::from)?;
         Ok(statement::open_with_keys(envelope, &[*key], 1)?)
     }
@@ -309,9 +371,14 @@ impl Keyring {
 
 fn open_policy(root: &Root, policy: &[u8], at: Timestamp) -> Result<TrustPolicy, TrustError> {
     let envelope = Envelope::parse(policy).map_err(StatementError::from)?;
-    let policy = open::<TrustPolicy>(envelope, &root.keys, &[], at)?.into_inner().predicate;
+    let policy = open::<TrustPolicy>(envelope, &root.keys, &[], at)?
+        .into_inner()
+        .predicate;
     if at > policy.expires_at {
-        return Err(TrustError::NotValidNow { what: "trust policy", at });
+        return Err(TrustError::NotValidNow {
+            what: "trust policy",
+            at,
+        });
     }
     Ok(policy)
 }
@@ -326,7 +393,11 @@ fn open<P: Predicate>(
         .keys
         .iter()
         .filter(|key| key.not_before <= at && at <= key.not_after)
-        .filter(|key| !revoked.iter().any(|r| r.key_id == key.public_key.key_id() && r.at <= at))
+        .filter(|key| {
+            !revoked
+                .iter()
+                .any(|r| r.key_id == key.public_key.key_id() && r.at <= at)
+        })
         .collect();
     if usable.is_empty() {
         return Err(TrustError::NoKeys { role: P::ROLE, at });
@@ -340,7 +411,10 @@ fn open<P: Predicate>(
         .map(|key| key.principal.as_str())
         .collect();
     if principals.len() < needed {
-        return Err(TrustError::TooFewPrincipals { found: principals.len(), needed });
+        return Err(TrustError::TooFewPrincipals {
+            found: principals.len(),
+            needed,
+        });
     }
     Ok(verified)
 }
