@@ -47,9 +47,6 @@ pub(crate) struct Token {
     /// The places where it may not stand; elsewhere it may.
     #[serde(default)]
     pub(crate) not_in: Vec<String>,
-    /// The word inside one of these is another word.
-    #[serde(default)]
-    pub(crate) unless: Vec<String>,
     /// Look inside string literals instead of at the code.
     #[serde(default)]
     pub(crate) strings: bool,

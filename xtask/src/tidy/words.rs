@@ -11,11 +11,7 @@ pub(crate) fn tokens(sources: &[Source], rules: &[Token], table: &str) -> Vec<Fi
         for rule in rules.iter().filter(|rule| forbids(rule, &source.path)) {
             for (number, line) in source.numbered(rule.tests) {
                 let text = if rule.strings { &line.strings } else { &line.code };
-                for token in rule
-                    .tokens
-                    .iter()
-                    .filter(|token| stands(text, token, &rule.unless))
-                {
+                for token in rule.tokens.iter().filter(|token| stands(text, token)) {
                     findings.push(Finding {
                         file: source.path.clone(),
                         line: number,
@@ -49,18 +45,15 @@ fn places(rule: &Token) -> String {
     }
 }
 
-/// Whether the token is in the text as a word of its own, and not as the end of one of `unless`.
-fn stands(text: &str, token: &str, unless: &[String]) -> bool {
+/// Whether the token is in the text as a word of its own.
+fn stands(text: &str, token: &str) -> bool {
     text.match_indices(token).any(|(at, _)| {
         let end = at + token.len();
         let before = text.get(..at).and_then(|text| text.chars().next_back());
         let after = text.get(end..).and_then(|text| text.chars().next());
         let joined_before = token.chars().next().is_some_and(is_word) && before.is_some_and(is_word);
         let joined_after = token.chars().next_back().is_some_and(is_word) && after.is_some_and(is_word);
-        let another = text
-            .get(..end)
-            .is_some_and(|text| unless.iter().any(|word| text.ends_with(word.as_str())));
-        !joined_before && !joined_after && !another
+        !joined_before && !joined_after
     })
 }
 
@@ -125,16 +118,13 @@ fn unfinished_note(line: &Line) -> Option<String> {
     const NOTE: &str = "TODO";
     if let Some(word) = ["FIXME", "XXX", "HACK"]
         .into_iter()
-        .find(|word| stands(&line.comment, word, &[]))
+        .find(|word| stands(&line.comment, word))
     {
         return Some(format!(
             "`{word}`: write `{NOTE}(#issue)` instead, with the number of the issue"
         ));
     }
-    let at = line
-        .comment
-        .find(NOTE)
-        .filter(|_| stands(&line.comment, NOTE, &[]))?;
+    let at = line.comment.find(NOTE).filter(|_| stands(&line.comment, NOTE))?;
     let rest = line.comment.get(at + NOTE.len()..).unwrap_or_default();
     let issue = rest.strip_prefix("(#").and_then(|rest| rest.split_once(')'));
     let numbered =
@@ -154,7 +144,6 @@ mod tests {
             tokens: vec![token.to_owned()],
             only_in: owned(only_in),
             not_in: owned(not_in),
-            unless: Vec::new(),
             strings: false,
             tests: false,
             reason: "because".to_owned(),
@@ -208,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_can_look_at_strings_hold_tests_and_spare_a_longer_name() {
+    fn a_rule_can_look_at_strings_and_hold_tests() {
         let subject = Token {
             strings: true,
             ..rule("writ.v1.", &["protocol/src/subject.rs"], &[])
@@ -223,18 +212,6 @@ mod tests {
         };
         assert_eq!(
             found("tests/tests/a.rs", "#[test]\n#[ignore]\nfn a() {}\n", ignore),
-            [2]
-        );
-        let clock = Token {
-            unless: vec!["tokio::time::Instant::now".to_owned()],
-            ..rule("Instant::now", &[], &[])
-        };
-        assert_eq!(
-            found(
-                "a/src/a.rs",
-                "tokio::time::Instant::now();\nstd::time::Instant::now();\n",
-                clock
-            ),
             [2]
         );
     }
