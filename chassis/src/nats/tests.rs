@@ -147,7 +147,7 @@ async fn the_user_proves_itself_by_signing_the_nonce() {
         seed,
     };
     let name = "agent 7".to_owned();
-    let inbox_prefix = "writ.v1.reply.u7".to_owned();
+    let inbox_prefix = "reply.u7".to_owned();
     let (client, _events) = connected(NatsOptions {
         name,
         credentials,
@@ -168,7 +168,7 @@ async fn the_user_proves_itself_by_signing_the_nonce() {
             None
         }
     });
-    assert!(inbox.starts_with("writ.v1.reply.u7."), "{inbox}");
+    assert!(inbox.starts_with("reply.u7."), "{inbox}");
 }
 
 /// Counts how often it is asked, and puts the count into the JWT.
