@@ -1,15 +1,15 @@
-//! Lists against their documents: each code has a heading, each table is described. A document that is not written yet
-//! is not asked for.
+//! Lists against their documents: each code has a heading, each table is described, each link leads somewhere. A document
+//! that is not written yet is not asked for.
 
 use std::collections::BTreeSet;
 
-use super::{Finding, Text, has_extension};
+use super::{Finding, Text, covers, has_extension};
 
 const REASONS: &str = "protocol/src/reason.rs";
 const ERRORS: &str = "docs/errors.md";
 const TABLES: &str = "docs/data-model.md";
 
-/// Codes without a heading, headings without a code, tables without a word.
+/// Codes without a heading, headings without a code, tables without a word, links to nothing.
 pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let file = |path: &str| files.iter().find(|file| file.path == path);
@@ -22,6 +22,12 @@ pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
             .filter(|file| file.path.starts_with("migrations/") && has_extension(&file.path, "sql"));
         findings.extend(migrations.flat_map(|migration| tables(migration, &document.content)));
     }
+    findings.extend(
+        files
+            .iter()
+            .filter(|page| has_extension(&page.path, "md"))
+            .flat_map(|page| links(page, files)),
+    );
     findings
 }
 
@@ -109,6 +115,60 @@ fn created(line: &str) -> Option<String> {
     }
 }
 
+/// Links of a page to files that are not there. Code blocks show links, they do not make them.
+fn links(page: &Text, files: &[Text]) -> Vec<Finding> {
+    let folder = page.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut in_block = false;
+    let mut findings = Vec::new();
+    for (at, line) in page.content.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        }
+        for target in line
+            .split("](")
+            .skip(1)
+            .filter(|_| !in_block)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(target, _)| target)
+        {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || target.contains(':') || leads(&join(folder, path), files) {
+                continue;
+            }
+            let why = "a page that leads nowhere is not trusted where it is right";
+            findings.push(finding(
+                &page.path,
+                at + 1,
+                format!("the link `{target}` leads to no file"),
+                why,
+            ));
+        }
+    }
+    findings
+}
+
+fn leads(path: &str, files: &[Text]) -> bool {
+    path.is_empty() || files.iter().any(|file| covers(path, &file.path))
+}
+
+/// A relative path as one from the root.
+fn join(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = if path.starts_with('/') {
+        Vec::new()
+    } else {
+        folder.split('/').collect()
+    };
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("/")
+}
+
 fn finding(file: &str, line: usize, what: String, reason: &str) -> Finding {
     Finding {
         file: file.to_owned(),
@@ -165,5 +225,17 @@ mod tests {
             found(&[("migrations/0001_a.sql", sql), (TABLES, "## `runs`\n")]),
             ["migrations/0001_a.sql:3 the table `steps` is not in docs/data-model.md"]
         );
+    }
+
+    #[test]
+    fn links_lead_to_files_and_folders_and_those_outside_are_not_followed() {
+        let page = "[a](protocol.md#x) [b](../agent/src/lib.rs) [c](../agent) [d](https://example.org) [e](#here) [f](../README.md)\n[g](gone.md)\n```\n[h](shown.md)\n```\n";
+        let files = [
+            ("docs/a.md", page),
+            ("docs/protocol.md", ""),
+            ("agent/src/lib.rs", ""),
+            ("README.md", ""),
+        ];
+        assert_eq!(found(&files), ["docs/a.md:2 the link `gone.md` leads to no file"]);
     }
 }
