@@ -225,6 +225,11 @@ impl Envelope {
         Digest::of(&self.payload)
     }
 
+    /// The key ids that the signatures claim. Hints, not trust.
+    pub fn key_hints(&self) -> impl Iterator<Item = Option<KeyId>> + '_ {
+        self.signatures.iter().map(|(hint, _)| *hint)
+    }
+
     /// Bytes of the payload that **nobody vouches for**: for finding the key that must have signed, and for third-party tools; never for acting.
     pub fn unverified_payload(&self) -> &[u8] {
         &self.payload

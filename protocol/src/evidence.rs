@@ -1,4 +1,8 @@
-//! Evidence: the agent's statement about an order it carried out, and the statement that seals a pack for checking offline.
+//! Evidence: the agent's statement about an order it carried out, the statement that seals a pack, the pack's form and its offline verifier.
+
+pub mod archive;
+pub mod pack;
+pub mod verify;
 
 use serde::{Deserialize, Serialize};
 
