@@ -1,0 +1,223 @@
+//! Config to graph: every value gets its meaning, every mistake its diagnostic, every order of the list the same bytes.
+//!
+//! `settings` reads what holds for all resources, `resource` one item, `order` the dependencies among them. All of them report into one
+//! sink and go on, so that an author sees all mistakes at once.
+
+mod check;
+mod content;
+mod order;
+mod resource;
+mod settings;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use writ_protocol::digest::{Digest, Hasher};
+use writ_protocol::exec::{Limits, StepMode};
+use writ_protocol::graph::{GRAPH_VERSION, Graph, Spec};
+use writ_protocol::limits::RESOURCES_MAX;
+
+use crate::config::{Config, Item};
+use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, code};
+use crate::selector::Selector;
+use crate::template::Renderer;
+use crate::yaml;
+use content::Contents;
+
+/// A config and the files it names.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The config's file name, for messages.
+    pub config_name: String,
+    /// The config.
+    pub config_text: String,
+    /// Templates and sources by their clean path relative to the config's folder; [`files_needed`] says which.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Sources {
+    /// Digest over the config's text and all files with their names: what a plan was made from.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hasher.update(bytes);
+        };
+        add(self.config_text.as_bytes());
+        for (name, content) in &self.files {
+            add(name.as_bytes());
+            add(content);
+        }
+        hasher.finish()
+    }
+}
+
+/// What one run may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Budget {
+    /// Millionths of the currency's unit.
+    pub amount_micros: u64,
+    /// ISO 4217 code.
+    pub currency: String,
+}
+
+/// A config that holds together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What is managed together.
+    pub project: String,
+    /// The hosts it is for.
+    pub targets: Selector,
+    /// What one run may cost, over all its hosts.
+    pub budget: Option<Budget>,
+    /// The resources, in their order; `graph.encode()` succeeds.
+    pub graph: Graph,
+    /// Contents of files, by digest: exactly those that the graph names.
+    pub blobs: BTreeMap<Digest, Vec<u8>>,
+    /// [`Sources::digest`].
+    pub config_digest: Digest,
+}
+
+/// Compiles a config.
+///
+/// # Errors
+/// Every problem found, in the order of the text; nothing is half compiled.
+pub fn compile(sources: &Sources) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut sink = Sink::new(&sources.config_name, &sources.config_text);
+    match compile_into(sources, &mut sink) {
+        Some(compiled) if sink.is_empty() => Ok(compiled),
+        _ => Err(sink.into_sorted()),
+    }
+}
+
+/// The files (templates and sources) that a config names: relative clean paths, sorted, each once.
+///
+/// # Errors
+/// Problems that keep the list from being made.
+pub fn files_needed(config_name: &str, config_text: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let mut sink = Sink::new(config_name, config_text);
+    let files = yaml::parse(config_text, &mut sink)
+        .and_then(|root| Config::read(&root, &mut sink))
+        .map(|config| {
+            let mut renderer = Renderer::new(&config, &mut sink);
+            content::names(&config, &mut renderer, &mut sink)
+        });
+    match files {
+        Some(files) if sink.is_empty() => Ok(files),
+        _ => Err(sink.into_sorted()),
+    }
+}
+
+/// A resource on its way into the graph.
+struct Draft {
+    id: String,
+    mark: Mark,
+    depends_on: Vec<(String, Mark)>,
+    notify: Vec<(String, Mark)>,
+    limits: Limits,
+    mode: StepMode,
+    spec: Spec,
+}
+
+/// What all resources share while they are read.
+struct Room<'a, 'b> {
+    sink: &'b mut Sink<'a>,
+    renderer: Renderer,
+    contents: Contents<'a>,
+    limits: Limits,
+}
+
+fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compiled> {
+    let root = yaml::parse(&sources.config_text, sink)?;
+    let config = Config::read(&root, sink)?;
+    settings::check_version(&config, sink);
+    let project = settings::project(&config, sink);
+    let targets = settings::targets(&config, key_mark(&root, "targets"), sink);
+    let budget = settings::budget(&config, sink);
+    let limits = settings::limits(config.limits.as_ref(), Limits::default(), sink);
+    let renderer = Renderer::new(&config, sink);
+    let items = config.resources.as_deref().unwrap_or_default();
+    if config.resources.is_some() && items.is_empty() {
+        let at = key_mark(&root, "resources");
+        sink.push(Problem::new(
+            code::MISSING_FIELD,
+            at,
+            "`resources` is empty, so there is nothing to do",
+        ));
+    }
+    if items.len() > RESOURCES_MAX {
+        let message = format!(
+            "the config has {} resources, at most {RESOURCES_MAX} are accepted",
+            items.len()
+        );
+        sink.push(
+            Problem::new(code::TOO_MANY, key_mark(&root, "resources"), message).hint("split the project"),
+        );
+        return None;
+    }
+    let mut room = Room {
+        sink,
+        renderer,
+        contents: Contents::new(&sources.files),
+        limits,
+    };
+    let (drafts, broken) = read_items(items, &mut room);
+    let Room { sink, contents, .. } = room;
+    let resources = order::arrange(drafts, &broken, sink);
+    if !sink.is_empty() {
+        return None;
+    }
+    let graph = Graph {
+        version: GRAPH_VERSION,
+        project: project.clone()?,
+        resources,
+    };
+    if let Err(error) = graph.encode() {
+        sink.push(Problem::new(
+            code::GRAPH,
+            root.mark,
+            format!("the config does not make a graph: {error}"),
+        ));
+        return None;
+    }
+    Some(Compiled {
+        project: project?,
+        targets: targets?,
+        budget,
+        graph,
+        blobs: contents.into_blobs(),
+        config_digest: sources.digest(),
+    })
+}
+
+fn key_mark(root: &yaml::Node, key: &str) -> Mark {
+    root.get(key).map_or(root.mark, |(key, _)| key.mark)
+}
+
+/// All resources that could be read, and the ids of those that could not.
+fn read_items(items: &[Item], room: &mut Room<'_, '_>) -> (Vec<Draft>, Vec<String>) {
+    let (mut drafts, mut broken) = (Vec::new(), Vec::new());
+    for item in items {
+        let (kind, name) = match item {
+            Item::File(file) => ("file", Some(&file.file)),
+            Item::Command(command) => ("command", Some(&command.command)),
+            Item::Broken(id) => (
+                id.as_ref().map_or("", |(kind, _)| *kind),
+                id.as_ref().map(|(_, name)| name),
+            ),
+        };
+        let draft = match item {
+            Item::File(file) => resource::file(file, room),
+            Item::Command(command) => resource::command(command, room),
+            Item::Broken(_) => None,
+        };
+        if let Some(draft) = draft {
+            drafts.push(draft);
+        } else if let Some(name) = name {
+            // Others may name it without being told that it does not exist.
+            broken.push(format!("{kind}:{}", name.value));
+        }
+    }
+    (drafts, broken)
+}

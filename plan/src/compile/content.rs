@@ -1,0 +1,148 @@
+//! Contents of files: inline text, templates and sources become blobs, named by digest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use writ_protocol::digest::Digest;
+use writ_protocol::graph::FileState;
+use writ_protocol::limits::{BLOBS_MAX, BUNDLE_BYTES_MAX, GRAPH_BYTES_MAX, PATH_BYTES_MAX};
+
+use super::{Room, check};
+use crate::config::{Config, FileItem, Item};
+use crate::diagnostic::{Mark, Problem, Sink, code};
+use crate::template::Renderer;
+use crate::yaml::read::Text;
+
+/// Most bytes of all contents together: what a bundle holds beside the largest graph and its statement.
+const CONTENT_BYTES_MAX: usize = BUNDLE_BYTES_MAX - GRAPH_BYTES_MAX - (1 << 20);
+
+/// The contents gathered so far.
+pub(super) struct Contents<'a> {
+    files: &'a BTreeMap<String, Vec<u8>>,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    bytes: usize,
+    full: bool,
+}
+
+impl<'a> Contents<'a> {
+    pub(super) fn new(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
+        Self {
+            files,
+            blobs: BTreeMap::new(),
+            bytes: 0,
+            full: false,
+        }
+    }
+
+    pub(super) fn into_blobs(self) -> BTreeMap<Digest, Vec<u8>> {
+        self.blobs
+    }
+
+    fn find(&self, name: &str, mark: Mark, sink: &mut Sink<'_>) -> Option<&'a [u8]> {
+        if let Some(content) = self.files.get(name) {
+            return Some(content);
+        }
+        let problem = Problem::new(
+            code::FILE_MISSING,
+            mark,
+            format!("file `{name}` is not beside the config"),
+        );
+        sink.push(
+            problem
+                .meant(name, self.files.keys().map(String::as_str))
+                .hint("paths are relative to the folder of the config"),
+        );
+        None
+    }
+
+    fn add(&mut self, content: Vec<u8>, mark: Mark, sink: &mut Sink<'_>) -> Option<FileState> {
+        let digest = Digest::of(&content);
+        let length = u64::try_from(content.len()).ok()?;
+        if !self.blobs.contains_key(&digest) {
+            let bytes = self.bytes.saturating_add(content.len());
+            if bytes > CONTENT_BYTES_MAX || self.blobs.len() >= BLOBS_MAX {
+                if !self.full {
+                    let message = format!(
+                        "the contents of all files are more than {CONTENT_BYTES_MAX} bytes or {BLOBS_MAX} different ones"
+                    );
+                    sink.push(
+                        Problem::new(code::CONTENT_TOO_LARGE, mark, message)
+                            .hint("split the project, or fetch large files with a command"),
+                    );
+                }
+                self.full = true;
+                return None;
+            }
+            self.bytes = bytes;
+            self.blobs.insert(digest, content);
+        }
+        Some(FileState::Content { digest, length })
+    }
+}
+
+/// The content of a file resource: exactly one of `content`, `template` and `source`.
+pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileState> {
+    match (&file.content, &file.template, &file.source) {
+        (Some(text), None, None) => {
+            let content = room.renderer.text(text, room.sink)?;
+            room.contents.add(content.into_bytes(), text.mark, room.sink)
+        }
+        (None, Some(name), None) => {
+            let path = file_name(name, &mut room.renderer, room.sink)?;
+            let template = room.contents.find(&path, name.mark, room.sink)?;
+            let content = room.renderer.file(&path, template, name.mark, room.sink)?;
+            room.contents.add(content.into_bytes(), name.mark, room.sink)
+        }
+        (None, None, Some(name)) => {
+            let path = file_name(name, &mut room.renderer, room.sink)?;
+            let content = room.contents.find(&path, name.mark, room.sink)?;
+            room.contents.add(content.to_vec(), name.mark, room.sink)
+        }
+        (None, None, None) => {
+            let hint =
+                "give it `content`, `template` or `source`, or say `state: directory`, `absent` or `symlink`";
+            room.sink
+                .push(Problem::new(code::CONTRADICTION, file.file.mark, "a file needs a content").hint(hint));
+            None
+        }
+        (content, template, source) => {
+            let marks = [content, template, source].map(|field| field.as_ref().map(|text| text.mark));
+            let second = marks.into_iter().flatten().nth(1).unwrap_or(file.file.mark);
+            let message =
+                "a file has one content, and here are several of `content`, `template` and `source`";
+            room.sink
+                .push(Problem::new(code::CONTRADICTION, second, message).hint("keep one of them"));
+            None
+        }
+    }
+}
+
+/// The files that a config names.
+pub(super) fn names(config: &Config, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for item in config.resources.iter().flatten() {
+        let Item::File(file) = item else { continue };
+        for name in [&file.template, &file.source].into_iter().flatten() {
+            names.extend(file_name(name, renderer, sink));
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// A clean path below the config's folder.
+fn file_name(text: &Text, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Option<String> {
+    let name = renderer.text(text, sink)?;
+    let clean =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.chars().any(char::is_control);
+    if name.len() <= PATH_BYTES_MAX && !name.contains('\\') && name.split('/').all(clean) {
+        return Some(name);
+    }
+    let message = format!(
+        "file name {:?} is not a clean path below the config's folder",
+        check::short(&name)
+    );
+    sink.push(
+        Problem::new(code::FILE_NAME, text.mark, message)
+            .hint("write it from the config's folder, without `/` at its beginning, `.` or `..`"),
+    );
+    None
+}

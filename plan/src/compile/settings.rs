@@ -1,0 +1,191 @@
+//! What holds for the whole config: version, project, targets, budget, limits.
+
+use writ_protocol::exec::Limits;
+use writ_protocol::limits::{LABELS_MAX, OUTPUT_BYTES_MAX};
+
+use super::{Budget, check};
+use crate::config::quantity::{self, Refused};
+use crate::config::{CONFIG_VERSION, Config, LimitSet};
+use crate::diagnostic::{Mark, Problem, Sink, code};
+use crate::selector::Selector;
+use crate::yaml::read::Text;
+
+/// Most hosts named by one config.
+const HOSTS_MAX: usize = 10_000;
+
+const DAY_MS: u64 = 86_400_000;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+pub(super) fn check_version(config: &Config, sink: &mut Sink<'_>) {
+    if let Some(version) = config.version.filter(|version| version.value != CONFIG_VERSION) {
+        let message = format!(
+            "config version {} is not supported; this Writ reads version {CONFIG_VERSION}",
+            version.value
+        );
+        sink.push(
+            Problem::new(code::VERSION, version.mark, message)
+                .hint("write `version: 1`, or use the Writ that the config was written for"),
+        );
+    }
+}
+
+pub(super) fn project(config: &Config, sink: &mut Sink<'_>) -> Option<String> {
+    let project = config.project.as_ref()?;
+    check::name(&project.value, project.mark, "project", sink)
+}
+
+pub(super) fn targets(config: &Config, at: Mark, sink: &mut Sink<'_>) -> Option<Selector> {
+    let targets = config.targets.as_ref()?;
+    let mut selector = Selector::default();
+    for (key, value) in targets.labels.iter().flat_map(|labels| &labels.0) {
+        let label = check::name(&key.text, key.mark, "label", sink);
+        let value = check::name(&value.value, value.mark, "value of a label", sink);
+        if let (Some(label), Some(value)) = (label, value) {
+            selector.labels.insert(label, value);
+        }
+    }
+    for host in targets.hosts.iter().flatten() {
+        selector
+            .hosts
+            .extend(check::name(&host.value, host.mark, "host", sink));
+    }
+    selector.hosts.sort();
+    selector.hosts.dedup();
+    let labels = targets.labels.as_ref().map_or(0, |labels| labels.0.len());
+    let hosts = targets.hosts.as_ref().map_or(0, Vec::len);
+    if labels == 0 && hosts == 0 {
+        let hint = "name labels (`labels: { role: web }`) or hosts (`hosts: [web-1]`)";
+        sink.push(Problem::new(code::TARGETS, at, "`targets` selects no host").hint(hint));
+    }
+    if labels > LABELS_MAX || hosts > HOSTS_MAX {
+        let message = format!("`targets` takes at most {LABELS_MAX} labels and {HOSTS_MAX} hosts");
+        sink.push(Problem::new(code::TOO_MANY, at, message));
+    }
+    Some(selector)
+}
+
+pub(super) fn budget(config: &Config, sink: &mut Sink<'_>) -> Option<Budget> {
+    let budget = config.budget.as_ref()?;
+    let currency = &budget.currency;
+    let known = currency.value.len() == 3 && currency.value.bytes().all(|b| b.is_ascii_uppercase());
+    if !known {
+        let message = format!(
+            "currency {:?} is not a currency code",
+            check::short(&currency.value)
+        );
+        sink.push(
+            Problem::new(code::MONEY, currency.mark, message)
+                .hint("write three capital letters, such as `USD`"),
+        );
+    }
+    match quantity::money_micros(&budget.amount.value) {
+        Ok(amount_micros) => Some(Budget {
+            amount_micros,
+            currency: currency.value.clone(),
+        })
+        .filter(|_| known),
+        Err(refused) => {
+            sink.push(Problem::new(code::MONEY, budget.amount.mark, refused.message).hint(refused.hint));
+            None
+        }
+    }
+}
+
+/// The limits of a set, each that it does not name taken from `base`.
+pub(super) fn limits(set: Option<&LimitSet>, base: Limits, sink: &mut Sink<'_>) -> Limits {
+    let mut limits = base;
+    let Some(set) = set else { return limits };
+    let mut read = |name: &str,
+                    text: &Option<Text>,
+                    parse: fn(&str) -> Result<u64, Refused>,
+                    bounds: (u64, u64),
+                    into: &mut u64| {
+        let Some(text) = text else { return };
+        match parse(&text.value) {
+            Err(refused) => sink.push(
+                Problem::new(
+                    code::QUANTITY,
+                    text.mark,
+                    format!("`{name}`: {}", refused.message),
+                )
+                .hint(refused.hint),
+            ),
+            Ok(value) if value < bounds.0 || value > bounds.1 => {
+                let message = format!("`{name}` {:?} is out of range", check::short(&text.value));
+                sink.push(Problem::new(code::QUANTITY, text.mark, message).hint(range_words(name, bounds)));
+            }
+            Ok(value) => *into = value,
+        }
+    };
+    read(
+        "cpu",
+        &set.cpu,
+        quantity::duration_ms,
+        (1, 7 * DAY_MS),
+        &mut limits.cpu_ms,
+    );
+    read(
+        "memory",
+        &set.memory,
+        quantity::size_bytes,
+        (MIB, TIB),
+        &mut limits.memory_bytes,
+    );
+    read(
+        "wall",
+        &set.wall,
+        quantity::duration_ms,
+        (1, 7 * DAY_MS),
+        &mut limits.wall_ms,
+    );
+    read(
+        "processes",
+        &set.processes,
+        quantity::count,
+        (1, 32_768),
+        &mut limits.processes,
+    );
+    read(
+        "open_files",
+        &set.open_files,
+        quantity::count,
+        (8, 1 << 20),
+        &mut limits.open_files,
+    );
+    read(
+        "file_size",
+        &set.file_size,
+        quantity::size_bytes,
+        (0, TIB),
+        &mut limits.file_bytes,
+    );
+    let output_max = u64::try_from(OUTPUT_BYTES_MAX).unwrap_or(u64::MAX);
+    read(
+        "output",
+        &set.output,
+        quantity::size_bytes,
+        (0, output_max),
+        &mut limits.output_bytes,
+    );
+    limits
+}
+
+fn range_words(name: &str, (low, high): (u64, u64)) -> String {
+    let unit: fn(u64) -> String = match name {
+        "cpu" | "wall" => |ms| {
+            if ms % 3_600_000 == 0 {
+                format!("{}h", ms / 3_600_000)
+            } else {
+                format!("{ms}ms")
+            }
+        },
+        "processes" | "open_files" => |count| count.to_string(),
+        _ => |bytes| match bytes {
+            TIB => "1TiB".to_owned(),
+            MIB => "1MiB".to_owned(),
+            _ => format!("{}KiB", bytes >> 10),
+        },
+    };
+    format!("`{name}` goes from {} to {}", unit(low), unit(high))
+}

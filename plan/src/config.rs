@@ -1,0 +1,296 @@
+//! What an author writes, as types: the shape of a config. Values are still text here; `compile` gives them their meaning.
+//!
+//! To add a resource type: a [`record!`] here, an arm in [`Item`], its translation in `compile`, and the regenerated schema.
+
+pub(crate) mod quantity;
+
+use crate::diagnostic::{Problem, Sink, code};
+use crate::yaml::read::{Anything, Entries, Flag, FromNode, Integer, Text, record};
+use crate::yaml::{Kind, Node};
+
+/// The version of the config's form that this build reads.
+pub const CONFIG_VERSION: i64 = 1;
+/// Resource types of this version.
+const TYPES: &[&str] = &["file", "command"];
+/// Resource types that are designed but not built.
+const LATER_TYPES: &[&str] = &["package", "service", "user", "group"];
+/// Fields that a config cannot do without.
+const REQUIRED: &[&str] = &["version", "project", "targets", "resources"];
+
+record! {
+    /// A Writ config: what hosts should look like, and what may be spent on it.
+    Config is "the config" {
+        /// Version of the config's form: 1.
+        #[schemars(required, extend("const" = 1))]
+        version: Option<Integer>,
+        /// Name of what is managed together.
+        #[schemars(required, extend("type" = "string"))]
+        project: Option<Text>,
+        /// Which hosts the config is for.
+        #[schemars(required)]
+        targets: Option<Targets>,
+        /// Limits of every resource that does not set its own.
+        limits: Option<LimitSet>,
+        /// What one run may cost, over all its hosts.
+        budget: Option<BudgetSet>,
+        /// Values for templates: `{{ name }}`.
+        vars: Option<Entries<Anything>>,
+        /// What to keep in which state.
+        #[schemars(required)]
+        resources: Option<Vec<Item>>,
+    }
+}
+
+record! {
+    /// Which hosts: those with all these labels and, where hosts are listed, one of these names.
+    Targets is "`targets`" {
+        /// Labels that a host must have, all of them.
+        labels: Option<Entries<Text>>,
+        /// Names of hosts.
+        hosts: Option<Vec<Text>>,
+    }
+}
+
+record! {
+    /// Upper bounds on one step.
+    LimitSet is "`limits`" {
+        /// Processor time of the whole process tree, such as `30s`.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-9]+(ms|s|m|h)$"))]
+        cpu: Option<Text>,
+        /// Memory, such as `256MiB`.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+        memory: Option<Text>,
+        /// Time from start to end, such as `2m`.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-9]+(ms|s|m|h)$"))]
+        wall: Option<Text>,
+        /// Processes and threads of the tree.
+        #[schemars(extend("type" = "integer"))]
+        processes: Option<Text>,
+        /// Open files of one process.
+        #[schemars(extend("type" = "integer"))]
+        open_files: Option<Text>,
+        /// Largest file that a process may write, such as `1GiB`.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+        file_size: Option<Text>,
+        /// Output kept, such as `64KiB`; the rest is counted and dropped.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+        output: Option<Text>,
+    }
+}
+
+record! {
+    /// What one run may cost.
+    BudgetSet is "`budget`" {
+        /// At most six decimals, such as `0.50`.
+        #[schemars(extend("type" = ["number", "string"], "pattern" = r"^[0-9]+(\.[0-9]{1,6})?$"))]
+        amount: Text,
+        /// ISO 4217 code, such as `USD`.
+        #[schemars(extend("type" = "string", "pattern" = "^[A-Z]{3}$"))]
+        currency: Text,
+    }
+}
+
+record! {
+    /// A file, directory or symbolic link, or its absence.
+    FileItem is "`file`" {
+        /// Absolute path on the host.
+        #[schemars(extend("type" = "string"))]
+        file: Text,
+        /// What should be there; `file` unless said otherwise.
+        #[schemars(extend("type" = "string", "enum" = ["file", "directory", "absent", "symlink"]))]
+        state: Option<Text>,
+        /// The content itself; `{{ name }}` is filled in from `vars`.
+        content: Option<Text>,
+        /// A template beside the config whose output is the content.
+        #[schemars(extend("type" = "string"))]
+        template: Option<Text>,
+        /// A file beside the config whose bytes are the content.
+        #[schemars(extend("type" = "string"))]
+        source: Option<Text>,
+        /// What a symbolic link says.
+        #[schemars(extend("type" = "string"))]
+        target: Option<Text>,
+        /// Permission bits in octal, in quotes, such as `"0644"`.
+        #[schemars(extend("type" = "string", "pattern" = "^[0-7]{3,4}$"))]
+        mode: Option<Text>,
+        /// Owner by name or number.
+        #[schemars(extend("type" = ["string", "integer"]))]
+        owner: Option<Text>,
+        /// Group by name or number.
+        #[schemars(extend("type" = ["string", "integer"]))]
+        group: Option<Text>,
+        /// Ids of resources that must have succeeded before.
+        depends_on: Option<Vec<Text>>,
+        /// Ids of resources to trigger when this one changed something.
+        notify: Option<Vec<Text>>,
+        /// Limits that differ from the config's.
+        limits: Option<LimitSet>,
+    }
+}
+
+record! {
+    /// A program to run.
+    CommandItem is "`command`" {
+        /// Name, unique among commands.
+        command: Text,
+        /// Program and arguments; no shell is involved.
+        argv: Vec<Text>,
+        /// Working directory.
+        #[schemars(extend("type" = "string"))]
+        cwd: Option<Text>,
+        /// Environment variables.
+        env: Option<Entries<Text>>,
+        /// Runs only while this path does not exist.
+        #[schemars(extend("type" = "string"))]
+        creates: Option<Text>,
+        /// Runs only when this program exits 0.
+        only_if: Option<Vec<Text>>,
+        /// Does not run when this program exits 0.
+        unless: Option<Vec<Text>>,
+        /// Runs only when another resource notified it.
+        when_notified: Option<Flag>,
+        /// Exit codes that mean success; `[0]` unless said otherwise.
+        exit_codes: Option<Vec<Integer>>,
+        /// What a crash in the middle means: run again, check and run again, or never start twice.
+        #[schemars(extend("type" = "string", "enum" = ["idempotent", "checked", "once"]))]
+        mode: Option<Text>,
+        /// Least isolation from the host.
+        #[schemars(extend("type" = "string", "enum" = ["none", "namespaces", "strict"]))]
+        isolation: Option<Text>,
+        /// Files to bring back, signed, when the program ran.
+        artefacts: Option<Vec<Text>>,
+        /// Ids of resources that must have succeeded before.
+        depends_on: Option<Vec<Text>>,
+        /// Ids of resources to trigger when this one changed something.
+        notify: Option<Vec<Text>>,
+        /// Limits that differ from the config's.
+        limits: Option<LimitSet>,
+    }
+}
+
+/// One item of `resources`: its type is the key that names it.
+#[derive(Debug, schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives in one list for the length of one compilation"
+)]
+pub(crate) enum Item {
+    /// `- file: /path`
+    File(FileItem),
+    /// `- command: name`
+    Command(CommandItem),
+    /// An item with a reported problem; its id, where it can be told, still counts as known.
+    #[schemars(skip)]
+    Broken(Option<(&'static str, Text)>),
+}
+
+impl Config {
+    /// Reads the shape of a config; what is missing or broken is reported and left out.
+    pub(crate) fn read(root: &Node, sink: &mut Sink<'_>) -> Option<Self> {
+        let config = Self::from_node(root, "config", sink)?;
+        for name in REQUIRED.iter().filter(|name| root.get(name).is_none()) {
+            sink.push(
+                Problem::new(
+                    code::MISSING_FIELD,
+                    root.mark,
+                    format!("the config needs the field `{name}`"),
+                )
+                .hint(match *name {
+                    "version" => "begin with `version: 1`",
+                    "project" => "name what is managed together: `project: web`",
+                    "targets" => "say which hosts: `targets: { labels: { role: web } }`",
+                    _ => "list what to keep in which state: `resources: [ … ]`",
+                }),
+            );
+        }
+        Some(config)
+    }
+}
+
+impl FromNode for Item {
+    fn from_node(node: &Node, _what: &str, sink: &mut Sink<'_>) -> Option<Self> {
+        let item = match item_type(node, sink) {
+            Some("file") => FileItem::from_node(node, "file", sink).map(Self::File),
+            Some(_) => CommandItem::from_node(node, "command", sink).map(Self::Command),
+            None => None,
+        };
+        Some(item.unwrap_or_else(|| Self::Broken(probable_id(node))))
+    }
+}
+
+/// Type and name of an item that has a problem, as far as they can be told.
+fn probable_id(node: &Node) -> Option<(&'static str, Text)> {
+    TYPES
+        .iter()
+        .chain(LATER_TYPES)
+        .find_map(|kind| match node.get(kind)?.1 {
+            Node {
+                kind: Kind::Scalar { text, plain },
+                mark,
+            } => Some((
+                *kind,
+                Text {
+                    value: text.clone(),
+                    plain: *plain,
+                    mark: *mark,
+                },
+            )),
+            _ => None,
+        })
+}
+
+/// The type of an item: the one key that is a type's name.
+fn item_type(node: &Node, sink: &mut Sink<'_>) -> Option<&'static str> {
+    let Kind::Map(entries) = &node.kind else {
+        return crate::yaml::read::wrong_kind(node, "resources", "a mapping such as `file: /etc/motd`", sink);
+    };
+    let known = |list: &'static [&'static str], text: &str| list.iter().find(|name| **name == text).copied();
+    let mut found = None;
+    for (key, _) in entries {
+        if let Some(kind) = known(TYPES, &key.text) {
+            if let Some(first) = found {
+                let message = format!("a resource is of one type, and this is both `{first}` and `{kind}`");
+                sink.push(
+                    Problem::new(code::RESOURCE_TYPE, key.mark, message).hint("begin a new item with `- `"),
+                );
+                return None;
+            }
+            found = Some(kind);
+        }
+    }
+    if found.is_some() {
+        return found;
+    }
+    if let Some((key, kind)) = entries
+        .iter()
+        .find_map(|(key, _)| known(LATER_TYPES, &key.text).map(|kind| (key, kind)))
+    {
+        let message = format!("resource type `{kind}` comes with a later version");
+        sink.push(
+            Problem::new(code::LATER_VERSION, key.mark, message)
+                .hint("until then, `command` can do it, with a guard such as `creates`"),
+        );
+        return None;
+    }
+    let all: Vec<&str> = TYPES.iter().chain(LATER_TYPES).copied().collect();
+    let (mark, shown, word) = match entries.first() {
+        Some((key, _)) => (
+            key.mark,
+            format!(
+                "`{}` is no resource type",
+                key.text.chars().take(80).collect::<String>()
+            ),
+            key.text.as_str(),
+        ),
+        None => (node.mark, "a resource needs a type".to_owned(), ""),
+    };
+    let problem =
+        Problem::new(code::RESOURCE_TYPE, mark, shown).label(format!("types are: {}", TYPES.join(", ")));
+    sink.push(
+        problem
+            .meant(word, all)
+            .hint("a resource begins with its type: `- file: /etc/motd`"),
+    );
+    None
+}

@@ -1,0 +1,146 @@
+//! A plan as text: one block for each group of hosts, a sign before each change, the sum at the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use writ_protocol::digest::Digest;
+
+use super::{Action, HostPlan, Plan};
+use crate::diagnostic::clean;
+
+/// Hosts of a group that are named before "and more".
+const NAMES_SHOWN: usize = 6;
+/// Characters of a value that are shown.
+const VALUE_CHARS: usize = 120;
+
+pub(super) fn render(plan: &Plan) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write(plan, &mut text);
+    text
+}
+
+fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
+    writeln!(
+        out,
+        "Plan for project {} (bundle {})",
+        clean(&plan.project, VALUE_CHARS),
+        plan.bundle_digest.short()
+    )?;
+    let mut samples: BTreeMap<Digest, &HostPlan> = BTreeMap::new();
+    for host in &plan.hosts {
+        if let Ok(set) = host.change_set() {
+            samples.entry(set).or_insert(host);
+        }
+    }
+    for group in &plan.groups {
+        let names: Vec<String> = group
+            .hosts
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(|name| clean(name, VALUE_CHARS))
+            .collect();
+        let more = group.hosts.len().saturating_sub(NAMES_SHOWN);
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {} more", thousands(more))
+        };
+        writeln!(out, "\n{}: {}{more}", hosts(group.hosts.len()), names.join(", "))?;
+        if let Some(host) = samples.get(&group.change_set) {
+            write_changes(host, out)?;
+        }
+    }
+    writeln!(out, "\n{}", summary(plan))
+}
+
+fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
+    if !host.has_changes() {
+        return writeln!(out, "  nothing to change");
+    }
+    for entry in host.changes.iter().filter(|entry| entry.action != Action::None) {
+        writeln!(
+            out,
+            "  {} {}",
+            sign(entry.action),
+            clean(&entry.resource, VALUE_CHARS)
+        )?;
+        let width = entry
+            .changes
+            .iter()
+            .map(|change| change.attribute.chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(24);
+        for change in &entry.changes {
+            let (got, want) = (clean(&change.got, VALUE_CHARS), clean(&change.want, VALUE_CHARS));
+            writeln!(
+                out,
+                "      {:width$}  {got} -> {want}",
+                clean(&change.attribute, 24)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+const fn sign(action: Action) -> char {
+    match action {
+        Action::Create => '+',
+        Action::Update => '~',
+        Action::Delete => '-',
+        Action::Run => '>',
+        Action::None => ' ',
+    }
+}
+
+fn summary(plan: &Plan) -> String {
+    let mut counts: BTreeMap<Action, usize> = BTreeMap::new();
+    for entry in plan.hosts.iter().flat_map(|host| &host.changes) {
+        *counts.entry(entry.action).or_default() += 1;
+    }
+    let parts: Vec<String> = [
+        (Action::Create, "create"),
+        (Action::Update, "update"),
+        (Action::Delete, "delete"),
+        (Action::Run, "run"),
+    ]
+    .iter()
+    .filter_map(|(action, verb)| {
+        counts
+            .get(action)
+            .map(|count| format!("{} to {verb}", thousands(*count)))
+    })
+    .collect();
+    let changed = plan.hosts.iter().filter(|host| host.has_changes()).count();
+    if parts.is_empty() {
+        return format!("No changes: {} as they should be.", hosts(plan.hosts.len()));
+    }
+    format!(
+        "Changes: {} on {} of {}.",
+        parts.join(", "),
+        thousands(changed),
+        hosts(plan.hosts.len())
+    )
+}
+
+fn hosts(count: usize) -> String {
+    if count == 1 {
+        "1 host".to_owned()
+    } else {
+        format!("{} hosts", thousands(count))
+    }
+}
+
+/// A count with its thousands set apart.
+fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

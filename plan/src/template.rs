@@ -1,0 +1,373 @@
+//! Templates: values put into text, strictly and within bounds.
+//!
+//! The engine is minijinja, cut down to what cannot grow: values come from `vars` alone, and nothing in a template can make a larger value
+//! out of a smaller one (no `set`, no macros, no `~`, `+` or `*`, loops over named values only, a few filters with bounded results). With
+//! fuel for the steps and a bound on the output this holds memory and time for hostile templates; fuel alone would not, since fifty
+//! doublings are fifty steps. What a template is refused for stands in [`syntax`].
+
+mod syntax;
+
+use std::collections::BTreeSet;
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+
+use crate::config::Config;
+use crate::diagnostic::{Mark, Problem, Sink, SourceText, code};
+use crate::yaml::read::{Text, canonical_integer};
+use crate::yaml::{Kind, Node};
+
+/// Steps that one template may take.
+const TEMPLATE_FUEL: u64 = 200_000;
+/// Steps that all templates of one config may take.
+const TEMPLATE_FUEL_TOTAL: u64 = 1_000_000;
+/// Longest output of one template, bytes.
+pub const TEMPLATE_OUTPUT_MAX: usize = 1 << 20;
+/// Longest template file, bytes.
+pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+/// Template text read for one config, bytes; a template that many resources use counts each time.
+const TEMPLATE_BYTES_TOTAL: usize = 64 << 20;
+/// Most bytes of text in `vars`.
+const VARS_BYTES_MAX: usize = 64 << 10;
+
+/// Words that mean something to the engine and cannot be names.
+const RESERVED: &[&str] = &[
+    "loop", "self", "true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if",
+    "else",
+];
+
+/// Renders the templates of one config.
+pub(crate) struct Renderer {
+    vars: Value,
+    names: BTreeSet<String>,
+    fuel: u64,
+    bytes: usize,
+}
+
+impl Renderer {
+    /// A renderer with the values of a config's `vars`.
+    pub(crate) fn new(config: &Config, sink: &mut Sink<'_>) -> Self {
+        let mut names = BTreeSet::new();
+        let mut left = VARS_BYTES_MAX;
+        let mut values = Vec::new();
+        for (key, value) in config.vars.iter().flat_map(|vars| &vars.0) {
+            names.insert(key.text.clone());
+            if !syntax::is_name(&key.text) || RESERVED.contains(&key.text.as_str()) {
+                let problem = Problem::new(
+                    code::NAME,
+                    key.mark,
+                    "the name of a variable is letters, digits and `_`, and no word of templates",
+                );
+                sink.push(problem);
+                continue;
+            }
+            if let Some(value) = to_value(&value.0, &key.text, &mut left, sink) {
+                values.push((key.text.clone(), value));
+            }
+        }
+        Self {
+            vars: values.into_iter().collect(),
+            names,
+            fuel: TEMPLATE_FUEL_TOTAL,
+            bytes: TEMPLATE_BYTES_TOTAL,
+        }
+    }
+
+    /// The text of a field with its values filled in.
+    pub(crate) fn text(&mut self, text: &Text, sink: &mut Sink<'_>) -> Option<String> {
+        if !syntax::has_tags(&text.value) {
+            return Some(text.value.clone());
+        }
+        match self.render(&text.value) {
+            Ok(output) => Some(output),
+            Err(failure) => {
+                let place = if text.value.contains('\n') {
+                    format!(" (line {} of the text)", failure.line)
+                } else {
+                    String::new()
+                };
+                sink.push(self.problem(&failure, text.mark, &place));
+                None
+            }
+        }
+    }
+
+    /// The output of a template file; `at` is where the config names it.
+    pub(crate) fn file(
+        &mut self,
+        name: &str,
+        content: &[u8],
+        at: Mark,
+        sink: &mut Sink<'_>,
+    ) -> Option<String> {
+        if content.len() > TEMPLATE_BYTES_MAX {
+            let message = format!(
+                "template `{name}` has {} bytes, at most {TEMPLATE_BYTES_MAX} are accepted",
+                content.len()
+            );
+            sink.push(Problem::new(code::TEMPLATE_BOUND, at, message));
+            return None;
+        }
+        let Ok(source) = std::str::from_utf8(content) else {
+            sink.push(
+                Problem::new(code::TEMPLATE, at, format!("template `{name}` is not UTF-8"))
+                    .hint("use `source` for files that are not text"),
+            );
+            return None;
+        };
+        match self.render(source) {
+            Ok(output) => Some(output),
+            Err(failure) => {
+                let line = source
+                    .split('\n')
+                    .nth(failure.line.saturating_sub(1))
+                    .unwrap_or("");
+                let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+                let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                let mark = Mark {
+                    line: number(failure.line),
+                    column: number(indent + 1),
+                    length: number(line.trim().chars().count()),
+                };
+                sink.push_placed(
+                    self.problem(&failure, mark, "")
+                        .into_diagnostic(&SourceText::new(name, source)),
+                );
+                None
+            }
+        }
+    }
+
+    fn render(&mut self, source: &str) -> Result<String, Failure> {
+        syntax::check(source)?;
+        self.bytes = self.bytes.checked_sub(source.len()).ok_or_else(|| Failure {
+            code: code::TEMPLATE_BOUND,
+            line: 1,
+            message: format!(
+                "the templates of one config may have {TEMPLATE_BYTES_TOTAL} bytes in all, repeats counted"
+            ),
+            hint: None,
+            undeclared: Vec::new(),
+        })?;
+        let fuel = TEMPLATE_FUEL.min(self.fuel);
+        let environment = environment(fuel);
+        let mut undeclared = Vec::new();
+        let mut output = Bounded(Vec::new());
+        let result = environment.template_from_str(source).and_then(|template| {
+            let captured = template.render_captured_to(self.vars.clone(), &mut output);
+            if captured.is_err() {
+                undeclared = template.undeclared_variables(false).into_iter().collect();
+            }
+            captured
+        });
+        match result {
+            Ok(captured) => {
+                let used = captured.state().fuel_levels().map_or(fuel, |(used, _)| used);
+                self.fuel = self.fuel.saturating_sub(used);
+            }
+            Err(error) => {
+                self.fuel = self.fuel.saturating_sub(fuel);
+                return Err(Failure::of(&error, output.0.len(), undeclared));
+            }
+        }
+        String::from_utf8(output.0)
+            .map_err(|_| Failure::of(&Error::from(ErrorKind::WriteFailure), 0, Vec::new()))
+    }
+
+    fn problem(&self, failure: &Failure, mark: Mark, place: &str) -> Problem {
+        let mut missing: Vec<&String> = failure
+            .undeclared
+            .iter()
+            .filter(|name| !self.names.contains(*name))
+            .collect();
+        missing.sort();
+        if let (code::UNDEFINED, Some(name)) = (failure.code, missing.first()) {
+            let known = self.names.iter().map(String::as_str);
+            return Problem::new(
+                code::UNDEFINED,
+                mark,
+                format!("the template uses `{name}`, which is not in `vars`{place}"),
+            )
+            .meant(name, known)
+            .hint(format!(
+                "add it to `vars`, or write `{{{{ {name} | default(\"…\") }}}}`"
+            ));
+        }
+        let problem = Problem::new(failure.code, mark, format!("{}{place}", failure.message));
+        match &failure.hint {
+            Some(hint) => problem.hint(hint.clone()),
+            None => problem,
+        }
+    }
+}
+
+/// Why a template did not become text.
+#[derive(Debug)]
+struct Failure {
+    code: &'static str,
+    /// Line of the template, from 1.
+    line: usize,
+    message: String,
+    hint: Option<String>,
+    undeclared: Vec<String>,
+}
+
+impl Failure {
+    fn of(error: &Error, output: usize, undeclared: Vec<String>) -> Self {
+        let line = error.line().unwrap_or(1).max(1);
+        let detail = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+        let new = |code, message| Self {
+            code,
+            line,
+            message,
+            hint: None,
+            undeclared,
+        };
+        if output >= TEMPLATE_OUTPUT_MAX {
+            return new(
+                code::TEMPLATE_BOUND,
+                format!("the template yields more than {TEMPLATE_OUTPUT_MAX} bytes"),
+            );
+        }
+        if error.kind() == ErrorKind::OutOfFuel {
+            return new(
+                code::TEMPLATE_BOUND,
+                format!(
+                    "the template takes more than {TEMPLATE_FUEL} steps, or all together more than {TEMPLATE_FUEL_TOTAL}"
+                ),
+            );
+        }
+        if error.kind() == ErrorKind::UndefinedError {
+            return new(
+                code::UNDEFINED,
+                "the template uses a value that is not in `vars`".to_owned(),
+            );
+        }
+        let mut failure = new(code::TEMPLATE, format!("the template is malformed: {detail}"));
+        if error.kind() == ErrorKind::UnknownFilter {
+            failure.hint = Some(format!("filters are: {}", FILTERS.join(", ")));
+        }
+        failure
+    }
+}
+
+/// The filters that templates may use.
+const FILTERS: &[&str] = &[
+    "count", "d", "default", "first", "join", "last", "length", "lower", "trim", "upper",
+];
+
+fn environment(fuel: u64) -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_fuel(Some(fuel));
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    let mut syntax = SyntaxConfig::builder();
+    syntax
+        .keep_trailing_newline(true)
+        .trim_blocks(true)
+        .lstrip_blocks(true);
+    if let Ok(syntax) = syntax.build() {
+        environment.set_syntax(syntax);
+    }
+    environment.add_filter("default", minijinja::filters::default);
+    environment.add_filter("d", minijinja::filters::default);
+    environment.add_filter("upper", minijinja::filters::upper);
+    environment.add_filter("lower", minijinja::filters::lower);
+    environment.add_filter("trim", minijinja::filters::trim);
+    environment.add_filter("length", minijinja::filters::length);
+    environment.add_filter("count", minijinja::filters::length);
+    environment.add_filter("first", minijinja::filters::first);
+    environment.add_filter("last", minijinja::filters::last);
+    environment.add_filter("join", join);
+    environment.add_test("defined", minijinja::tests::is_defined);
+    environment.add_test("undefined", minijinja::tests::is_undefined);
+    environment
+}
+
+/// `join` whose result is no longer than all of `vars`.
+fn join(list: &Value, separator: Option<&str>) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (index, item) in list.try_iter()?.enumerate() {
+        if index > 0 {
+            joined.push_str(separator.unwrap_or(""));
+        }
+        joined.push_str(&item.to_string());
+        if joined.len() > VARS_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("join yields more than {VARS_BYTES_MAX} bytes"),
+            ));
+        }
+    }
+    Ok(joined)
+}
+
+/// Output that refuses to grow past its bound.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = TEMPLATE_OUTPUT_MAX.saturating_sub(self.0.len());
+        self.0.extend(bytes.iter().take(room));
+        if bytes.len() > room {
+            Err(io::Error::other("output is too long"))
+        } else {
+            Ok(bytes.len())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A value of `vars`: whole numbers and `true`/`false` without quotes are what they look like, all else is text as written.
+fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> Option<Value> {
+    let spend = |bytes: usize, left: &mut usize, sink: &mut Sink<'_>| {
+        if let Some(rest) = left.checked_sub(bytes) {
+            *left = rest;
+            return Some(());
+        }
+        sink.push(
+            Problem::new(
+                code::TOO_MANY,
+                node.mark,
+                format!("`vars` hold more than {VARS_BYTES_MAX} bytes"),
+            )
+            .hint("put long texts into files"),
+        );
+        None
+    };
+    match &node.kind {
+        Kind::Null => crate::yaml::read::wrong_kind(node, what, "a value", sink),
+        Kind::Scalar { text, plain } => {
+            spend(text.len() + 1, left, sink)?;
+            Some(match (plain, text.as_str()) {
+                (true, "true") => Value::from(true),
+                (true, "false") => Value::from(false),
+                (true, number) => canonical_integer(number).map_or_else(|| Value::from(number), Value::from),
+                (false, text) => Value::from(text),
+            })
+        }
+        Kind::List(items) => {
+            spend(1, left, sink)?;
+            items
+                .iter()
+                .map(|item| to_value(item, what, left, sink))
+                .collect::<Option<Vec<_>>>()
+                .map(Value::from)
+        }
+        Kind::Map(entries) => {
+            let mut values = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                spend(key.text.len() + 1, left, sink)?;
+                values.push((key.text.clone(), to_value(value, &key.text, left, sink)?));
+            }
+            Some(values.into_iter().collect())
+        }
+    }
+}
