@@ -131,7 +131,7 @@ pub(crate) struct Tidy {
     pub(crate) token: Vec<Token>,
     /// Words that may stand in no file at all.
     pub(crate) text: Vec<Text>,
-    /// Files that are not ours to word.
+    /// Names of files that are not ours to word.
     pub(crate) text_skip: Vec<String>,
 }
 

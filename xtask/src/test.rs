@@ -1,11 +1,11 @@
 //! `cargo xtask test`: everything CI runs, from a clean clone on a machine with Rust and nothing else.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::check;
-use crate::parts::{self, Need, Parts};
+use crate::parts::{self, Need};
 use crate::place::Place;
 use crate::step::{self, Step, call};
 
@@ -35,12 +35,8 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
         Ok(String::new())
     }));
     let runner = options.runner.as_slice();
-    steps.push(tests("unit", move || {
-        nextest(place, &["--workspace", "--exclude", SYSTEM], runner)
-    }));
-    steps.push(tests("system", move || {
-        nextest(place, &["--package", SYSTEM], runner)
-    }));
+    steps.push(tests("unit", move || run_tests(place, Which::Unit, runner)));
+    steps.push(tests("system", move || run_tests(place, Which::System, runner)));
     steps.push(tests("doctest", move || {
         call(place.cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
         Ok(String::new())
@@ -48,19 +44,28 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     Ok(step::run_all("test", step::select(steps, &options.only)?))
 }
 
-/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine.
-fn nextest(place: &Place, packages: &[&str], runner: &[String]) -> anyhow::Result<String> {
-    let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
-    let mut command = command(place, &found);
-    command.args(packages).args(runner);
-    call(&mut command)?;
-    Ok(String::new())
+/// Which tests a step runs.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Unit,
+    System,
 }
 
-fn command(place: &Place, found: &Parts) -> Command {
+/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine.
+fn run_tests(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
+    let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
     let mut command = if let Some(nextest) = &found.nextest {
         let mut command = place.command(nextest);
-        command.args(["nextest", "run", "--profile", "ci"]);
+        // The packages are filtered, not selected: a selection changes which features are on, and so builds everything again.
+        command.args([
+            "nextest",
+            "run",
+            "--profile",
+            "ci",
+            "--workspace",
+            "-E",
+            &filter(which),
+        ]);
         command
     } else {
         eprintln!(
@@ -68,10 +73,22 @@ fn command(place: &Place, found: &Parts) -> Command {
         );
         let mut command = place.cargo();
         command.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+        match which {
+            Which::Unit => command.args(["--workspace", "--exclude", SYSTEM]),
+            Which::System => command.args(["--package", SYSTEM]),
+        };
         command
     };
     found.export(&mut command);
-    command
+    call(command.args(runner))?;
+    Ok(String::new())
+}
+
+fn filter(which: Which) -> String {
+    match which {
+        Which::Unit => format!("not package({SYSTEM})"),
+        Which::System => format!("package({SYSTEM})"),
+    }
 }
 
 fn essential<'a>(name: &'static str, act: impl FnMut() -> anyhow::Result<String> + 'a) -> Step<'a> {
