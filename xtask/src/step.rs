@@ -154,6 +154,7 @@ pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("the output of `{shown}` is not text"))
 }
 
+/// The command as a shell would take it, but for the folder of the program.
 fn show(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let mut shown = program
@@ -163,7 +164,16 @@ fn show(command: &Command) -> String {
         .into_owned();
     for argument in command.get_args() {
         shown.push(' ');
-        shown.push_str(&argument.to_string_lossy());
+        let argument = argument.to_string_lossy();
+        let plain = !argument.is_empty()
+            && argument
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_=./:,+@%*".contains(c));
+        shown.push_str(&if plain {
+            argument
+        } else {
+            format!("'{argument}'").into()
+        });
     }
     shown
 }
@@ -246,5 +256,12 @@ mod tests {
             ],
         );
         assert_eq!(*ran.borrow(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_command_is_shown_as_a_shell_takes_it() {
+        let mut command = Command::new("/opt/bin/cargo-nextest");
+        command.args(["run", "-E", "not package(a)"]);
+        assert_eq!(show(&command), "cargo-nextest run -E 'not package(a)'");
     }
 }
