@@ -1,1 +1,37 @@
-//! Runs one process tree under limits, accounts for it and ends it. The only unsafe code.
+//! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in [`kernel`].
+//!
+//! How a step becomes a process: the agent starts its own binary again as a *shim* (so that the big process never forks), tells it over a
+//! socket what to do, and watches. The shim joins the step's cgroup, makes its namespaces, sets every limit and **reads it back**, reports
+//! and becomes the program. The shim's first process stays outside of the cgroup and outside of the namespaces as the tree's reaper: it
+//! collects whatever the tree leaves behind and what it used.
+//!
+//! ```text
+//! agent ── reaper (own session, subreaper, dies with the agent)
+//!            ├─ none:        program
+//!            └─ namespaces:  init (pid 1) ── program
+//! ```
+//!
+//! The binary that embeds this crate calls [`maybe_run_shim`] before anything else in `main`.
+//!
+//! Not here: what to run and what its outcome means (`writ-providers`, `writ-agent`).
+
+mod capture;
+mod cgroup;
+mod clock;
+mod control;
+mod error;
+mod kernel;
+mod launch;
+mod sandbox;
+mod shim;
+mod spec;
+mod tree;
+mod watch;
+mod wire;
+
+pub use capture::CapturedOutput;
+pub use control::Control;
+pub use error::Error;
+pub use sandbox::{CgroupBase, Config, Sandbox};
+pub use shim::maybe_run_shim;
+pub use spec::{OUTPUT_CHUNK_BYTES_MAX, Outcome, Spec, Stream, TERMINATE_GRACE};

@@ -1,0 +1,288 @@
+//! The step's own cgroup (version 2): what it used, and its end. `cpu.stat` and `cgroup.kill` are there without any controller; memory and
+//! process limits only where the host delegates them.
+//!
+//! Layout below the base: `writ-steps/<owner>/<n>`. The owner directory is locked for as long as the agent lives, so a later agent can tell
+//! a dead one's leftovers from a living neighbour's steps, whatever process namespaces they live in.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FlockOperation;
+use writ_protocol::exec::{EffectiveLimit, Limits};
+
+use crate::clock::{boot_us, wait_for};
+use crate::tree::CpuTime;
+
+/// Longest wait for a killed cgroup to be empty.
+const EMPTY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The place for this process's step cgroups.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    dir: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+    next: AtomicU64,
+}
+
+/// One step's cgroup; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct StepCgroup {
+    dir: PathBuf,
+    /// Limits that the kernel confirmed.
+    pub(crate) effective: Vec<EffectiveLimit>,
+}
+
+/// Where this process may make cgroups: its own one in the version 2 hierarchy.
+pub(crate) fn discover() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    place(&mounts, &own)
+}
+
+fn place(mounts: &str, own: &str) -> Option<PathBuf> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    mounts.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        right.starts_with("cgroup2 ").then_some(())?;
+        let mut fields = left.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // A mount may show only a part of the hierarchy; paths are relative to that part.
+        let below = Path::new(own).strip_prefix(root).ok()?;
+        Some(Path::new(point).join(below))
+    })
+}
+
+impl Cgroups {
+    /// Makes this process's place below `base`, and ends what dead owners left there.
+    pub(crate) fn open(base: &Path) -> io::Result<Self> {
+        let all = base.join("writ-steps");
+        make(&all)?;
+        // Controllers are welcome and not needed: a base with processes of its own may refuse them.
+        for dir in [base, &all] {
+            for controller in ["+memory", "+pids", "+io"] {
+                let _unsupported = fs::write(dir.join("cgroup.subtree_control"), controller);
+            }
+        }
+        let dir = all.join(format!("{}-{}", std::process::id(), boot_us()));
+        fs::create_dir(&dir)?;
+        let lock = File::open(&dir)?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        for controller in ["+memory", "+pids", "+io"] {
+            let _unsupported = fs::write(dir.join("cgroup.subtree_control"), controller);
+        }
+        sweep(&all);
+        Ok(Self {
+            dir,
+            _lock: lock,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// A cgroup for one step, with the limits that can be set there; `own` processes of ours live in it beside the step's.
+    pub(crate) fn step(&self, limits: &Limits, own: u64) -> io::Result<StepCgroup> {
+        let dir = self
+            .dir
+            .join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&dir)?;
+        let mut step = StepCgroup {
+            dir,
+            effective: Vec::new(),
+        };
+        let processes = limits.processes.saturating_add(own);
+        for (name, file, wanted) in [
+            ("cgroup.memory", "memory.max", limits.memory_bytes),
+            ("cgroup.pids", "pids.max", processes),
+        ] {
+            let path = step.dir.join(file);
+            if !path.exists() {
+                continue;
+            }
+            fs::write(&path, wanted.to_string())?;
+            let read = fs::read_to_string(&path)?;
+            // The kernel rounds memory down to pages; "max" is what it makes of numbers beyond its range.
+            let effective = read.trim().parse().unwrap_or(u64::MAX);
+            if effective > wanted {
+                return Err(io::Error::other(format!(
+                    "{file} of {wanted} reads back as {}",
+                    read.trim()
+                )));
+            }
+            let by = "cgroup".to_owned();
+            step.effective.push(EffectiveLimit {
+                name: name.to_owned(),
+                requested: wanted,
+                effective,
+                by,
+            });
+        }
+        Ok(step)
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        // Left for the next agent's sweep if a step is still being removed.
+        let _left = fs::remove_dir(&self.dir);
+    }
+}
+
+impl StepCgroup {
+    pub(crate) fn procs(&self) -> PathBuf {
+        self.dir.join("cgroup.procs")
+    }
+
+    pub(crate) fn kill(&self) {
+        kill(&self.dir);
+    }
+
+    /// Kills what is left and waits until it is gone; whether it is.
+    pub(crate) fn end(&self) -> bool {
+        self.kill();
+        wait_until_empty(&self.dir)
+    }
+
+    pub(crate) fn cpu(&self) -> CpuTime {
+        let text = fs::read_to_string(self.dir.join("cpu.stat")).unwrap_or_default();
+        CpuTime {
+            user_us: field(&text, "user_usec "),
+            system_us: field(&text, "system_usec "),
+        }
+    }
+
+    /// Processes and threads at the moment.
+    pub(crate) fn tasks(&self) -> u64 {
+        fs::read_to_string(self.dir.join("cgroup.threads")).map_or(0, |text| text.lines().count() as u64)
+    }
+
+    /// Largest memory, where the host counts it.
+    pub(crate) fn memory_peak(&self) -> Option<u64> {
+        fs::read_to_string(self.dir.join("memory.peak"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Whether the kernel killed a process of it for want of memory.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        fs::read_to_string(self.dir.join("memory.events")).is_ok_and(|text| field(&text, "oom_kill ") > 0)
+    }
+
+    /// Bytes read from and written to storage, where the host counts them.
+    pub(crate) fn storage(&self) -> Option<(u64, u64)> {
+        let text = fs::read_to_string(self.dir.join("io.stat")).ok()?;
+        let sum = |name: &str| {
+            let values = text
+                .split_ascii_whitespace()
+                .filter_map(|part| part.strip_prefix(name));
+            values.filter_map(|value| value.parse::<u64>().ok()).sum()
+        };
+        Some((sum("rbytes="), sum("wbytes=")))
+    }
+}
+
+impl Drop for StepCgroup {
+    fn drop(&mut self) {
+        if fs::remove_dir(&self.dir).is_err() && self.end() {
+            let _left = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir).or_else(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+fn kill(dir: &Path) {
+    // A cgroup that is gone has nobody in it.
+    let _gone = fs::write(dir.join("cgroup.kill"), "1");
+}
+
+fn wait_until_empty(dir: &Path) -> bool {
+    let Ok(mut events) = File::open(dir.join("cgroup.events")) else {
+        return !dir.exists();
+    };
+    wait_for(EMPTY_WAIT_MAX, |left| {
+        let mut text = String::new();
+        let read = events.rewind().and_then(|()| events.read_to_string(&mut text));
+        if read.is_ok() && text.lines().any(|line| line == "populated 0") {
+            return true;
+        }
+        // The kernel signals a change of the file as exceptional data.
+        let _changed = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left));
+        false
+    })
+}
+
+/// Ends and removes what agents that are no more left behind.
+fn sweep(all: &Path) {
+    let Ok(owners) = fs::read_dir(all) else { return };
+    for owner in owners
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+    {
+        let Ok(lock) = File::open(&owner) else { continue };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        kill(&owner);
+        wait_until_empty(&owner);
+        for step in fs::read_dir(&owner)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+        {
+            let _busy = fs::remove_dir(step.path());
+        }
+        let _busy = fs::remove_dir(&owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cgroup_is_found_on_unified_and_hybrid_hosts() {
+        let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+        assert_eq!(
+            place(unified, "0::/system.slice/writ.service\n"),
+            Some("/sys/fs/cgroup/system.slice/writ.service".into())
+        );
+        let hybrid = "33 31 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n38 31 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(
+            place(hybrid, "4:memory:/x\n0::/\n"),
+            Some("/sys/fs/cgroup/unified/".into())
+        );
+        let part = "30 23 0:26 /machine /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(place(part, "0::/machine/a\n"), Some("/sys/fs/cgroup/a".into()));
+        assert_eq!(place(part, "0::/elsewhere\n"), None);
+        assert_eq!(
+            place(
+                "33 31 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
+                "4:memory:/x\n"
+            ),
+            None
+        );
+    }
+}

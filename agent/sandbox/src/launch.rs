@@ -1,0 +1,124 @@
+//! Starts the shim and tells it what to do. Nothing here forks: the start goes through std's `posix_spawn`.
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::net::sockopt::Timeout;
+use writ_protocol::exec::{Isolation, Limits};
+
+use crate::cgroup::StepCgroup;
+use crate::error::Error;
+use crate::shim::SHIM_ARGUMENT;
+use crate::spec::Spec;
+use crate::wire::{self, INSTRUCTION_BYTES_MAX, Instruction, Rlimits};
+
+/// Longest wait for a shim to take its instruction.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A shim that has its instruction, and the ends by which it is watched.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// The reaper.
+    pub(crate) child: Child,
+    /// Reports come from here; closed when reaper and init are gone.
+    pub(crate) socket: OwnedFd,
+    /// The program's output; does not block.
+    pub(crate) stdout: PipeReader,
+    /// The program's error output; does not block.
+    pub(crate) stderr: PipeReader,
+}
+
+impl Launched {
+    pub(crate) fn start(shim: &Path, spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Self, Error> {
+        let text = instruction(spec, cgroup)?;
+        let (socket, theirs) = wire::pair().map_err(Error::os("make the shim's socket"))?;
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(SEND_WAIT_MAX))
+            .map_err(Error::os("set up the shim's socket"))?;
+        let (stdout, stdout_theirs) = pipe()?;
+        let (stderr, stderr_theirs) = pipe()?;
+        let mut command = Command::new(shim);
+        command
+            .arg(SHIM_ARGUMENT)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(stdout_theirs)
+            .stderr(stderr_theirs);
+        let child = command.spawn().map_err(Error::io("start the sandbox shim"))?;
+        // Our copies of the shim's ends go now: their last holder's end must be seen as the end.
+        drop(command);
+        let mut launched = Self {
+            child,
+            socket,
+            stdout,
+            stderr,
+        };
+        if let Err(error) = wire::send_instruction(launched.socket.as_fd(), &text) {
+            launched.abandon();
+            return Err(Error::Shim {
+                detail: format!("it did not take its instruction: {error}; is the shim binary right?"),
+            });
+        }
+        Ok(launched)
+    }
+
+    /// Ends the reaper; what it started dies with it.
+    pub(crate) fn abandon(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    /// The reaper's process id.
+    pub(crate) fn reaper(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(0)
+    }
+}
+
+fn instruction(spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Vec<u8>, Error> {
+    let cgroup_procs = match cgroup.map(|cgroup| cgroup.procs().into_os_string().into_string()) {
+        Some(Ok(path)) => Some(path),
+        Some(Err(path)) => {
+            return Err(Error::Spec {
+                rule: format!("cgroup path {} is not UTF-8", path.display()),
+            });
+        }
+        None => None,
+    };
+    let instruction = Instruction {
+        argv: spec.argv.clone(),
+        cwd: spec.cwd.clone(),
+        env: spec.env.clone(),
+        rlimits: rlimits(&spec.limits),
+        namespaces: spec.isolation == Isolation::Namespaces,
+        network: spec.network,
+        cgroup_procs,
+    };
+    let text = serde_json::to_vec(&instruction).map_err(|e| Error::Spec { rule: e.to_string() })?;
+    if text.len() > INSTRUCTION_BYTES_MAX {
+        let rule = format!(
+            "arguments and environment take {} bytes, more than {INSTRUCTION_BYTES_MAX}; pass files instead",
+            text.len()
+        );
+        return Err(Error::Spec { rule });
+    }
+    Ok(text)
+}
+
+fn rlimits(limits: &Limits) -> Rlimits {
+    Rlimits {
+        cpu_seconds: limits.cpu_ms.div_ceil(1_000).max(1),
+        memory_bytes: limits.memory_bytes,
+        open_files: limits.open_files,
+        file_bytes: limits.file_bytes,
+        processes: limits.processes,
+    }
+}
+
+fn pipe() -> Result<(PipeReader, io::PipeWriter), Error> {
+    let (ours, theirs) = io::pipe().map_err(Error::io("make an output pipe"))?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK).map_err(Error::os("set up an output pipe"))?;
+    Ok((ours, theirs))
+}

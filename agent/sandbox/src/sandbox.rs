@@ -1,0 +1,165 @@
+//! The sandbox of one agent: where its shim and its cgroups are, and the door to a run.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use writ_protocol::digest::Digest;
+use writ_protocol::exec::{Exit, Isolation, KillConfidence, Meter, Usage};
+
+use crate::capture::CapturedOutput;
+use crate::cgroup::{self, Cgroups};
+use crate::clock::boot_us;
+use crate::control::{Control, Stop};
+use crate::error::Error;
+use crate::launch::Launched;
+use crate::spec::{Outcome, Spec, Stream};
+use crate::watch::Watch;
+
+/// Where step cgroups are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupBase {
+    /// Below the agent's own cgroup, where the host allows it; otherwise there are none.
+    Discover,
+    /// Below this directory of a cgroup version 2 hierarchy; not being able to is an error.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// What a sandbox is built from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A binary that calls [`crate::maybe_run_shim`] first in `main`.
+    pub shim: PathBuf,
+    /// Where step cgroups are made.
+    pub cgroup: CgroupBase,
+}
+
+impl Default for Config {
+    /// This very binary, and cgroups where they can be had.
+    fn default() -> Self {
+        Self {
+            shim: "/proc/self/exe".into(),
+            cgroup: CgroupBase::Discover,
+        }
+    }
+}
+
+/// Runs process trees. One per agent; shared by all its threads.
+#[derive(Debug)]
+pub struct Sandbox {
+    shim: PathBuf,
+    cgroups: Option<Cgroups>,
+}
+
+impl Sandbox {
+    /// A sandbox. Ends what an earlier agent that died left running in cgroups below the same base.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a base was named and no cgroup can be made there.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let cgroups = match config.cgroup {
+            CgroupBase::Discover => cgroup::discover().and_then(|base| Cgroups::open(&base).ok()),
+            CgroupBase::At(base) => {
+                Some(Cgroups::open(&base).map_err(Error::io("make a cgroup below the configured base"))?)
+            }
+            CgroupBase::Off => None,
+        };
+        Ok(Self {
+            shim: config.shim,
+            cgroups,
+        })
+    }
+
+    /// Whether steps get a cgroup of their own: exact metering and a certain end.
+    pub const fn has_cgroups(&self) -> bool {
+        self.cgroups.is_some()
+    }
+
+    /// Runs one program to its end, and ends everything that it started. Blocks; stop it from elsewhere through `control`.
+    ///
+    /// `on_output` sees output as it comes, at most [`crate::OUTPUT_CHUNK_BYTES_MAX`] at once; while it runs nothing else is watched, so it
+    /// must not wait.
+    ///
+    /// # Errors
+    /// [`Error`]; then the program was not started.
+    pub fn run(
+        &self,
+        spec: &Spec,
+        control: &Control,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Outcome, Error> {
+        check(spec)?;
+        if let Stop::Terminate(reason) | Stop::Kill(reason) = control.wanted() {
+            return Ok(never_started(spec, reason));
+        }
+        let own = u64::from(spec.isolation == Isolation::Namespaces);
+        let cgroup = self
+            .cgroups
+            .as_ref()
+            .map(|all| all.step(&spec.limits, own))
+            .transpose();
+        let cgroup = cgroup.map_err(Error::io("make the step's cgroup"))?;
+        let launched = Launched::start(&self.shim, spec, cgroup.as_ref())?;
+        Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output)
+    }
+}
+
+/// Whether limits on processes bind this user: the kernel exempts root.
+pub(crate) fn is_exempt_from_process_limit() -> bool {
+    geteuid().is_root()
+}
+
+fn check(spec: &Spec) -> Result<(), Error> {
+    let refuse = |rule: String| Err(Error::Spec { rule });
+    if spec.isolation > Isolation::Namespaces {
+        let detail =
+            "this agent offers none and namespaces; ask for one of these or upgrade the agent".to_owned();
+        return Err(Error::Isolation {
+            wanted: spec.isolation,
+            detail,
+        });
+    }
+    if spec.argv.first().is_none_or(String::is_empty) {
+        return refuse("argv is empty".to_owned());
+    }
+    if !Path::new(&spec.cwd).is_absolute() {
+        return refuse(format!("working directory {:?} is not absolute", spec.cwd));
+    }
+    let names = spec
+        .env
+        .iter()
+        .find(|(name, _)| name.is_empty() || name.contains('='));
+    if let Some((name, _)) = names {
+        return refuse(format!("environment name {name:?} is empty or holds ="));
+    }
+    let mut texts = spec
+        .argv
+        .iter()
+        .chain([&spec.cwd])
+        .chain(spec.env.iter().flat_map(|(name, value)| [name, value]));
+    if let Some(text) = texts.find(|text| text.contains('\0')) {
+        let shown: String = text.chars().take(80).collect();
+        return refuse(format!("{shown:?} holds a zero byte"));
+    }
+    Ok(())
+}
+
+fn never_started(spec: &Spec, reason: String) -> Outcome {
+    Outcome {
+        exit: Exit::Killed(reason),
+        effective: Vec::new(),
+        isolation_reached: spec.isolation,
+        kill_confidence: KillConfidence::Certain,
+        usage: Usage::none(Meter::Agent),
+        output: CapturedOutput {
+            head: Vec::new(),
+            tail: Vec::new(),
+            total: 0,
+            truncated: false,
+            digest: Digest::of(b""),
+        },
+        pid: 0,
+        started_boot_us: boot_us(),
+    }
+}

@@ -1,0 +1,218 @@
+//! The shim: the agent's own binary, started again to prepare a program and then to reap what it leaves.
+//!
+//! Its first process is the *reaper*. It never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
+//! say what the tree used; everything in between runs in its children. All of them die with the agent.
+
+mod namespaces;
+mod program;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::process::{Pid, Signal};
+
+use crate::kernel::{self, Fork, Reaped, Rusage};
+use crate::wire::{self, Failure, Instruction, Report};
+
+/// The first argument that makes the binary a shim. Not for people.
+pub(crate) const SHIM_ARGUMENT: &str = "__writ-shim";
+
+/// Exit status of a shim process that gave up; the reason went over the socket.
+const GAVE_UP: i32 = 125;
+
+/// Becomes the shim when the process was started as one, and then never returns. Call it before anything else in `main`: no thread may
+/// run yet, and standard input is a socket that nobody else may touch.
+pub fn maybe_run_shim() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() == Some(OsStr::new(SHIM_ARGUMENT)) && arguments.next().is_none() {
+        std::process::exit(shim_main());
+    }
+}
+
+fn shim_main() -> i32 {
+    // When the socket is what failed there is nobody to tell.
+    let Ok(socket) = take_socket() else { return GAVE_UP };
+    match reap(&socket) {
+        Ok(()) => 0,
+        Err(failure) => {
+            wire::report(socket.as_fd(), &Report::Failed(failure));
+            GAVE_UP
+        }
+    }
+}
+
+/// Moves the socket away from standard input, which becomes empty, and lets no other descriptor through to the program.
+fn take_socket() -> std::io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    kernel::close_above_stderr_on_exec()?;
+    Ok(socket)
+}
+
+fn reap(socket: &OwnedFd) -> Result<(), Failure> {
+    die_with_parent()?;
+    if parent_is_gone(socket) {
+        return Err(Failure::setup("watch the agent", "it is gone"));
+    }
+    rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
+    kernel::reset_signals();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    if !kernel::single_threaded() {
+        return Err(Failure::setup(
+            "fork",
+            "the shim was called after threads were started; call it first in main",
+        ));
+    }
+    let instruction =
+        wire::receive_instruction(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
+    let before = storage_bytes();
+    let child = fork_child(socket, &instruction)?;
+    wire::report(
+        socket.as_fd(),
+        &Report::Forked {
+            pid: child.as_raw_nonzero().get(),
+        },
+    );
+    // The reaper must not hold the program's output open, or its end would not be seen.
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|e| Failure::setup("open /dev/null", e))?;
+    rustix::stdio::dup2_stdout(&null).map_err(|e| Failure::setup("close the output", e))?;
+    rustix::stdio::dup2_stderr(&null).map_err(|e| Failure::setup("close the output", e))?;
+    let mut used = Rusage::default();
+    while let Some(reaped) = kernel::wait_any().map_err(|e| Failure::setup("wait for the tree", e))? {
+        used.add(&reaped.rusage);
+        if reaped.pid == child.as_raw_nonzero().get() {
+            report_exit(socket, &reaped, &instruction);
+        }
+    }
+    wire::report(socket.as_fd(), &used_report(&used, before));
+    Ok(())
+}
+
+fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failure> {
+    let cgroup = instruction
+        .cgroup_procs
+        .as_deref()
+        .map(|path| File::options().write(true).open(path));
+    let cgroup = cgroup
+        .transpose()
+        .map_err(|e| Failure::setup("open the step's cgroup", e))?;
+    if instruction.namespaces {
+        namespaces::enter_first()?;
+    } else {
+        // What the program daemonises comes to us, so that it is seen, counted and ended.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|e| Failure::setup("become subreaper", e))?;
+    }
+    // Entering a user namespace may clear it.
+    die_with_parent()?;
+    match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
+        Fork::Parent(child) => Ok(child),
+        Fork::Child => {
+            let failure = match first_child(socket, instruction, cgroup) {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            wire::report(socket.as_fd(), &Report::Failed(failure));
+            std::process::exit(GAVE_UP)
+        }
+    }
+}
+
+/// What never happens: a function returns this when success means that it does not return.
+enum Never {}
+
+fn first_child(socket: &OwnedFd, instruction: &Instruction, cgroup: Option<File>) -> Result<Never, Failure> {
+    if let Some(procs) = cgroup {
+        // Before anything else: what this process does from here on is the step's.
+        rustix::io::write(&procs, b"0").map_err(|e| Failure::setup("enter the step's cgroup", e))?;
+    }
+    die_with_parent()?;
+    if parent_is_gone(socket) {
+        return Err(Failure::setup("watch the agent", "it is gone"));
+    }
+    if instruction.namespaces {
+        namespaces::run_init(socket, instruction)
+    } else {
+        program::become_it(socket, instruction)
+    }
+}
+
+fn die_with_parent() -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| Failure::setup("bind the life to the parent's", e))
+}
+
+/// Whether the agent went away, perhaps before [`die_with_parent`] took hold: its end of the socket is closed then.
+fn parent_is_gone(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    !matches!(poll(&mut fds, Some(&now)), Ok(0))
+}
+
+/// Tells how the program ended. Of a namespace's init only an unnatural end is news; its program's end it told itself.
+fn report_exit(socket: &OwnedFd, reaped: &Reaped, instruction: &Instruction) {
+    if !instruction.namespaces || reaped.signal.is_some() {
+        wire::report(
+            socket.as_fd(),
+            &Report::Exited {
+                code: reaped.code,
+                signal: reaped.signal,
+            },
+        );
+    }
+}
+
+fn used_report(used: &Rusage, before: Storage) -> Report {
+    let after = storage_bytes();
+    // The kernel counts blocks even where per-process accounting is not compiled in.
+    let read_bytes = after
+        .read
+        .saturating_sub(before.read)
+        .max(used.blocks_in.saturating_mul(512));
+    let written_bytes = after
+        .written
+        .saturating_sub(before.written)
+        .max(used.blocks_out.saturating_mul(512));
+    let Rusage {
+        user_us,
+        system_us,
+        max_rss_bytes,
+        ..
+    } = *used;
+    Report::Used {
+        user_us,
+        system_us,
+        max_rss_bytes,
+        read_bytes,
+        written_bytes,
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Storage {
+    read: u64,
+    written: u64,
+}
+
+/// What this process and the children it reaped moved to and from storage.
+fn storage_bytes() -> Storage {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    };
+    Storage {
+        read: field("read_bytes:"),
+        written: field("write_bytes:"),
+    }
+}

@@ -1,0 +1,68 @@
+//! The last process of the shim: sets its limits, reads them back, reports them and becomes the program.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit};
+use writ_protocol::exec::EffectiveLimit;
+
+use super::Never;
+use crate::wire::{self, Failure, Instruction, Report, Rlimits};
+
+pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction) -> Result<Never, Failure> {
+    let (program, arguments) = instruction
+        .argv
+        .split_first()
+        .ok_or_else(|| Failure::setup("read argv", "it is empty"))?;
+    rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| Failure::setup("give up new privileges", e))?;
+    std::env::set_current_dir(&instruction.cwd).map_err(|e| Failure::start(&instruction.cwd, e))?;
+    // Everything that needs memory comes before the memory limit.
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(&instruction.env);
+    let limits = install(&instruction.rlimits)?;
+    wire::report(socket.as_fd(), &Report::Ready { limits });
+    Err(Failure::start(program, command.exec()))
+}
+
+/// Sets every limit and reads it back. The memory limit is last: this process may itself be larger.
+fn install(wanted: &Rlimits) -> Result<Vec<EffectiveLimit>, Failure> {
+    let table = [
+        ("core", Resource::Core, 0, 0),
+        // SIGXCPU at the limit, SIGKILL a second later for those who ignore it.
+        (
+            "cpu",
+            Resource::Cpu,
+            wanted.cpu_seconds,
+            wanted.cpu_seconds.saturating_add(1),
+        ),
+        ("nofile", Resource::Nofile, wanted.open_files, wanted.open_files),
+        ("fsize", Resource::Fsize, wanted.file_bytes, wanted.file_bytes),
+        ("nproc", Resource::Nproc, wanted.processes, wanted.processes),
+        ("as", Resource::As, wanted.memory_bytes, wanted.memory_bytes),
+    ];
+    let mut effective = Vec::with_capacity(table.len());
+    for (name, resource, soft, hard) in table {
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(soft),
+                maximum: Some(hard),
+            },
+        )
+        .map_err(|e| Failure::limit(name, soft, e))?;
+        let read = rustix::process::getrlimit(resource);
+        if (read.current, read.maximum) != (Some(soft), Some(hard)) {
+            let detail = format!("it reads back as {:?} and {:?}", read.current, read.maximum);
+            return Err(Failure::limit(name, soft, detail));
+        }
+        effective.push(EffectiveLimit {
+            name: name.to_owned(),
+            requested: soft,
+            effective: soft,
+            by: "rlimit".to_owned(),
+        });
+    }
+    Ok(effective)
+}

@@ -1,0 +1,63 @@
+//! What to run and what came of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Usage};
+
+use crate::capture::CapturedOutput;
+
+/// Time between SIGTERM and SIGKILL when a step is asked to stop, unless its [`Spec`] says otherwise.
+pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);
+
+/// Most bytes handed to the output callback at once.
+pub const OUTPUT_CHUNK_BYTES_MAX: usize = 16 << 10;
+
+/// One program and the bounds it runs under. Its input is always empty.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Program and arguments; a program without a slash is looked up in `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// Working directory, absolute.
+    pub cwd: String,
+    /// The complete environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Bounds; every one is enforced or the run is refused.
+    pub limits: Limits,
+    /// Least isolation; a host that cannot give it refuses.
+    pub isolation: Isolation,
+    /// Whether the host's network is to be seen. Without [`Isolation::Namespaces`] it always is.
+    pub network: bool,
+    /// Time between SIGTERM and SIGKILL after [`crate::Control::terminate`].
+    pub grace: Duration,
+}
+
+/// Where output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a run ended. The tree is gone when this is handed back.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the program ended.
+    pub exit: Exit,
+    /// What the kernel confirmed before the program started.
+    pub effective: Vec<EffectiveLimit>,
+    /// The isolation it had.
+    pub isolation_reached: Isolation,
+    /// How surely nothing of the tree is left.
+    pub kill_confidence: KillConfidence,
+    /// What the tree used.
+    pub usage: Usage,
+    /// What it wrote to its standard streams.
+    pub output: CapturedOutput,
+    /// The program's process id as the host sees it; 0 when it ended before it was known.
+    pub pid: i32,
+    /// When it started: microseconds of the boot-time clock.
+    pub started_boot_us: u64,
+}

@@ -1,0 +1,295 @@
+//! What the agent and its shim say to each other over one socket: an instruction down, reports up.
+//!
+//! The socket keeps message boundaries, and the kernel adds the sender's process id to every report, translated into the agent's own
+//! process namespace: so the agent knows the program's id without being told.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
+};
+use serde::{Deserialize, Serialize};
+use writ_protocol::exec::EffectiveLimit;
+
+/// Longest instruction, bytes of JSON: program, arguments and environment.
+pub(crate) const INSTRUCTION_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an instruction in one message: well below the socket's buffer.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Longest report, bytes of JSON.
+const REPORT_BYTES_MAX: usize = 8 << 10;
+/// Longest free text in a report, bytes.
+const DETAIL_BYTES_MAX: usize = 1 << 10;
+
+/// What the shim is to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Instruction {
+    pub(crate) argv: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) rlimits: Rlimits,
+    /// New mount, pid, ipc and uts namespaces.
+    pub(crate) namespaces: bool,
+    /// Keep the host's network.
+    pub(crate) network: bool,
+    /// `cgroup.procs` of the step's own cgroup.
+    pub(crate) cgroup_procs: Option<String>,
+}
+
+/// The limits that a process sets on itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rlimits {
+    pub(crate) cpu_seconds: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) open_files: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) processes: u64,
+}
+
+/// What the shim says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) enum Report {
+    /// The reaper made its child: the program (isolation none) or the namespace's init.
+    Forked { pid: i32 },
+    /// Said by the process that becomes the program, last thing before it does.
+    Ready { limits: Vec<EffectiveLimit> },
+    /// Something cannot be done; nothing was run.
+    Failed(Failure),
+    /// The program ended.
+    Exited { code: Option<i32>, signal: Option<i32> },
+    /// The tree is gone; what it used. The last report.
+    Used {
+        user_us: u64,
+        system_us: u64,
+        max_rss_bytes: u64,
+        read_bytes: u64,
+        written_bytes: u64,
+    },
+}
+
+/// Why the shim gave up.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) enum Failure {
+    /// A limit cannot be set or reads back differently.
+    Limit {
+        name: String,
+        requested: u64,
+        detail: String,
+    },
+    /// Namespaces cannot be had.
+    Isolation { detail: String },
+    /// The program or its directory cannot be used.
+    Start { program: String, detail: String },
+    /// Anything else.
+    Setup { detail: String },
+}
+
+impl Failure {
+    pub(crate) fn setup(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Setup {
+            detail: bounded(&format!("{what}: {error}")),
+        }
+    }
+
+    pub(crate) fn isolation(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Isolation {
+            detail: bounded(&format!("{what}: {error}")),
+        }
+    }
+
+    pub(crate) fn start(program: &str, error: impl std::fmt::Display) -> Self {
+        Self::Start {
+            program: bounded(program),
+            detail: bounded(&error.to_string()),
+        }
+    }
+
+    pub(crate) fn limit(name: &str, requested: u64, error: impl std::fmt::Display) -> Self {
+        Self::Limit {
+            name: name.to_owned(),
+            requested,
+            detail: bounded(&error.to_string()),
+        }
+    }
+}
+
+fn bounded(text: &str) -> String {
+    let mut kept = text.chars();
+    let mut out = String::new();
+    while let Some(c) = kept
+        .next()
+        .filter(|c| out.len() + c.len_utf8() <= DETAIL_BYTES_MAX)
+    {
+        out.push(c);
+    }
+    out
+}
+
+/// A pair of connected ends: the agent's, which does not block and learns who speaks, and the shim's.
+///
+/// # Errors
+/// When the process has no descriptor left.
+pub(crate) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (agent, shim) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::sockopt::set_socket_passcred(&agent, true)?;
+    Ok((agent, shim))
+}
+
+/// Sends an instruction; the other side must be reading.
+///
+/// # Errors
+/// When the text is too long or the other side is gone.
+pub(crate) fn send_instruction(socket: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
+    send_all(
+        socket,
+        &u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes(),
+    )?;
+    text.chunks(CHUNK_BYTES)
+        .try_for_each(|chunk| send_all(socket, chunk))
+}
+
+fn send_all(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
+    let sent = rustix::io::retry_on_intr(|| rustix::net::send(socket, message, SendFlags::NOSIGNAL))?;
+    if sent == message.len() {
+        Ok(())
+    } else {
+        Err(io::Error::other("a message was cut"))
+    }
+}
+
+/// Reads the instruction.
+///
+/// # Errors
+/// When it is too long, cut short or not an instruction.
+pub(crate) fn receive_instruction(socket: BorrowedFd<'_>) -> io::Result<Instruction> {
+    let mut length = [0; 8];
+    receive(socket, &mut length)?;
+    let length = usize::try_from(u64::from_le_bytes(length))
+        .ok()
+        .filter(|&length| length <= INSTRUCTION_BYTES_MAX);
+    let length = length.ok_or_else(|| io::Error::other("the instruction is too long"))?;
+    let mut text = vec![0; length];
+    for chunk in text.chunks_mut(CHUNK_BYTES) {
+        receive(socket, chunk)?;
+    }
+    serde_json::from_slice(&text).map_err(io::Error::other)
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {
+    let (got, _) = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()))?;
+    if got == buffer.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Sends a report. A failure means that the agent is gone, and then so are we.
+pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report) {
+    let text = serde_json::to_vec(report).unwrap_or_default();
+    let _sent = send_all(socket, &text);
+}
+
+/// What reading a report gave.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// A report and who sent it.
+    Report(i32, Report),
+    /// Nothing at the moment.
+    Nothing,
+    /// The other side is gone.
+    Closed,
+}
+
+/// Reads one report without blocking.
+///
+/// # Errors
+/// When what came is no report.
+pub(crate) fn receive_report(socket: BorrowedFd<'_>) -> io::Result<Received> {
+    let mut buffer = [0; REPORT_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)
+    {
+        Ok(message) if message.bytes == 0 => return Ok(Received::Closed),
+        Ok(message) => message,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
+        Err(rustix::io::Errno::CONNRESET) => return Ok(Received::Closed),
+        Err(errno) => return Err(errno.into()),
+    };
+    let sender = control.drain().find_map(|part| match part {
+        RecvAncillaryMessage::ScmCredentials(who) => Some(who.pid.as_raw_nonzero().get()),
+        _ => None,
+    });
+    let text = buffer.get(..message.bytes).unwrap_or_default();
+    let report = serde_json::from_slice(text).map_err(io::Error::other)?;
+    Ok(Received::Report(sender.unwrap_or(0), report))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn instruction(argument: String) -> Instruction {
+        let rlimits = Rlimits {
+            cpu_seconds: 1,
+            memory_bytes: 2,
+            open_files: 3,
+            file_bytes: 4,
+            processes: 5,
+        };
+        let argv = vec![argument];
+        Instruction {
+            argv,
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            rlimits,
+            namespaces: true,
+            network: false,
+            cgroup_procs: None,
+        }
+    }
+
+    #[test]
+    fn long_instructions_arrive_whole_and_too_long_ones_are_refused() {
+        let (agent, shim) = pair().expect("makes a pair");
+        let text = serde_json::to_vec(&instruction("x".repeat(300_000))).expect("serialises");
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| send_instruction(agent.as_fd(), &text));
+            let got = receive_instruction(shim.as_fd()).expect("reads");
+            assert_eq!(got.argv.first().map(String::len), Some(300_000));
+            sender.join().expect("joins").expect("sends");
+        });
+        send_all(agent.as_fd(), &u64::MAX.to_le_bytes()).expect("sends");
+        assert!(receive_instruction(shim.as_fd()).is_err());
+    }
+
+    #[test]
+    fn reports_name_their_sender_and_the_end_is_seen() {
+        let (agent, shim) = pair().expect("makes a pair");
+        assert!(matches!(receive_report(agent.as_fd()), Ok(Received::Nothing)));
+        report(shim.as_fd(), &Report::Forked { pid: 7 });
+        let me = i32::try_from(std::process::id()).expect("fits");
+        assert!(
+            matches!(receive_report(agent.as_fd()), Ok(Received::Report(pid, Report::Forked { pid: 7 })) if pid == me)
+        );
+        send_all(shim.as_fd(), b"rubbish").expect("sends");
+        assert!(receive_report(agent.as_fd()).is_err());
+        drop(shim);
+        assert!(matches!(receive_report(agent.as_fd()), Ok(Received::Closed)));
+    }
+}

@@ -1,0 +1,92 @@
+//! Accounting: what the kernel counted, the daemonised child included.
+
+use writ_protocol::exec::{Exit, Isolation, Meter};
+use writ_sandbox::CgroupBase;
+
+use super::stage::Stage;
+
+#[test]
+fn processor_time_of_a_known_burner_is_counted_to_a_few_percent() {
+    for stage in Stage::all() {
+        let outcome = stage.run(&stage.offence(&["burn", "400"]));
+        let used = outcome.usage.cpu_us();
+        assert!((396_000..440_000).contains(&used), "{used} µs, {}", stage.name());
+        let wanted = if stage.sandbox.has_cgroups() {
+            Meter::Cgroup2
+        } else {
+            Meter::Rusage
+        };
+        assert_eq!(
+            (outcome.usage.meter, outcome.usage.lower_bound),
+            (wanted, !stage.sandbox.has_cgroups())
+        );
+    }
+}
+
+#[test]
+fn a_daemonised_child_is_counted_too() {
+    for stage in Stage::all() {
+        let outcome = stage.run(&stage.offence(&["burn-daemonised", "400"]));
+        assert_eq!(outcome.exit, Exit::Code(0));
+        let used = outcome.usage.cpu_us();
+        assert!((396_000..500_000).contains(&used), "{used} µs, {}", stage.name());
+    }
+}
+
+#[test]
+fn what_was_used_before_a_kill_is_counted() {
+    for stage in Stage::all() {
+        let me = super::stage::OFFENDER;
+        let spec = stage.shell(&format!("{me} burn 300; echo burnt; sleep 1000"));
+        let outcome = stage.run_until_it_speaks(&spec, |control| control.kill("halt"));
+        // Without a cgroup the last look before the kill counts, in ticks of the kernel.
+        let least = if stage.sandbox.has_cgroups() {
+            297_000
+        } else {
+            270_000
+        };
+        assert!(
+            (least..400_000).contains(&outcome.usage.cpu_us()),
+            "{} µs, {}",
+            outcome.usage.cpu_us(),
+            stage.name()
+        );
+    }
+}
+
+#[test]
+fn peak_memory_is_the_programs_and_not_the_agents() {
+    for stage in Stage::all() {
+        let ballast = std::hint::black_box(vec![1_u8; 200 << 20]);
+        let small = stage.run(&stage.offence(&["exit", "0"])).usage.peak_memory_bytes;
+        assert!(
+            (100 << 10..60 << 20).contains(&small),
+            "{small} bytes, {}",
+            stage.name()
+        );
+        drop(ballast);
+        let large = stage
+            .run(&stage.offence(&["hold", "100"]))
+            .usage
+            .peak_memory_bytes;
+        assert!(
+            (100 << 20..160 << 20).contains(&large),
+            "{large} bytes, {}",
+            stage.name()
+        );
+    }
+}
+
+#[test]
+fn written_bytes_are_counted() {
+    let stage = Stage::new(CgroupBase::Off, Isolation::None);
+    // A memory file system writes nothing to storage; then there is nothing to see.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("makes a directory");
+    let path = dir.path().join("written");
+    let outcome = stage.run(&stage.offence(&["write-file", path.to_str().expect("is UTF-8"), "4"]));
+    assert!(
+        outcome.usage.written_bytes >= 4 << 20,
+        "{}",
+        outcome.usage.written_bytes
+    );
+}
