@@ -182,6 +182,10 @@ impl<'a> Sink<'a> {
         self.found.is_empty()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// All problems in the order of the text.
     pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
         let config = self.source.name;

@@ -7,7 +7,7 @@
 
 mod syntax;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
@@ -51,7 +51,7 @@ impl Renderer {
     pub(crate) fn new(config: &Config, sink: &mut Sink<'_>) -> Self {
         let mut names = BTreeSet::new();
         let mut left = VARS_BYTES_MAX;
-        let mut values = Vec::new();
+        let mut values: BTreeMap<String, Value> = BTreeMap::new();
         for (key, value) in config.vars.iter().flat_map(|vars| &vars.0) {
             names.insert(key.text.clone());
             if !syntax::is_name(&key.text) || RESERVED.contains(&key.text.as_str()) {
@@ -64,11 +64,11 @@ impl Renderer {
                 continue;
             }
             if let Some(value) = to_value(&value.0, &key.text, &mut left, sink) {
-                values.push((key.text.clone(), value));
+                values.insert(key.text.clone(), value);
             }
         }
         Self {
-            vars: values.into_iter().collect(),
+            vars: Value::from(values),
             names,
             fuel: TEMPLATE_FUEL_TOTAL,
             bytes: TEMPLATE_BYTES_TOTAL,
@@ -362,12 +362,12 @@ fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> O
                 .map(Value::from)
         }
         Kind::Map(entries) => {
-            let mut values = Vec::with_capacity(entries.len());
+            let mut values: BTreeMap<String, Value> = BTreeMap::new();
             for (key, value) in entries {
                 spend(key.text.len() + 1, left, sink)?;
-                values.push((key.text.clone(), to_value(value, &key.text, left, sink)?));
+                values.insert(key.text.clone(), to_value(value, &key.text, left, sink)?);
             }
-            Some(values.into_iter().collect())
+            Some(Value::from(values))
         }
     }
 }

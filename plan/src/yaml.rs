@@ -184,6 +184,9 @@ impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span, sink: &mut Sink<'_>) -> bool {
         let place = span_mark(&span);
         if let Some(what) = refused(&event) {
+            let place = span
+                .tag_start
+                .map_or(place, |start| mark(start.line(), start.col(), 1));
             let hint = "write the value out; `vars` and templates hold what is used more than once";
             sink.push(Problem::new(code::REFUSED_YAML, place, format!("{what} are not accepted")).hint(hint));
         }
@@ -200,11 +203,15 @@ impl Builder {
                 }
             }
             Event::Scalar(text, style, _, _) => return self.add(scalar(&text, style, place), sink),
+            // Reported above; text in its place keeps the fields around it readable.
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 return self.add(
                     Node {
                         mark: place,
-                        kind: Kind::Null,
+                        kind: Kind::Scalar {
+                            text: String::new(),
+                            plain: false,
+                        },
                     },
                     sink,
                 );

@@ -10,7 +10,7 @@ use super::{Room, check};
 use crate::config::{Config, FileItem, Item};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::template::Renderer;
-use crate::yaml::read::Text;
+use crate::yaml::read::{Text, Whole};
 
 /// Most bytes of all contents together: what a bundle holds beside the largest graph and its statement.
 const CONTENT_BYTES_MAX: usize = BUNDLE_BYTES_MAX - GRAPH_BYTES_MAX - (1 << 20);
@@ -97,6 +97,8 @@ pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileStat
             let content = room.contents.find(&path, name.mark, room.sink)?;
             room.contents.add(content.to_vec(), name.mark, room.sink)
         }
+        // Where something was not understood, it may have been the content.
+        (None, None, None) if !file.whole() => None,
         (None, None, None) => {
             let hint =
                 "give it `content`, `template` or `source`, or say `state: directory`, `absent` or `symlink`";

@@ -8,7 +8,7 @@ use crate::config::quantity::{self, Refused};
 use crate::config::{CONFIG_VERSION, Config, LimitSet};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::selector::Selector;
-use crate::yaml::read::Text;
+use crate::yaml::read::{Text, Whole};
 
 /// Most hosts named by one config.
 const HOSTS_MAX: usize = 10_000;
@@ -54,7 +54,7 @@ pub(super) fn targets(config: &Config, at: Mark, sink: &mut Sink<'_>) -> Option<
     selector.hosts.dedup();
     let labels = targets.labels.as_ref().map_or(0, |labels| labels.0.len());
     let hosts = targets.hosts.as_ref().map_or(0, Vec::len);
-    if labels == 0 && hosts == 0 {
+    if labels == 0 && hosts == 0 && targets.whole() {
         let hint = "name labels (`labels: { role: web }`) or hosts (`hosts: [web-1]`)";
         sink.push(Problem::new(code::TARGETS, at, "`targets` selects no host").hint(hint));
     }

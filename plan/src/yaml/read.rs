@@ -142,18 +142,35 @@ pub(crate) fn canonical_integer(text: &str) -> Option<i64> {
         .filter(|number| number.to_string() == text)
 }
 
+/// A field's name in quotes; what is already a phrase stays as it is.
+fn named(what: &str) -> String {
+    if what.contains([' ', '`']) {
+        what.to_owned()
+    } else {
+        format!("`{what}`")
+    }
+}
+
 /// Reports that a node is not of the wanted kind.
 pub(crate) fn wrong_kind<T>(node: &Node, what: &str, wanted: &str, sink: &mut Sink<'_>) -> Option<T> {
     let message = match &node.kind {
-        Kind::Null => format!("`{what}` has no value"),
+        Kind::Null => format!("{} has no value", named(what)),
         Kind::Scalar { text, .. } => {
             let shown: String = text.chars().take(40).collect();
-            format!("`{what}` wants {wanted}, and here is {shown:?}")
+            format!("{} wants {wanted}, and here is {shown:?}", named(what))
         }
-        Kind::List(_) | Kind::Map(_) => format!("`{what}` wants {wanted}, and here is {}", node.kind_name()),
+        Kind::List(_) | Kind::Map(_) => {
+            format!("{} wants {wanted}, and here is {}", named(what), node.kind_name())
+        }
     };
     sink.push(Problem::new(code::WRONG_KIND, node.mark, message).label(format!("{wanted} is wanted here")));
     None
+}
+
+/// A record that knows whether all of it was understood.
+pub(crate) trait Whole {
+    /// False when a problem was reported in it: what seems to be missing may be there, broken or under a wrong name.
+    fn whole(&self) -> bool;
 }
 
 /// Checks that a node is a mapping and reports each key that is none of `fields`.
@@ -201,6 +218,8 @@ macro_rules! record {
         #[derive(Debug, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
         pub(crate) struct $name {
+            #[schemars(skip)]
+            whole: bool,
             $($(#[$field_meta])* pub(crate) $field: $kind,)*
         }
 
@@ -209,11 +228,18 @@ macro_rules! record {
             pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
         }
 
+        impl $crate::yaml::read::Whole for $name {
+            fn whole(&self) -> bool {
+                self.whole
+            }
+        }
+
         impl $crate::yaml::read::FromNode for $name {
             fn from_node(node: &$crate::yaml::Node, _what: &str, sink: &mut $crate::diagnostic::Sink<'_>) -> Option<Self> {
+                let before = sink.count();
                 $crate::yaml::read::check_fields(node, $what, Self::FIELDS, sink)?;
                 $(let $field = $crate::yaml::read::field::<$kind>(node, stringify!($field), $what, sink);)*
-                Some(Self { $($field: $field?,)* })
+                Some(Self { whole: sink.count() == before, $($field: $field?,)* })
             }
         }
     };
