@@ -1,1 +1,3 @@
 //! Harness, system stories, swarm and benchmarks.
+
+pub mod bench;
