@@ -12,9 +12,10 @@ mod settings;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use writ_protocol::codec::CodecError;
 use writ_protocol::digest::{Digest, Hasher};
 use writ_protocol::exec::{Limits, StepMode};
-use writ_protocol::graph::{GRAPH_VERSION, Graph, Spec};
+use writ_protocol::graph::{GRAPH_VERSION, Graph, GraphError, Spec};
 use writ_protocol::limits::RESOURCES_MAX;
 
 use crate::config::{Config, Item};
@@ -109,12 +110,15 @@ pub fn files_needed(config_name: &str, config_text: &str) -> Result<Vec<String>,
     }
 }
 
+/// Ids of other resources, with the places where they are named.
+type Named = Vec<(String, Mark)>;
+
 /// A resource on its way into the graph.
 struct Draft {
     id: String,
     mark: Mark,
-    depends_on: Vec<(String, Mark)>,
-    notify: Vec<(String, Mark)>,
+    depends_on: Named,
+    notify: Named,
     limits: Limits,
     mode: StepMode,
     spec: Spec,
@@ -174,11 +178,7 @@ fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compile
         resources,
     };
     if let Err(error) = graph.encode() {
-        sink.push(Problem::new(
-            code::GRAPH,
-            root.mark,
-            format!("the config does not make a graph: {error}"),
-        ));
+        sink.push(graph_problem(&error, key_mark(&root, "resources")));
         return None;
     }
     Some(Compiled {
@@ -189,6 +189,21 @@ fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compile
         blobs: contents.into_blobs(),
         config_digest: sources.digest(),
     })
+}
+
+fn graph_problem(error: &GraphError, at: Mark) -> Problem {
+    match error {
+        GraphError::Codec(CodecError::TooLong { len, max, .. }) => {
+            let message = format!("the resources make a graph of {len} bytes, at most {max} are accepted");
+            Problem::new(code::CONTENT_TOO_LARGE, at, message).hint("split the project")
+        }
+        GraphError::Codec(error) => {
+            Problem::new(code::GRAPH, at, format!("the config makes no graph: {error}"))
+        }
+        GraphError::Rule { .. } => {
+            Problem::new(code::GRAPH, at, format!("the config makes no graph: {error}"))
+        }
+    }
 }
 
 fn key_mark(root: &yaml::Node, key: &str) -> Mark {

@@ -171,10 +171,6 @@ record! {
 /// One item of `resources`: its type is the key that names it.
 #[derive(Debug, schemars::JsonSchema)]
 #[schemars(untagged)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives in one list for the length of one compilation"
-)]
 pub(crate) enum Item {
     /// `- file: /path`
     File(FileItem),

@@ -166,20 +166,25 @@ impl<'a> Sink<'a> {
     }
 
     pub(crate) fn push(&mut self, problem: Problem) {
-        if self.found.len() < DIAGNOSTICS_MAX {
+        if !self.is_full() {
             self.found.push(problem.into_diagnostic(&self.source));
         }
     }
 
     /// A problem that lies in another file.
     pub(crate) fn push_placed(&mut self, diagnostic: Diagnostic) {
-        if self.found.len() < DIAGNOSTICS_MAX {
+        if !self.is_full() {
             self.found.push(diagnostic);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    /// Whether further problems would be dropped; looking for them is work for nothing.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= DIAGNOSTICS_MAX
     }
 
     pub(crate) fn count(&self) -> usize {

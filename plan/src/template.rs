@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
 use crate::config::Config;
@@ -265,6 +265,11 @@ fn environment(fuel: u64) -> Environment<'static> {
     environment.set_fuel(Some(fuel));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // As written in the config, not as Python would print it.
+    environment.set_formatter(|out, state, value| match truth(value) {
+        Some(word) => Ok(out.write_str(word)?),
+        None => minijinja::escape_formatter(out, state, value),
+    });
     let mut syntax = SyntaxConfig::builder();
     syntax
         .keep_trailing_newline(true)
@@ -288,6 +293,14 @@ fn environment(fuel: u64) -> Environment<'static> {
     environment
 }
 
+/// `true` or `false`, where a value is one of them.
+fn truth(value: &Value) -> Option<&'static str> {
+    match bool::try_from(value.clone()) {
+        Ok(truth) if value.kind() == ValueKind::Bool => Some(if truth { "true" } else { "false" }),
+        _ => None,
+    }
+}
+
 /// `join` whose result is no longer than all of `vars`.
 fn join(list: &Value, separator: Option<&str>) -> Result<String, Error> {
     let mut joined = String::new();
@@ -295,7 +308,10 @@ fn join(list: &Value, separator: Option<&str>) -> Result<String, Error> {
         if index > 0 {
             joined.push_str(separator.unwrap_or(""));
         }
-        joined.push_str(&item.to_string());
+        match truth(&item) {
+            Some(word) => joined.push_str(word),
+            None => joined.push_str(&item.to_string()),
+        }
         if joined.len() > VARS_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::InvalidOperation,

@@ -6,8 +6,6 @@
 
 pub(crate) mod read;
 
-use std::borrow::Cow;
-
 use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use crate::diagnostic::{Mark, Problem, Sink, code};
@@ -167,8 +165,18 @@ enum Body {
     Map {
         entries: Vec<(Key, Node)>,
         seen: std::collections::HashSet<String>,
-        key: Option<Option<Key>>,
+        key: Pending,
     },
+}
+
+/// What a mapping waits for.
+enum Pending {
+    /// A key.
+    Key,
+    /// The value of this key.
+    Value(Key),
+    /// The value of a key that was refused; it goes with it.
+    Nothing,
 }
 
 #[derive(Default)]
@@ -202,7 +210,7 @@ impl Builder {
                     return false;
                 }
             }
-            Event::Scalar(text, style, _, _) => return self.add(scalar(&text, style, place), sink),
+            Event::Scalar(text, style, _, _) => return self.add(scalar(text.as_ref(), style, place), sink),
             // Reported above; text in its place keeps the fields around it readable.
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 return self.add(
@@ -221,7 +229,7 @@ impl Builder {
                 let body = Body::Map {
                     entries: Vec::new(),
                     seen: std::collections::HashSet::new(),
-                    key: None,
+                    key: Pending::Key,
                 };
                 return self.begin(place, body, sink);
             }
@@ -268,11 +276,10 @@ impl Builder {
         match self.open.last_mut().map(|open| &mut open.body) {
             None => self.root = Some(node),
             Some(Body::List(items)) => items.push(node),
-            Some(Body::Map { entries, seen, key }) => match key.take() {
-                None => *key = Some(new_key(node, seen, sink)),
-                Some(Some(name)) => entries.push((name, node)),
-                // The key was refused, and its value goes with it.
-                Some(None) => {}
+            Some(Body::Map { entries, seen, key }) => match std::mem::replace(key, Pending::Key) {
+                Pending::Key => *key = new_key(node, seen, sink).map_or(Pending::Nothing, Pending::Value),
+                Pending::Value(name) => entries.push((name, node)),
+                Pending::Nothing => {}
             },
         }
         true
@@ -313,9 +320,9 @@ fn new_key(node: Node, seen: &mut std::collections::HashSet<String>, sink: &mut 
     })
 }
 
-fn scalar(text: &Cow<'_, str>, style: ScalarStyle, mark: Mark) -> Node {
+fn scalar(text: &str, style: ScalarStyle, mark: Mark) -> Node {
     let plain = matches!(style, ScalarStyle::Plain);
-    let kind = match text.as_ref() {
+    let kind = match text {
         "" | "~" | "null" | "Null" | "NULL" if plain => Kind::Null,
         text => Kind::Scalar {
             text: text.to_owned(),
@@ -329,8 +336,9 @@ fn scalar(text: &Cow<'_, str>, style: ScalarStyle, mark: Mark) -> Node {
 fn refused(event: &Event<'_>) -> Option<&'static str> {
     let (anchor, tag) = match event {
         Event::Alias(_) | Event::UnresolvedAlias(_) => return Some("aliases (`*name`)"),
-        Event::Scalar(_, _, anchor, tag) => (*anchor, tag),
-        Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) => (*anchor, tag),
+        Event::Scalar(_, _, anchor, tag)
+        | Event::SequenceStart(_, anchor, tag)
+        | Event::MappingStart(_, anchor, tag) => (*anchor, tag),
         _ => return None,
     };
     match (anchor, tag) {

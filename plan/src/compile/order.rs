@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use writ_protocol::graph::{FileState, Resource, Spec};
 
-use super::{Draft, check};
-use crate::diagnostic::{Mark, Problem, Sink, code};
+use super::{Draft, Named, check};
+use crate::diagnostic::{Problem, Sink, code};
 
 /// Most circles reported for one config.
 const CYCLES_MAX: usize = 20;
+/// Unknown ids for which a known one is looked for; each look compares with many.
+const SUGGESTIONS_MAX: usize = 50;
 /// Most members of a circle that are named.
 const CYCLE_NAMES_MAX: usize = 12;
 
@@ -49,7 +51,7 @@ pub(super) fn arrange(drafts: Vec<Draft>, broken: &[String], sink: &mut Sink<'_>
 }
 
 fn into_resource(draft: Draft, parent: Option<&String>) -> Resource {
-    let set = |list: Vec<(String, Mark)>| list.into_iter().map(|(id, _)| id).collect::<BTreeSet<String>>();
+    let set = |list: Named| list.into_iter().map(|(id, _)| id).collect::<BTreeSet<String>>();
     let mut depends_on = set(draft.depends_on);
     depends_on.extend(parent.cloned());
     Resource {
@@ -64,23 +66,21 @@ fn into_resource(draft: Draft, parent: Option<&String>) -> Resource {
 
 fn check_references(by_id: &BTreeMap<String, Draft>, broken: &[String], sink: &mut Sink<'_>) {
     let broken: BTreeSet<&str> = broken.iter().map(String::as_str).collect();
-    for draft in by_id.values() {
-        for (id, mark) in draft.depends_on.iter().chain(&draft.notify) {
-            if by_id.contains_key(id) || broken.contains(id.as_str()) {
-                continue;
-            }
-            let known = by_id.keys().map(String::as_str).chain(broken.iter().copied());
-            let problem = Problem::new(
-                code::UNKNOWN_ID,
-                *mark,
-                format!("no resource has the id `{}`", check::short(id)),
-            );
-            sink.push(
-                problem
-                    .meant(id, known)
-                    .hint("an id is `type:name`, such as `file:/etc/motd` or `command:build`"),
-            );
+    let mut suggestions = SUGGESTIONS_MAX;
+    let references = by_id
+        .values()
+        .flat_map(|draft| draft.depends_on.iter().chain(&draft.notify));
+    for (id, mark) in references.filter(|(id, _)| !by_id.contains_key(id) && !broken.contains(id.as_str())) {
+        if sink.is_full() {
+            return;
         }
+        let message = format!("no resource has the id `{}`", check::short(id));
+        let mut problem = Problem::new(code::UNKNOWN_ID, *mark, message);
+        if let Some(left) = suggestions.checked_sub(1) {
+            suggestions = left;
+            problem = problem.meant(id, by_id.keys().map(String::as_str).chain(broken.iter().copied()));
+        }
+        sink.push(problem.hint("an id is `type:name`, such as `file:/etc/motd` or `command:build`"));
     }
 }
 

@@ -6,7 +6,7 @@ use writ_protocol::exec::{Isolation, StepMode};
 use writ_protocol::graph::{CommandSpec, FileSpec, FileState, Spec};
 use writ_protocol::limits::ARTEFACTS_MAX;
 
-use super::{Draft, Room, check, content, settings};
+use super::{Draft, Named, Room, check, content, settings};
 use crate::config::{CommandItem, FileItem, quantity};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::yaml::read::Text;
@@ -343,14 +343,14 @@ struct References<'a> {
 }
 
 impl References<'_> {
-    fn read(&self, id: &str, room: &mut Room<'_, '_>) -> (Vec<(String, Mark)>, Vec<(String, Mark)>) {
+    fn read(&self, id: &str, room: &mut Room<'_, '_>) -> (Named, Named) {
         (
             Self::list(self.depends_on, "depends on", id, room),
             Self::list(self.notify, "notifies", id, room),
         )
     }
 
-    fn list(list: Option<&[Text]>, verb: &str, id: &str, room: &mut Room<'_, '_>) -> Vec<(String, Mark)> {
+    fn list(list: Option<&[Text]>, verb: &str, id: &str, room: &mut Room<'_, '_>) -> Named {
         let mut ids = Vec::new();
         for text in list.unwrap_or_default() {
             let Some(other) = room.renderer.text(text, room.sink) else {

@@ -16,6 +16,12 @@ const HOSTS_MAX: usize = 10_000;
 const DAY_MS: u64 = 86_400_000;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
+/// Most processes of one step: what a pid namespace holds by default.
+const PROCESSES_MAX: u64 = 32_768;
+/// Fewest open files with which a program starts at all.
+const OPEN_FILES_MIN: u64 = 8;
+/// Most open files: the kernel's own bound for one process.
+const OPEN_FILES_MAX: u64 = 1 << 20;
 
 pub(super) fn check_version(config: &Config, sink: &mut Sink<'_>) {
     if let Some(version) = config.version.filter(|version| version.value != CONFIG_VERSION) {
@@ -96,79 +102,71 @@ pub(super) fn budget(config: &Config, sink: &mut Sink<'_>) -> Option<Budget> {
 pub(super) fn limits(set: Option<&LimitSet>, base: Limits, sink: &mut Sink<'_>) -> Limits {
     let mut limits = base;
     let Some(set) = set else { return limits };
-    let mut read = |name: &str,
-                    text: &Option<Text>,
-                    parse: fn(&str) -> Result<u64, Refused>,
-                    bounds: (u64, u64),
-                    into: &mut u64| {
+    let duration = Reader {
+        parse: quantity::duration_ms,
+        low: 1,
+        high: 7 * DAY_MS,
+    };
+    let memory = Reader {
+        parse: quantity::size_bytes,
+        low: MIB,
+        high: TIB,
+    };
+    let file_size = Reader { low: 0, ..memory };
+    let output = Reader {
+        low: 0,
+        high: u64::try_from(OUTPUT_BYTES_MAX).unwrap_or(u64::MAX),
+        ..memory
+    };
+    let processes = Reader {
+        parse: quantity::count,
+        low: 1,
+        high: PROCESSES_MAX,
+    };
+    let open_files = Reader {
+        parse: quantity::count,
+        low: OPEN_FILES_MIN,
+        high: OPEN_FILES_MAX,
+    };
+    duration.read("cpu", set.cpu.as_ref(), &mut limits.cpu_ms, sink);
+    memory.read("memory", set.memory.as_ref(), &mut limits.memory_bytes, sink);
+    duration.read("wall", set.wall.as_ref(), &mut limits.wall_ms, sink);
+    processes.read("processes", set.processes.as_ref(), &mut limits.processes, sink);
+    open_files.read(
+        "open_files",
+        set.open_files.as_ref(),
+        &mut limits.open_files,
+        sink,
+    );
+    file_size.read("file_size", set.file_size.as_ref(), &mut limits.file_bytes, sink);
+    output.read("output", set.output.as_ref(), &mut limits.output_bytes, sink);
+    limits
+}
+
+/// How one kind of limit is read, and its range, both ends included.
+#[derive(Clone, Copy)]
+struct Reader {
+    parse: fn(&str) -> Result<u64, Refused>,
+    low: u64,
+    high: u64,
+}
+
+impl Reader {
+    fn read(self, name: &str, text: Option<&Text>, into: &mut u64, sink: &mut Sink<'_>) {
         let Some(text) = text else { return };
-        match parse(&text.value) {
-            Err(refused) => sink.push(
-                Problem::new(
-                    code::QUANTITY,
-                    text.mark,
-                    format!("`{name}`: {}", refused.message),
-                )
-                .hint(refused.hint),
-            ),
-            Ok(value) if value < bounds.0 || value > bounds.1 => {
+        match (self.parse)(&text.value) {
+            Err(refused) => {
+                let message = format!("`{name}`: {}", refused.message);
+                sink.push(Problem::new(code::QUANTITY, text.mark, message).hint(refused.hint));
+            }
+            Ok(value) if value < self.low || value > self.high => {
                 let message = format!("`{name}` {:?} is out of range", check::short(&text.value));
-                sink.push(Problem::new(code::QUANTITY, text.mark, message).hint(range_words(name, bounds)));
+                let hint = range_words(name, (self.low, self.high));
+                sink.push(Problem::new(code::QUANTITY, text.mark, message).hint(hint));
             }
             Ok(value) => *into = value,
         }
-    };
-    read(
-        "cpu",
-        &set.cpu,
-        quantity::duration_ms,
-        (1, 7 * DAY_MS),
-        &mut limits.cpu_ms,
-    );
-    read(
-        "memory",
-        &set.memory,
-        quantity::size_bytes,
-        (MIB, TIB),
-        &mut limits.memory_bytes,
-    );
-    read(
-        "wall",
-        &set.wall,
-        quantity::duration_ms,
-        (1, 7 * DAY_MS),
-        &mut limits.wall_ms,
-    );
-    read(
-        "processes",
-        &set.processes,
-        quantity::count,
-        (1, 32_768),
-        &mut limits.processes,
-    );
-    read(
-        "open_files",
-        &set.open_files,
-        quantity::count,
-        (8, 1 << 20),
-        &mut limits.open_files,
-    );
-    read(
-        "file_size",
-        &set.file_size,
-        quantity::size_bytes,
-        (0, TIB),
-        &mut limits.file_bytes,
-    );
-    let output_max = u64::try_from(OUTPUT_BYTES_MAX).unwrap_or(u64::MAX);
-    read(
-        "output",
-        &set.output,
-        quantity::size_bytes,
-        (0, output_max),
-        &mut limits.output_bytes,
-    );
-    limits
+    }
 }
 
 fn range_words(name: &str, (low, high): (u64, u64)) -> String {

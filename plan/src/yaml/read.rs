@@ -182,6 +182,9 @@ pub(crate) fn check_fields(node: &Node, what: &str, fields: &[&str], sink: &mut 
         .iter()
         .filter(|(key, _)| !fields.contains(&key.text.as_str()))
     {
+        if sink.is_full() {
+            break;
+        }
         let shown: String = key.text.chars().take(80).collect();
         let problem = Problem::new(
             code::UNKNOWN_FIELD,

@@ -1,0 +1,224 @@
+//! Plans: equal findings give equal bytes, hosts are grouped, and people can read ten thousand of them.
+#![expect(clippy::expect_used, reason = "a test that cannot go on says so and stops")]
+
+use std::collections::BTreeMap;
+
+use writ_plan::compile::{Sources, compile};
+use writ_plan::plan::{Action, ChangeEntry, HostPlan, Plan};
+use writ_protocol::digest::Digest;
+use writ_protocol::graph::Graph;
+use writ_protocol::id::AgentId;
+use writ_protocol::record::Change;
+
+const CONFIG: &str = r#"
+version: 1
+project: web
+targets: { labels: { role: web } }
+resources:
+  - file: /etc/site.conf
+    content: "listen 80"
+    mode: "0644"
+  - file: /etc/old.conf
+    state: absent
+  - file: /srv
+    state: directory
+  - command: build
+    argv: [make]
+    depends_on: [file:/srv]
+"#;
+
+fn graph() -> Graph {
+    let sources = Sources {
+        config_name: "writ.yaml".into(),
+        config_text: CONFIG.into(),
+        files: BTreeMap::new(),
+    };
+    compile(&sources).expect("compiles").graph
+}
+
+fn agent(n: u128) -> AgentId {
+    format!("agent_{n:032x}").parse().expect("an id")
+}
+
+fn change(attribute: &str, got: &str, want: &str) -> Change {
+    Change {
+        attribute: attribute.into(),
+        want: want.into(),
+        got: got.into(),
+    }
+}
+
+/// What the check of one host says: the given resources differ, the others do not.
+fn host(graph: &Graph, n: u128, name: &str, differing: &[(&str, Change)]) -> HostPlan {
+    let entry = |resource: &writ_protocol::graph::Resource| {
+        let changes = differing
+            .iter()
+            .filter(|(id, _)| *id == resource.id)
+            .map(|(_, change)| change.clone())
+            .collect();
+        ChangeEntry::of_check(
+            resource,
+            changes,
+            Digest::of(format!("{name} {}", resource.id).as_bytes()),
+        )
+    };
+    HostPlan {
+        agent_id: agent(n),
+        name: name.into(),
+        changes: graph.resources.iter().map(entry).collect(),
+    }
+}
+
+fn plan(graph: &Graph, hosts: Vec<HostPlan>) -> Plan {
+    Plan::new(graph, Digest::of(b"config"), Digest::of(b"bundle"), hosts).expect("a plan")
+}
+
+fn sample(graph: &Graph) -> Vec<HostPlan> {
+    let everything = [
+        ("file:/etc/site.conf", change("mode", "0600", "0644")),
+        ("file:/etc/old.conf", change("state", "file", "absent")),
+        ("file:/srv", change("state", "absent", "directory")),
+        ("command:build", change("run", "not run", "make")),
+    ];
+    vec![
+        host(graph, 1, "web-1", &everything),
+        host(graph, 2, "web-2", &everything),
+        host(graph, 3, "web-3", &[]),
+    ]
+}
+
+#[test]
+fn the_order_of_arrival_does_not_change_the_digest() {
+    let graph = graph();
+    let wanted = plan(&graph, sample(&graph));
+    let mut hosts = sample(&graph);
+    hosts.rotate_left(1);
+    for host in &mut hosts {
+        host.changes.reverse();
+    }
+    let found = plan(&graph, hosts);
+    assert_eq!(
+        found.encode().expect("encodes"),
+        wanted.encode().expect("encodes")
+    );
+    assert_eq!(
+        found.digest().expect("encodes"),
+        Digest::of(&wanted.encode().expect("encodes"))
+    );
+    assert_eq!(
+        Plan::decode(&wanted.encode().expect("encodes")).expect("decodes"),
+        wanted
+    );
+}
+
+#[test]
+fn another_observation_is_another_plan_of_the_same_group() {
+    let graph = graph();
+    let wanted = plan(&graph, sample(&graph));
+    let mut hosts = sample(&graph);
+    hosts[0].changes[0].observed = Digest::of(b"something else");
+    let found = plan(&graph, hosts);
+    assert_ne!(
+        found.digest().expect("encodes"),
+        wanted.digest().expect("encodes")
+    );
+    assert_eq!(found.groups, wanted.groups);
+}
+
+#[test]
+fn actions_follow_from_what_was_found() {
+    let graph = graph();
+    let plan = plan(&graph, sample(&graph));
+    let actions: BTreeMap<&str, Action> = plan.hosts[0]
+        .changes
+        .iter()
+        .map(|e| (e.resource.as_str(), e.action))
+        .collect();
+    assert_eq!(actions["file:/etc/site.conf"], Action::Update);
+    assert_eq!(actions["file:/etc/old.conf"], Action::Delete);
+    assert_eq!(actions["file:/srv"], Action::Create);
+    assert_eq!(actions["command:build"], Action::Run);
+    assert!(plan.has_changes() && !plan.hosts[2].has_changes());
+}
+
+#[test]
+fn people_read_groups_signs_and_a_sum() {
+    let graph = graph();
+    let plan = plan(&graph, sample(&graph));
+    let wanted = format!(
+        "\
+Plan for project web (bundle {})
+
+2 hosts: web-1, web-2
+  - file:/etc/old.conf
+      state  file -> absent
+  ~ file:/etc/site.conf
+      mode  0600 -> 0644
+  + file:/srv
+      state  absent -> directory
+  > command:build
+      run  not run -> make
+
+1 host: web-3
+  nothing to change
+
+Changes: 2 to create, 2 to update, 2 to delete, 2 to run on 2 of 3 hosts.
+",
+        Digest::of(b"bundle").short()
+    );
+    assert_eq!(plan.render(), wanted);
+}
+
+#[test]
+fn ten_thousand_hosts_are_two_paragraphs() {
+    let graph = graph();
+    let rare = [("file:/srv", change("state", "absent", "directory"))];
+    let common = [("file:/etc/site.conf", change("mode", "0600", "0644"))];
+    let hosts = (0..10_000_u128).map(|n| {
+        host(
+            &graph,
+            n,
+            &format!("web-{n:05}"),
+            if n % 1_000 == 7 { &rare } else { &common },
+        )
+    });
+    let plan = plan(&graph, hosts.collect());
+    assert_eq!(
+        plan.groups.iter().map(|g| g.hosts.len()).collect::<Vec<_>>(),
+        [9_990, 10]
+    );
+    let text = plan.render();
+    assert!(
+        text.contains("\n9,990 hosts: web-00000, ")
+            && text.contains(" and 9,984 more\n")
+            && text.contains("\n10 hosts: web-00007, ")
+    );
+    assert!(text.lines().count() < 15, "{text}");
+}
+
+#[test]
+fn what_does_not_hold_together_is_refused() {
+    let graph = graph();
+    let refused = |hosts| Plan::new(&graph, Digest::ZERO, Digest::ZERO, hosts).is_err();
+    assert!(
+        refused(vec![host(&graph, 1, "a", &[]), host(&graph, 1, "b", &[])]),
+        "an agent twice"
+    );
+    let mut stranger = host(&graph, 1, "a", &[]);
+    stranger.changes[0].resource = "file:/elsewhere".into();
+    assert!(refused(vec![stranger]), "a resource that the graph does not have");
+    let mut twice = host(&graph, 1, "a", &[]);
+    twice.changes.push(twice.changes[0].clone());
+    assert!(refused(vec![twice]), "a resource twice");
+
+    let good = plan(&graph, sample(&graph));
+    let mut unsorted = good.clone();
+    unsorted.hosts.swap(0, 1);
+    let mut regrouped = good.clone();
+    regrouped.groups.swap(0, 1);
+    let mut later = good;
+    later.version = 2;
+    for bad in [unsorted, regrouped, later] {
+        assert!(Plan::decode(&bad.encode().expect("encodes")).is_err());
+    }
+}
