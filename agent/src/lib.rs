@@ -1,1 +1,4 @@
-//! Intake, execution, journal, evidence and uplink of one host.
+//! The agent: takes signed orders for one host, carries them out under limits, and keeps signed evidence until the ledger has it.
+
+pub mod config;
+pub mod journal;
