@@ -1,1 +1,24 @@
-//! The resource providers: observe, diff, apply.
+//! The resource providers: what is there (`observe`), what differs (`diff`), make it so (`apply`).
+//!
+//! One engine for checks and for changes: both observe and diff with the same code, and an apply is followed by another observation. An
+//! [`Observation`] says what is there without saying what is inside: contents appear as digests.
+//!
+//! To add a provider: a variant of [`writ_protocol::graph::Spec`], an arm in each function of [`Host`], a variant of [`Observation`], and a
+//! room of its own beside [`file`](mod@file) and [`command`] with the same three functions.
+//!
+//! Not here: the order of resources, retries, evidence (`writ-agent`); running processes (`writ-sandbox`).
+
+mod accounts;
+mod command;
+mod context;
+mod error;
+mod file;
+mod host;
+mod observation;
+mod walk;
+
+pub use command::{DEFAULT_PATH, GUARD_WALL_MAX};
+pub use context::{Applied, Artefact, Context, Sinks, StepIds};
+pub use error::Error;
+pub use host::Host;
+pub use observation::{Change, CommandObservation, FileObservation, Found, Observation, Observed, Owner};

@@ -1,0 +1,161 @@
+//! Programs to run, with the guards that say when there is nothing to do and the files that are to come back.
+
+mod artefact;
+mod guard;
+
+use std::collections::BTreeMap;
+
+use writ_protocol::exec::{Exit, Usage};
+use writ_protocol::graph::{CommandSpec, Resource};
+use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
+
+use crate::context::{Applied, Context, Sinks};
+use crate::error::Error;
+use crate::host::Host;
+use crate::observation::{Change, CommandObservation};
+
+pub use guard::GUARD_WALL_MAX;
+
+/// `PATH` of a command whose spec names none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Longest program and arguments shown in a change, characters.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// One command at work.
+#[derive(Clone, Copy)]
+pub(crate) struct Step<'a, 'c> {
+    pub(crate) host: &'a Host,
+    pub(crate) resource: &'a Resource,
+    pub(crate) spec: &'a CommandSpec,
+    pub(crate) context: &'a Context<'c>,
+}
+
+/// What running would change: that it runs.
+pub(crate) fn diff(spec: &CommandSpec, seen: &CommandObservation) -> Vec<Change> {
+    let shown = || {
+        spec.argv
+            .join(" ")
+            .chars()
+            .take(SHOWN_CHARS_MAX)
+            .collect::<String>()
+    };
+    if seen.would_run {
+        vec![Change::new("run", shown(), seen.why.as_str())]
+    } else {
+        Vec::new()
+    }
+}
+
+impl Step<'_, '_> {
+    /// Runs the program, whatever the guards say: whoever calls has asked them.
+    pub(crate) fn apply(&self, sinks: &mut Sinks<'_>) -> Result<Applied, Error> {
+        let outcome = self.run(&self.sandbox_spec(&self.spec.argv), sinks.on_output)?;
+        let usage = outcome.usage.clone();
+        let mut failure = self.judge(&outcome);
+        for path in &self.spec.artefacts {
+            match artefact::collect(self.host.root(), path) {
+                Ok(artefact) => (sinks.on_artefact)(artefact),
+                // Of a program that failed, what there is helps; what there is not was to be expected.
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        Ok(Applied {
+            failure,
+            run: Some(outcome),
+            usage,
+        })
+    }
+
+    fn run(&self, spec: &Spec, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Outcome, Error> {
+        let ran = self.context.sandbox.run(spec, self.context.control, on_output);
+        ran.map_err(|source| Error::Sandbox {
+            id: self.resource.id.clone(),
+            source,
+        })
+    }
+
+    fn sandbox_spec(&self, argv: &[String]) -> Spec {
+        Spec {
+            argv: argv.to_vec(),
+            cwd: self.spec.cwd.clone().unwrap_or_else(|| "/".to_owned()),
+            env: self.environment(),
+            limits: self.resource.limits,
+            isolation: self.spec.isolation,
+            // A step has no network unless it names destinations, which a command cannot do yet.
+            network: false,
+            grace: TERMINATE_GRACE,
+        }
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.spec.env.clone();
+        let accounts = self.host.accounts();
+        let home = accounts.home(rustix::process::geteuid().as_raw()).unwrap_or("/");
+        for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", home), ("LANG", "C.UTF-8")] {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        let ids = self.context.ids;
+        // These are ours: a spec cannot make a step look like another one.
+        for (name, value) in [
+            ("WRIT_RUN_ID", &ids.run_id),
+            ("WRIT_ORDER_ID", &ids.order_id),
+            ("WRIT_IDEMPOTENCY_KEY", &ids.idempotency_key),
+        ] {
+            env.insert(name.to_owned(), value.clone());
+        }
+        env
+    }
+
+    fn judge(&self, outcome: &Outcome) -> Option<Error> {
+        let id = self.resource.id.clone();
+        let success: &[i32] = if self.spec.exit_codes.is_empty() {
+            &[0]
+        } else {
+            &self.spec.exit_codes
+        };
+        let wanted = || {
+            success
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" or ")
+        };
+        match &outcome.exit {
+            Exit::Code(code) if success.contains(code) => None,
+            Exit::Code(code) => Some(Error::Exit {
+                id,
+                ended: format!("exit code {code}"),
+                wanted: wanted(),
+            }),
+            Exit::Signal(signal) => Some(Error::Exit {
+                id,
+                ended: format!("signal {signal}"),
+                wanted: wanted(),
+            }),
+            Exit::Limit(limit) => Some(Error::Limit {
+                id,
+                limit: limit.clone(),
+            }),
+            Exit::Killed(reason) => Some(Error::Stopped {
+                id,
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
+/// Adds what two processes used; the peak is the larger one.
+fn add(sum: &mut Usage, other: &Usage) {
+    sum.cpu_user_us = sum.cpu_user_us.saturating_add(other.cpu_user_us);
+    sum.cpu_system_us = sum.cpu_system_us.saturating_add(other.cpu_system_us);
+    sum.wall_us = sum.wall_us.saturating_add(other.wall_us);
+    sum.peak_memory_bytes = sum.peak_memory_bytes.max(other.peak_memory_bytes);
+    sum.read_bytes = sum.read_bytes.saturating_add(other.read_bytes);
+    sum.written_bytes = sum.written_bytes.saturating_add(other.written_bytes);
+    sum.output_bytes = sum.output_bytes.saturating_add(other.output_bytes);
+    sum.meter = other.meter;
+    sum.lower_bound |= other.lower_bound;
+}

@@ -1,0 +1,12 @@
+//! The providers from outside, in temporary directories: observe, diff, apply, and observe again.
+
+#![expect(
+    clippy::expect_used,
+    reason = "tests; the setting for tests does not reach their helper functions"
+)]
+
+mod artefacts;
+mod commands;
+mod files;
+mod hostile;
+mod stage;
