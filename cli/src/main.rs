@@ -1,2 +1,7 @@
 //! The writ command: client of the API, offline verifier, and writ dev.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    writ_cli::main()
+}

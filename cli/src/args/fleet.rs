@@ -1,0 +1,1 @@
+//! Agents, halts and evidence.

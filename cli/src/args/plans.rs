@@ -1,0 +1,1 @@
+//! Configs, plans and runs.

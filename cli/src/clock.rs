@@ -1,0 +1,52 @@
+//! The CLI's one clock. Everything else is handed instants.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use writ_protocol::time::Timestamp;
+
+/// The wall clock.
+#[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the wall clock")]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// An instant after which a wait is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// `wait` from now.
+    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    pub fn after(wait: Duration) -> Self {
+        Self(Instant::now() + wait)
+    }
+
+    /// How long is left; zero when it is over.
+    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether nothing is left.
+    pub fn is_over(self) -> bool {
+        self.left().is_zero()
+    }
+}
+
+/// Measures how long something took.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}

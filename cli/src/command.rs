@@ -1,0 +1,45 @@
+//! One function for each command; here they are only told apart.
+
+mod dev;
+mod help;
+
+use crate::args::{Args, Command, Global};
+use crate::context::{self, Context, Overrides};
+use crate::exit::Exit;
+use crate::output::{Printer, Teller};
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) teller: Teller,
+    pub(crate) printer: Printer,
+    pub(crate) json_lines: bool,
+    overrides: Overrides,
+}
+
+impl Desk {
+    fn new(global: &Global) -> Self {
+        let (context, server) = (global.context.clone(), global.server.clone());
+        Self {
+            teller: Teller::new(global.quiet),
+            printer: Printer { format: global.output },
+            json_lines: global.json_lines,
+            overrides: Overrides { context, server, token_file: global.token_file.clone() },
+        }
+    }
+
+    /// The context that counts.
+    pub(crate) fn context(&self) -> anyhow::Result<Context> {
+        context::settle(&context::path(), &self.overrides)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let desk = Desk::new(&args.global);
+    match args.command {
+        Command::Dev(command) => dev::run(&desk, command),
+        Command::Completion { shell } => help::completion(&desk, shell),
+        Command::Help { words } => help::help(&desk, &words),
+    }
+}
