@@ -88,6 +88,25 @@ pub enum BatchError {
     },
 }
 
+/// How a batch stands to what the ledger has committed of its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// Its frames continue the chain, after leaving out the first `skip` of them, which are committed.
+    New {
+        /// How many of its first frames are committed.
+        skip: u64,
+    },
+    /// It ends at or below the watermark. Below it, only the stored frames can tell a repeat from a fork.
+    Known,
+    /// Frames are missing before it.
+    Gap {
+        /// The first that is missing.
+        resend_from: u64,
+    },
+    /// Its frames do not lead on from the committed chain value: two histories claim one sequence number.
+    Fork,
+}
+
 /// A batch whose signature, digest, sequence numbers and chain all fit together.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -110,6 +129,34 @@ impl Batch {
     /// The frames' bytes as they came.
     pub fn bytes(&self) -> &[u8] {
         &self.frames
+    }
+
+    /// How it stands to a journal that is committed up to and including `upto`, where the chain has the value `hash`. A journal of which
+    /// nothing is committed has 0 and [`Digest::ZERO`].
+    pub fn after(&self, upto: u64, hash: &Digest) -> Continuation {
+        let header = self.header();
+        let next = upto.saturating_add(1);
+        if header.first_seq > next {
+            return Continuation::Gap { resend_from: next };
+        }
+        if header.last_seq < upto {
+            return Continuation::Known;
+        }
+        let reached = if header.first_seq == next {
+            Some(header.prev_hash)
+        } else {
+            let frames = self.frames();
+            let at = frames.iter().find(|(frame, ..)| frame.seq == upto);
+            at.map(|(_, hash, _)| *hash)
+        };
+        match reached {
+            Some(found) if found != *hash => Continuation::Fork,
+            Some(_) if header.last_seq == upto => Continuation::Known,
+            Some(_) => Continuation::New {
+                skip: next - header.first_seq,
+            },
+            None => Continuation::Fork,
+        }
     }
 
     /// The frames, each with the chain value after it and its raw bytes.
@@ -309,5 +356,32 @@ mod tests {
             assert!(open_parts(wire.statement, bad, &key.public()).is_err());
         }
         assert!(sign(header(1, 3, Digest::ZERO), bytes, &key).is_err());
+    }
+
+    #[test]
+    fn a_batch_continues_repeats_leaves_a_gap_or_forks() {
+        let key = SigningKey::from_seed(&[4; 32]);
+        let (first, two) = frames(1..=2, Digest::ZERO);
+        let (rest, five) = frames(3..=5, two);
+        let part = BatchHeader {
+            prev_hash: two,
+            ..header(3, 5, five)
+        };
+        let part = open(&sign(part, rest.clone(), &key).expect("signs"), &key.public()).expect("opens");
+        let whole = [first, rest].concat();
+        let whole = open(
+            &sign(header(1, 5, five), whole, &key).expect("signs"),
+            &key.public(),
+        )
+        .expect("opens");
+        assert_eq!(part.after(2, &two), Continuation::New { skip: 0 });
+        assert_eq!(whole.after(0, &Digest::ZERO), Continuation::New { skip: 0 });
+        assert_eq!(whole.after(2, &two), Continuation::New { skip: 2 });
+        assert_eq!(part.after(5, &five), Continuation::Known);
+        assert_eq!(part.after(9, &two), Continuation::Known);
+        assert_eq!(part.after(0, &Digest::ZERO), Continuation::Gap { resend_from: 1 });
+        assert_eq!(part.after(2, &five), Continuation::Fork);
+        assert_eq!(part.after(4, &two), Continuation::Fork);
+        assert_eq!(part.after(5, &two), Continuation::Fork);
     }
 }

@@ -198,7 +198,7 @@ impl Envelope {
             let others = keys.iter().filter(|key| *hint != Some(key.key_id()));
             let signer = hinted
                 .chain(others)
-                .find(|key| key.verify(&message, signature))
+                .find(|key| key.verify_detached(&message, signature))
                 .map(PublicKey::key_id);
             if let Some(id) = signer
                 && !signers.contains(&id)

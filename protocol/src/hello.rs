@@ -5,15 +5,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::envelope::Envelope;
-use crate::id::{JournalId, OrderId, SessionId};
+use crate::envelope::{Envelope, Verified};
+use crate::id::{AgentId, JournalId, OrderId, SessionId};
 use crate::key::SigningKey;
 use crate::limits::RPC_BYTES_MAX;
 use crate::manifest::{Generation, Identity, agent_subject};
 use crate::reason::Code;
-use crate::statement::{self, Predicate, StatementError};
+use crate::statement::{self, Predicate, Statement, StatementError};
 use crate::time::Timestamp;
-use crate::trust::Role;
+use crate::trust::{Keyring, Role, TrustError};
 
 /// "Here I am": sent at connect, every hello interval, and when something is amiss.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,4 +216,75 @@ pub fn sign<P: Predicate>(
         predicate,
         &[key],
     )
+}
+
+/// Why an agent does not believe an answer or a watermark.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Signature, role or form.
+    #[error("answer does not verify")]
+    Trust(#[from] TrustError),
+    /// It is another agent's, or another tenant's.
+    #[error("answer for {found}")]
+    WrongAgent {
+        /// What it says.
+        found: AgentId,
+    },
+    /// It answers another question: it is old.
+    #[error("answer to another question")]
+    Nonce,
+}
+
+impl AnswerError {
+    /// The code for the count of refusals.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Trust(_) => Code::SignatureInvalid,
+            Self::WrongAgent { .. } => Code::WrongAudience,
+            Self::Nonce => Code::Regressed,
+        }
+    }
+}
+
+/// Verifies an answer to a hello: the director's signature, that it is for `me`, and that it repeats the question's nonce.
+///
+/// # Errors
+/// [`AnswerError`].
+pub fn open_reply(
+    bytes: &[u8],
+    keyring: &Keyring,
+    me: &Identity,
+    nonce: &Digest,
+    at: Timestamp,
+) -> Result<Verified<Statement<HelloReply>>, AnswerError> {
+    let reply = keyring.open::<HelloReply>(bytes, at)?;
+    check_identity(&reply.predicate.identity, me)?;
+    if reply.predicate.nonce != *nonce {
+        return Err(AnswerError::Nonce);
+    }
+    Ok(reply)
+}
+
+/// Verifies a watermark: the director's signature, and that it is for `me`.
+///
+/// # Errors
+/// [`AnswerError`].
+pub fn open_watermark(
+    bytes: &[u8],
+    keyring: &Keyring,
+    me: &Identity,
+    at: Timestamp,
+) -> Result<Verified<Statement<Watermark>>, AnswerError> {
+    let mark = keyring.open::<Watermark>(bytes, at)?;
+    check_identity(&mark.predicate.identity, me)?;
+    Ok(mark)
+}
+
+fn check_identity(found: &Identity, me: &Identity) -> Result<(), AnswerError> {
+    if found == me {
+        return Ok(());
+    }
+    Err(AnswerError::WrongAgent {
+        found: found.agent_id,
+    })
 }

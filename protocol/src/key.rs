@@ -150,7 +150,9 @@ impl PublicKey {
         KeyId(Digest::of_parts(&[&SPKI_HEADER, self.as_bytes()]))
     }
 
-    pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+    /// Whether a bare signature over `message` holds, by the strict rule. For forms that are not envelopes, such as bus claims and published
+    /// test vectors; what Writ acts on is opened by [`crate::envelope::Envelope::verify`].
+    pub fn verify_detached(&self, message: &[u8], signature: &Signature) -> bool {
         self.0
             .verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
             .is_ok()

@@ -6,5 +6,6 @@
 pub mod access;
 pub mod claims;
 mod nkey;
+pub mod server;
 
 pub use nkey::{NkeyError, NkeyKind, NkeyPair, NkeyPublic, UserKey};
