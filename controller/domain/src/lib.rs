@@ -1,1 +1,31 @@
-//! The rulebook: runs, orders, leases, budgets, halts. Pure transitions.
+//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts and leases.
+//!
+//! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
+//! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
+//!
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`].
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod agent;
+pub mod halt;
+pub mod lease;
+pub mod order;
+pub mod run;
+pub mod session;
+
+/// What follows from an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition<S> {
+    /// The state afterwards.
+    pub next: S,
+    /// Whether it differs from the state before.
+    pub changed: bool,
+}
+
+impl<S: PartialEq> Transition<S> {
+    fn between(before: &S, next: S) -> Self {
+        let changed = *before != next;
+        Self { next, changed }
+    }
+}

@@ -1,0 +1,36 @@
+//! Leases of orders: how long an agent may start new steps after its last word with the ledger, and when the ledger gives up waiting.
+
+use std::time::Duration;
+
+use writ_protocol::time::Timestamp;
+
+/// Length of a lease unless the configuration says otherwise.
+pub const LEASE: Duration = Duration::from_secs(180);
+/// Shortest lease that can be configured: below it one lost hello would end work.
+pub const LEASE_MIN: Duration = Duration::from_secs(2);
+/// Longest lease that can be configured.
+pub const LEASE_MAX: Duration = Duration::from_secs(3_600);
+
+/// When an accepted order without further word becomes `unresolved`.
+///
+/// The agent stops starting steps one lease after the word it last had; the step that then runs may take as long as its own wall limit, and its
+/// record needs a moment to arrive. Two leases cover the usual case; a record that comes later still counts.
+pub fn give_up_at(heard_at: Timestamp, lease: Duration) -> Timestamp {
+    heard_at.plus(lease).plus(lease)
+}
+
+/// The latest instant at which an agent out of reach may still start a step.
+pub fn stops_by(heard_at: Timestamp, lease: Duration) -> Timestamp {
+    heard_at.plus(lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_gives_up_after_the_agent_has_stopped() {
+        let heard = Timestamp::from_millis(1_000);
+        assert!(give_up_at(heard, LEASE) > stops_by(heard, LEASE));
+    }
+}

@@ -1,0 +1,199 @@
+//! Every state with every event.
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(10_000);
+const LEASE: Duration = Duration::from_secs(30);
+const TOKEN: u64 = 4;
+
+fn order(state: OrderState) -> Order {
+    let deadline_at = (!state.is_terminal()).then_some(NOW);
+    Order {
+        state,
+        fencing_token: TOKEN,
+        cancel_requested: false,
+        expires_at: NOW,
+        deadline_at,
+    }
+}
+
+fn events(fencing_token: u64) -> Vec<(&'static str, OrderEvent)> {
+    let done = |outcome| OrderEvent::Done {
+        fencing_token,
+        outcome,
+    };
+    vec![
+        ("accepted", OrderEvent::Accepted { fencing_token }),
+        ("refused", OrderEvent::Refused { fencing_token }),
+        ("succeeded", done(OrderOutcome::Succeeded)),
+        ("failed", done(OrderOutcome::Failed)),
+        ("aborted", done(OrderOutcome::Aborted)),
+        ("stopped", done(OrderOutcome::Stopped)),
+        ("indeterminate", done(OrderOutcome::Indeterminate)),
+        ("heard", OrderEvent::Heard { fencing_token }),
+        ("cancel", OrderEvent::CancelRequested),
+        ("deadline", OrderEvent::DeadlinePassed),
+    ]
+}
+
+/// One row a state: what each event makes of it; `!` is a contradiction, `=` no change.
+const TABLE: &[(&str, &[&str])] = &[
+    //                accepted    refused    succeeded    failed    aborted    stopped    indeterminate    heard       cancel       deadline
+    (
+        "pending",
+        &[
+            "accepted",
+            "refused",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "=",
+            "pending*",
+            "expired",
+        ],
+    ),
+    (
+        "accepted",
+        &[
+            "=",
+            "!",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "accepted*",
+            "accepted*",
+            "unresolved",
+        ],
+    ),
+    ("succeeded", &["=", "!", "=", "!", "!", "!", "!", "=", "=", "="]),
+    ("failed", &["=", "!", "!", "=", "!", "!", "!", "=", "=", "="]),
+    ("aborted", &["=", "!", "!", "!", "=", "!", "!", "=", "=", "="]),
+    ("stopped", &["=", "!", "!", "!", "!", "=", "!", "=", "=", "="]),
+    (
+        "indeterminate",
+        &["=", "!", "!", "!", "!", "!", "=", "=", "=", "="],
+    ),
+    ("refused", &["!", "=", "!", "!", "!", "!", "!", "=", "=", "="]),
+    (
+        "expired",
+        &[
+            "accepted",
+            "refused",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "=",
+            "=",
+            "=",
+        ],
+    ),
+    (
+        "cancelled",
+        &[
+            "accepted",
+            "refused",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "=",
+            "=",
+            "=",
+        ],
+    ),
+    (
+        "unresolved",
+        &[
+            "=",
+            "!",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "accepted",
+            "=",
+            "=",
+        ],
+    ),
+];
+
+#[test]
+fn every_state_answers_every_event_as_the_table_says() {
+    assert_eq!(TABLE.len(), OrderState::ALL.len());
+    for (name, row) in TABLE {
+        let before = order(OrderState::of(name).expect("a state"));
+        for ((event_name, event), wanted) in events(TOKEN).into_iter().zip(*row) {
+            let found = match apply(&before, event, LEASE, NOW) {
+                Ok(t) if !t.changed => "=".to_owned(),
+                Ok(t) if t.next.state == before.state => format!("{}*", t.next.state.name()),
+                Ok(t) => t.next.state.name().to_owned(),
+                Err(OrderError::Contradiction { .. }) => "!".to_owned(),
+                Err(other) => panic!("{name} × {event_name}: {other}"),
+            };
+            assert_eq!(found, *wanted, "{name} × {event_name}");
+        }
+    }
+}
+
+#[test]
+fn records_under_an_old_token_never_count() {
+    for state in OrderState::ALL {
+        for (name, event) in events(TOKEN - 1).into_iter().take(8) {
+            let result = apply(&order(state), event, LEASE, NOW);
+            assert!(
+                matches!(result, Err(OrderError::StaleToken { found: 3, current: 4 })),
+                "{state:?} × {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_waiting_states_have_a_deadline() {
+    for state in OrderState::ALL {
+        for (_, event) in events(TOKEN) {
+            if let Ok(transition) = apply(&order(state), event, LEASE, NOW) {
+                let next = transition.next;
+                assert_eq!(
+                    next.deadline_at.is_none(),
+                    next.state.is_terminal(),
+                    "{state:?} × {event:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deadline_that_has_not_passed_changes_nothing() {
+    let mut early = order(OrderState::Accepted);
+    early.deadline_at = Some(NOW.plus(LEASE));
+    assert_eq!(
+        apply(&early, OrderEvent::DeadlinePassed, LEASE, NOW),
+        Err(OrderError::NotYet)
+    );
+}
+
+#[test]
+fn a_cancelled_order_nobody_answered_is_cancelled_and_not_expired() {
+    let asked = apply(
+        &order(OrderState::Pending),
+        OrderEvent::CancelRequested,
+        LEASE,
+        NOW,
+    )
+    .expect("applies")
+    .next;
+    let ended = apply(&asked, OrderEvent::DeadlinePassed, LEASE, NOW)
+        .expect("applies")
+        .next;
+    assert_eq!(ended.state, OrderState::Cancelled);
+}
