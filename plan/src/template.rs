@@ -21,15 +21,19 @@ use crate::yaml::{Kind, Node};
 
 /// Steps that one template may take.
 const TEMPLATE_FUEL: u64 = 200_000;
-/// Steps that all templates of one config may take.
+/// Steps that all templates of one config may take, however small its `vars` are.
 const TEMPLATE_FUEL_TOTAL: u64 = 1_000_000;
+/// Steps times bytes of `vars`: a step may read all of them, so a config with much to read gets fewer steps.
+const TEMPLATE_WORK_TOTAL: u64 = 1 << 30;
 /// Longest output of one template, bytes.
 pub const TEMPLATE_OUTPUT_MAX: usize = 1 << 20;
 /// Longest template file, bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Template text read for one config, bytes; a template that many resources use counts each time.
 const TEMPLATE_BYTES_TOTAL: usize = 64 << 20;
-/// Most bytes of text in `vars`.
+/// What each value of `vars` counts besides its text, bytes: handling it costs more than its letters.
+const VALUE_BYTES: usize = 16;
+/// Most bytes of text in `vars`, [`VALUE_BYTES`] for each value included.
 const VARS_BYTES_MAX: usize = 64 << 10;
 
 /// Words that mean something to the engine and cannot be names.
@@ -67,10 +71,12 @@ impl Renderer {
                 values.insert(key.text.clone(), value);
             }
         }
+        let used = u64::try_from(VARS_BYTES_MAX.saturating_sub(left)).unwrap_or(u64::MAX);
+        let fuel = TEMPLATE_FUEL_TOTAL.min(TEMPLATE_WORK_TOTAL / used.max(1));
         Self {
             vars: Value::from(values),
             names,
-            fuel: TEMPLATE_FUEL_TOTAL,
+            fuel,
             bytes: TEMPLATE_BYTES_TOTAL,
         }
     }
@@ -237,7 +243,7 @@ impl Failure {
             return new(
                 code::TEMPLATE_BOUND,
                 format!(
-                    "the template takes more than {TEMPLATE_FUEL} steps, or all together more than {TEMPLATE_FUEL_TOTAL}"
+                    "the template takes too many steps: one may take {TEMPLATE_FUEL}, all together {TEMPLATE_FUEL_TOTAL}, fewer where `vars` are large"
                 ),
             );
         }
@@ -361,7 +367,7 @@ fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> O
     match &node.kind {
         Kind::Null => crate::yaml::read::wrong_kind(node, what, "a value", sink),
         Kind::Scalar { text, plain } => {
-            spend(text.len() + 1, left, sink)?;
+            spend(text.len() + VALUE_BYTES, left, sink)?;
             Some(match (plain, text.as_str()) {
                 (true, "true") => Value::from(true),
                 (true, "false") => Value::from(false),
@@ -370,7 +376,7 @@ fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> O
             })
         }
         Kind::List(items) => {
-            spend(1, left, sink)?;
+            spend(VALUE_BYTES, left, sink)?;
             items
                 .iter()
                 .map(|item| to_value(item, what, left, sink))
@@ -380,7 +386,7 @@ fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> O
         Kind::Map(entries) => {
             let mut values: BTreeMap<String, Value> = BTreeMap::new();
             for (key, value) in entries {
-                spend(key.text.len() + 1, left, sink)?;
+                spend(key.text.len() + VALUE_BYTES, left, sink)?;
                 values.insert(key.text.clone(), to_value(value, &key.text, left, sink)?);
             }
             Some(Value::from(values))
