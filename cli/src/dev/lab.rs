@@ -92,7 +92,9 @@ impl LabHost {
     /// A command that runs on it, in its root folder. The process keeps the pid that starting it gives.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.holder.pid.to_string(), "--mount", "--uts", "--root", "--wd=/", "--"]);
+        // nsenter opens the working folder before it goes in, so `/` would be the machine's.
+        let (target, folder) = (self.holder.pid.to_string(), format!("--wd={}", self.root().display()));
+        command.args(["--target", &target, "--mount", "--uts", "--root", &folder, "--"]);
         command.arg(program.as_ref());
         command
     }
@@ -146,4 +148,69 @@ fn says_ready(mut out: impl std::io::Read + std::os::fd::AsFd) -> bool {
         }
     }
     said == READY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab(folder: &Path, name: &str) -> LabHost {
+        let state = folder.join(format!("{name}-state"));
+        make_folder(&state, 0o700).unwrap();
+        LabHost::start(&LabSpec {
+            name: name.to_owned(),
+            scratch: folder.join(name),
+            binds: vec![Bind { source: state, target: "/var/lib/lab-test".into() }],
+            log: folder.join("log"),
+        })
+        .unwrap()
+    }
+
+    fn sh(host: LabHost, script: &str) -> String {
+        let output = host.command("/bin/sh").args(["-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn two_lab_hosts_are_whole_systems_that_leave_no_trace() {
+        if let Err(reason) = available() {
+            eprintln!("not shown here: {reason}");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (lab(folder.path(), "lab-a"), lab(folder.path(), "lab-b"));
+        assert_eq!(sh(one, "hostname; cat /etc/hostname; pwd"), "lab-a\nlab-a\n/\n");
+        sh(one, "echo here > /etc/lab-only; rm -rf /usr/share/doc; : > /var/lib/lab-test/kept; ls /proc/self > /dev/null");
+        assert_eq!(sh(two, "hostname; cat /etc/lab-only 2>/dev/null || echo none"), "lab-b\nnone\n");
+        assert!(!Path::new("/etc/lab-only").exists(), "the machine is untouched");
+        assert!(one.root().join("etc/lab-only").exists(), "the machine can look in");
+        assert!(folder.path().join("lab-a-state/kept").exists(), "what is bound is kept");
+
+        let sleeper = process::start(one.command("/bin/sleep").arg("600"), &folder.path().join("log")).unwrap();
+        assert!(sleeper.end(Signal::KILL, READY_PATIENCE));
+        assert_eq!(sh(one, "cat /etc/lab-only"), "here\n", "the host survives what runs on it");
+
+        assert!(one.end() && two.end());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&folder.path().display().to_string()), "no mount is left");
+        assert_eq!(std::fs::read_dir(folder.path().join("lab-a")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lab_host_that_cannot_come_up_says_why() {
+        if available().is_err() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Bind { source: "/nonexistent".into(), target: "/x/y".into() };
+        let spec = LabSpec {
+            name: "lab-c".into(),
+            scratch: folder.path().join("c"),
+            binds: vec![missing],
+            log: folder.path().join("log"),
+        };
+        let error = LabHost::start(&spec).unwrap_err().to_string();
+        assert!(error.contains("lab-c") && error.contains("nonexistent"), "{error}");
+    }
 }

@@ -12,9 +12,8 @@ use rustix::process::Signal;
 use writ_protocol::nats::NkeyPair;
 use writ_protocol::nats::access;
 use writ_protocol::nats::claims::{self, Allow, UserGrant, UserLimits};
+use writ_protocol::nats::server::{Resolver, ServerClaims, ServerSettings, ServerTls, server_config};
 use writ_protocol::time::Timestamp;
-
-mod config;
 
 use super::bus_keys::BusKeys;
 use super::layout::{Layout, write_file};
@@ -28,6 +27,8 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two attempts to connect, and bound of each.
 const RETRY: Duration = Duration::from_millis(20);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of disk that the streams may take.
+const JETSTREAM_BYTES: i64 = 4 << 30;
 /// Longest first line of a server, bytes.
 const GREETING_BYTES_MAX: u64 = 64 << 10;
 
@@ -60,8 +61,34 @@ impl Bus {
     /// # Errors
     /// When something cannot be signed or written.
     pub fn configure(&self, keys: &BusKeys, tls: &TlsFiles, now: Timestamp) -> anyhow::Result<()> {
-        let config = config::text(&config::Inputs { port: self.port, folder: &self.folder, keys, tls, now })?;
+        let signed_at = self.signed_at(now)?;
+        let operator = (&keys.operator, &keys.operator_signer);
+        let claims = ServerClaims::sign(operator, &keys.accounts(), JETSTREAM_BYTES, signed_at)?;
+        let settings = ServerSettings {
+            name: "writ-dev".to_owned(),
+            listen: format!("127.0.0.1:{}", self.port),
+            store_dir: self.store(),
+            resolver: Resolver::Full(self.folder.join("accounts")),
+            tls: Some(ServerTls { certificate: tls.certificate.clone(), key: tls.key.clone(), client_ca: None }),
+            max_file_store: JETSTREAM_BYTES,
+            ports_dir: None,
+            pid_file: None,
+            log_file: None,
+            sync_always: false,
+        };
+        let config = server_config(&settings, &claims);
         write_file(&self.folder.join("server.conf"), config.as_bytes(), 0o600)
+    }
+
+    /// When the accounts' claims were signed: once. Claims signed anew would count as newer than those that the controller has pushed,
+    /// and revoked agents would be back.
+    fn signed_at(&self, now: Timestamp) -> anyhow::Result<Timestamp> {
+        let path = self.folder.join("signed-at");
+        if let Ok(text) = fs::read_to_string(&path) {
+            return Timestamp::parse(text.trim()).with_context(|| format!("reading {}", path.display()));
+        }
+        write_file(&path, now.to_string().as_bytes(), 0o600)?;
+        Ok(now)
     }
 
     /// Starts the server and waits until it greets.
