@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use writ_protocol::graph::{FileSpec, FileState};
 
+use crate::accounts::Accounts;
 use crate::context::Context;
 use crate::error::Error;
 use crate::observation::{Change, FileObservation, Found, Owner};
@@ -23,7 +24,11 @@ const SHOWN_BYTES_MAX: usize = 64 << 10;
 const LINES_BYTES_MAX: usize = 4 << 10;
 
 /// What differs. Refuses what an apply would refuse.
-pub(crate) fn diff(spec: &FileSpec, seen: &FileObservation) -> Result<Vec<Change>, Error> {
+pub(crate) fn diff(
+    spec: &FileSpec,
+    seen: &FileObservation,
+    accounts: &Accounts,
+) -> Result<Vec<Change>, Error> {
     // The kernel does not use the permission bits of a link.
     let mode = spec
         .mode
@@ -32,6 +37,7 @@ pub(crate) fn diff(spec: &FileSpec, seen: &FileObservation) -> Result<Vec<Change
         mode,
         owner: spec.owner.as_deref(),
         group: spec.group.as_deref(),
+        accounts,
     };
     match (&spec.state, &seen.found) {
         (FileState::Absent, Found::Absent) => Ok(Vec::new()),
@@ -100,6 +106,7 @@ struct Wanted<'a> {
     mode: Option<u32>,
     owner: Option<&'a str>,
     group: Option<&'a str>,
+    accounts: &'a Accounts,
 }
 
 impl Wanted<'_> {
@@ -124,9 +131,17 @@ impl Wanted<'_> {
         }
         let user = owner.map(|owner| (owner.uid, owner.user.as_deref()));
         let group = owner.map(|owner| (owner.gid, owner.group.as_deref()));
-        for (attribute, want, got) in [("owner", self.owner, user), ("group", self.group, group)] {
-            let Some(want) = want else { continue };
-            let is_it = got.is_some_and(|(number, name)| name == Some(want) || want.parse() == Ok(number));
+        let uid = self.owner.map(|name| self.accounts.uid(name));
+        let gid = self.group.map(|name| self.accounts.gid(name));
+        for (attribute, want, wanted, got) in [
+            ("owner", self.owner, uid, user),
+            ("group", self.group, gid, group),
+        ] {
+            let (Some(want), Some(wanted)) = (want, wanted) else {
+                continue;
+            };
+            // By number: several names may share one. A name that nobody has yet is no match.
+            let is_it = got.is_some_and(|(number, _)| wanted == Some(number));
             if !is_it {
                 let shown = got.map(|(number, name)| name.map_or_else(|| number.to_string(), str::to_owned));
                 changes.push(Change::new(

@@ -76,7 +76,7 @@ impl Host {
     /// [`Error::WrongKind`] and [`Error::NotEmpty`] where an apply would refuse; [`Error::Mismatch`].
     pub fn diff(&self, resource: &Resource, observation: &Observation) -> Result<Vec<Change>, Error> {
         match (&resource.spec, observation) {
-            (Spec::File(spec), Observation::File(seen)) => file::diff(spec, seen),
+            (Spec::File(spec), Observation::File(seen)) => file::diff(spec, seen, &self.accounts()),
             (Spec::Command(spec), Observation::Command(seen)) => Ok(command::diff(spec, seen)),
             (Spec::File(_), Observation::Command(_)) | (Spec::Command(_), Observation::File(_)) => {
                 Err(Error::Mismatch {

@@ -72,11 +72,13 @@ fn owners_go_by_name_and_by_number() {
     assert_eq!((there.uid(), there.gid()), (1234, 1235));
 
     // A number that means the same is no change; one without a name is one.
-    let spec = FileSpec {
-        owner: Some("1234".into()),
-        ..spec
-    };
-    assert_eq!(stage.converge(&resource(spec.clone())), Vec::<String>::new());
+    for same in ["1234", "alias"] {
+        let spec = FileSpec {
+            owner: Some(same.into()),
+            ..spec.clone()
+        };
+        assert_eq!(stage.converge(&resource(spec)), Vec::<String>::new());
+    }
     let spec = FileSpec {
         owner: Some("4321".into()),
         mode: Some(0o4755),

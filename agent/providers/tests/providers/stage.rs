@@ -31,7 +31,7 @@ impl Stage {
         std::fs::create_dir(dir.path().join("etc")).expect("makes");
         std::fs::write(
             dir.path().join("etc/passwd"),
-            "root:x:0:0::/root:/bin/sh\nweb:x:1234:1235::/srv:/bin/sh\n",
+            "root:x:0:0::/root:/bin/sh\nweb:x:1234:1235::/srv:/bin/sh\nalias:x:1234:1235::/srv:/bin/sh\n",
         )
         .expect("writes");
         std::fs::write(dir.path().join("etc/group"), "root:x:0:\nwww:x:1235:\n").expect("writes");
