@@ -72,14 +72,17 @@ impl SigningKey {
             .map_err(|_| KeyError::BadPrivateKey)
     }
 
-    /// Writes PKCS#8 PEM, wiped when dropped.
+    /// Writes PKCS#8 PEM, wiped when dropped. Version 1 of the form, without the public half: OpenSSL 3.0 reads no other.
     ///
     /// # Errors
     /// [`KeyError::BadPrivateKey`] when the encoder fails.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
-        self.0
-            .to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
-            .map_err(|_| KeyError::BadPrivateKey)
+        ed25519_dalek::pkcs8::KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        }
+        .to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
+        .map_err(|_| KeyError::BadPrivateKey)
     }
 
     /// Signs bytes. Only envelopes and NATS claims are signed, and both live in this crate.
