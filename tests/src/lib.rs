@@ -1,3 +1,4 @@
 //! Harness, system stories, swarm and benchmarks.
 
 pub mod bench;
+pub mod nats;
