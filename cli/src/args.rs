@@ -16,7 +16,12 @@ use crate::output::Format;
 
 /// Signs an order, carries it out on the right hosts under hard limits, and proves what happened.
 #[derive(Debug, Parser)]
-#[command(name = "writ", version, disable_help_subcommand = true, after_help = "Examples:\n  writ dev demo\n  writ plan site.yaml\n  writ help exit-codes")]
+#[command(
+    name = "writ",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  writ dev demo\n  writ plan site.yaml\n  writ apply site.yaml\n  writ help exit-codes"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -49,6 +54,28 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a sample config
+    Init(Init),
+    /// Check a config, offline
+    Validate(Validate),
+    /// Check the hosts and show what applying would change
+    Plan(Plan),
+    /// Carry out a plan
+    Apply(Apply),
+    /// Runs
+    #[command(subcommand)]
+    Run(Run),
+    /// Agents
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Stop things, and let them go on
+    Halt(Halt),
+    /// Evidence packs
+    #[command(subcommand)]
+    Evidence(Evidence),
+    /// What is wrong here and how to mend it
+    #[command(after_help = "Example:\n  writ doctor")]
+    Doctor,
     /// A private PostgreSQL, nats-server, controller and agents on this machine
     #[command(subcommand)]
     Dev(Dev),
@@ -64,4 +91,70 @@ pub(crate) enum Command {
         /// A command, or `exit-codes`
         words: Vec<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    /// Every `writ …` line of every help text, with the command whose help it stands in.
+    fn examples(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("writ "));
+        found.extend(lines.map(|line| (path.to_owned(), line.to_owned())));
+        for sub in command.get_subcommands() {
+            examples(sub, &format!("{path} {}", sub.get_name()), found);
+        }
+    }
+
+    /// Words as a shell makes them, for the quotes that the examples use.
+    fn words(line: &str) -> Vec<String> {
+        let line = line.split(" > ").next().unwrap_or_default();
+        let parts = line.split('"').enumerate();
+        parts
+            .flat_map(|(n, part)| match n % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                _ => vec![part.to_owned()],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_example_parses_and_every_leaf_command_has_one_of_its_own() {
+        let mut found = Vec::new();
+        examples(&Args::command(), "writ", &mut found);
+        for (path, line) in &found {
+            if let Err(error) = Args::try_parse_from(words(line)) {
+                panic!("{path}: {line}\n{error}");
+            }
+        }
+        let mut leaves = Vec::new();
+        leaf_paths(&Args::command(), "writ", &mut leaves);
+        for leaf in leaves {
+            assert!(found.iter().any(|(path, line)| *path == leaf && line.starts_with(&leaf)), "{leaf} has no example");
+        }
+    }
+
+    fn leaf_paths(command: &clap::Command, path: &str, leaves: &mut Vec<String>) {
+        if !command.has_subcommands() {
+            leaves.push(path.to_owned());
+        }
+        for sub in command.get_subcommands() {
+            leaf_paths(sub, &format!("{path} {}", sub.get_name()), leaves);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_help() {
+        assert!(Args::try_parse_from(["writ", "--help"]).is_err_and(|e| !e.use_stderr()));
+        assert!(Args::try_parse_from(["writ", "frobnicate"]).is_err_and(|e| e.use_stderr()));
+        assert!(Args::try_parse_from(["writ", "halt", "--scope", "all"]).is_err(), "a halt needs how and why");
+        assert!(Args::try_parse_from(["writ", "agent", "enroll", "--label", "x"]).is_err());
+    }
 }

@@ -1,8 +1,17 @@
 //! One function for each command; here they are only told apart.
 
+mod agents;
+mod author;
+mod demo;
 mod dev;
+mod doctor;
+mod evidence;
+mod halts;
 mod help;
+mod plans;
+mod runs;
 
+use crate::api::Client;
 use crate::args::{Args, Command, Global};
 use crate::context::{self, Context, Overrides};
 use crate::exit::Exit;
@@ -28,6 +37,12 @@ impl Desk {
         }
     }
 
+    /// A client of the controller that counts.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let context = self.context()?;
+        Client::new(context.address()?, &context.token()?)
+    }
+
     /// The context that counts.
     pub(crate) fn context(&self) -> anyhow::Result<Context> {
         context::settle(&context::path(), &self.overrides)
@@ -38,6 +53,15 @@ impl Desk {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let desk = Desk::new(&args.global);
     match args.command {
+        Command::Init(args) => author::init(&desk, &args),
+        Command::Validate(args) => author::validate(&desk, &args),
+        Command::Plan(args) => plans::plan(&desk, &args),
+        Command::Apply(args) => plans::apply(&desk, &args),
+        Command::Run(command) => runs::run(&desk, command),
+        Command::Agent(command) => agents::run(&desk, command),
+        Command::Halt(args) => halts::run(&desk, &args),
+        Command::Evidence(command) => evidence::run(&desk, command),
+        Command::Doctor => doctor::run(&desk),
         Command::Dev(command) => dev::run(&desk, command),
         Command::Completion { shell } => help::completion(&desk, shell),
         Command::Help { words } => help::help(&desk, &words),

@@ -13,6 +13,7 @@ pub mod exit;
 pub mod fault;
 pub mod interrupt;
 pub mod output;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,8 +1,17 @@
-//! What the API answers, as far as the CLI reads it. Fields that a newer controller adds are passed over.
+//! What the API answers, as far as the CLI reads it. What it does not read is kept and shown again in JSON and YAML.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use writ_protocol::digest::Digest;
+use writ_protocol::reason::Code;
+
+use crate::exit::Exit;
+use crate::fault::exit_of;
+
+/// Fields that the CLI passes on without reading them.
+pub type Rest = BTreeMap<String, Value>;
 
 /// A page of a list.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,14 +46,224 @@ pub struct Agent {
     pub name: String,
     /// Its state.
     pub state: String,
-    /// Everything else, as the controller says it.
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// When its last hello came.
+    #[serde(default)]
+    pub last_seen: Option<String>,
+    /// Everything else.
     #[serde(flatten)]
-    pub rest: BTreeMap<String, serde_json::Value>,
+    pub rest: Rest,
 }
 
 impl Agent {
     /// Whether a hello was seen.
-    pub fn is_connected(&self) -> bool {
-        self.rest.get("lastSeen").is_some_and(|seen| !seen.is_null())
+    pub const fn is_connected(&self) -> bool {
+        self.last_seen.is_some()
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// `check` or `apply`.
+    pub kind: String,
+    /// Its state.
+    pub state: String,
+    /// When it was ordered.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// The plan that it carries out.
+    #[serde(default)]
+    pub plan_digest: Option<Digest>,
+    /// What it cost, micro-units.
+    #[serde(default)]
+    pub cost_micros: u64,
+    /// In which currency.
+    #[serde(default)]
+    pub currency: Option<String>,
+    /// One order for each host.
+    #[serde(default)]
+    pub orders: Vec<Order>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// One order of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its id.
+    pub id: String,
+    /// The host's name.
+    pub agent_name: String,
+    /// Its state.
+    pub state: String,
+    /// Why, where it did not succeed.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Why, in words.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+impl Run {
+    /// Whether nothing about it will change by itself.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.state.as_str(), "queued" | "running" | "cancelling")
+    }
+
+    /// Whether it did all that it was to do.
+    pub fn has_succeeded(&self) -> bool {
+        self.state == "succeeded"
+    }
+
+    /// What a command that waited for it ends with.
+    pub fn exit(&self) -> Exit {
+        let told = self.orders.iter().filter_map(|order| order.code.as_deref()?.parse::<Code>().ok()).map(exit_of);
+        match self.state.as_str() {
+            "succeeded" => Exit::Done,
+            "unresolved" => Exit::Unresolved,
+            "aborted" | "stopped" => Exit::Halted,
+            // The most telling code of its hosts: any that has an exit code of its own.
+            _ => told.max().unwrap_or(Exit::Failed),
+        }
+    }
+}
+
+/// One resource on one host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// The host's name.
+    pub agent_name: String,
+    /// The resource.
+    pub step: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Why, where it did not succeed.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Why, in words.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Limits as the kernel reported them.
+    #[serde(default)]
+    pub limits: Value,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Value,
+    /// What that cost, micro-units.
+    #[serde(default)]
+    pub cost_micros: u64,
+    /// The digest of its output.
+    #[serde(default)]
+    pub output_digest: Option<Digest>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// A file that a run produced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Artefact {
+    /// The host's name.
+    pub agent_name: String,
+    /// Which step made it.
+    pub step: String,
+    /// Its path on the host.
+    pub path: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length, bytes.
+    pub length: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// What a check run found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanAnswer {
+    /// The plan's name.
+    pub digest: Digest,
+    /// The plan.
+    pub plan: writ_plan::plan::Plan,
+}
+
+/// A halt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    /// Its id.
+    pub id: String,
+    /// `set` or `lifted`.
+    pub state: String,
+    /// What it covers.
+    #[serde(default)]
+    pub scope: Value,
+    /// How hard it stops.
+    #[serde(default)]
+    pub action: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// The control epoch.
+    #[serde(default)]
+    pub control_epoch: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// What a lift has to say beside who signs it and why.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiftTerms {
+    /// The tenant.
+    pub tenant: String,
+    /// The control epoch that the lift begins.
+    pub control_epoch: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(state: &str, codes: &[&str]) -> Run {
+        let orders: Vec<Value> = codes
+            .iter()
+            .map(|code| serde_json::json!({"id": "o", "agentName": "h", "state": "refused", "code": code}))
+            .collect();
+        serde_json::from_value(serde_json::json!({"id": "r", "kind": "apply", "state": state, "orders": orders})).unwrap()
+    }
+
+    #[test]
+    fn a_run_decides_the_exit_code() {
+        assert_eq!(run("succeeded", &[]).exit(), Exit::Done);
+        assert_eq!(run("failed", &["W0306"]).exit(), Exit::Failed);
+        assert_eq!(run("failed", &["W0306", "W0312"]).exit(), Exit::Stale);
+        assert_eq!(run("aborted", &["W0301"]).exit(), Exit::Halted);
+        assert_eq!(run("unresolved", &[]).exit(), Exit::Unresolved);
+        assert!(!run("running", &[]).is_over() && run("cancelled", &[]).is_over());
+    }
+
+    #[test]
+    fn what_is_not_read_is_kept() {
+        let mut value = serde_json::json!({"id": "a", "name": "n", "state": "active", "labels": {}, "lastSeen": null});
+        value["version"] = "0.1.0".into();
+        let agent: Agent = serde_json::from_value(value.clone()).unwrap();
+        assert!(!agent.is_connected());
+        assert_eq!(serde_json::to_value(&agent).unwrap(), value);
     }
 }

@@ -1,25 +1,33 @@
 //! One function for each thing that the CLI asks of the API.
 
-use super::{Agent, Client, NewJoinToken, Page};
+use serde_json::{Value, json};
+use writ_plan::compile::Sources;
+use writ_protocol::digest::Digest;
+
+use super::{Agent, Artefact, Client, Halt, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step};
 
 /// Most pages of a list that are followed.
 const PAGES_MAX: usize = 1_000;
+/// Longest artefact or output that is fetched, bytes.
+const BLOB_BYTES_MAX: u64 = writ_protocol::limits::ARTEFACT_BYTES_MAX;
 
 impl Client {
-    /// Every item of a list.
+    /// Items of a list, at most `limit`.
     ///
     /// # Errors
     /// A fault.
-    pub fn list<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
+    pub fn list<T: serde::de::DeserializeOwned>(&self, path: &str, limit: usize) -> anyhow::Result<Vec<T>> {
         let mut all = Vec::new();
         let mut at = path.to_owned();
         for _ in 0..PAGES_MAX {
             let page: Page<T> = self.get(&at)?;
             all.extend(page.items);
-            let Some(next) = page.next else { break };
+            let next = page.next.filter(|_| all.len() < limit);
+            let Some(next) = next else { break };
             let joint = if path.contains('?') { '&' } else { '?' };
             at = format!("{path}{joint}cursor={next}");
         }
+        all.truncate(limit);
         Ok(all)
     }
 
@@ -28,7 +36,23 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn agents(&self) -> anyhow::Result<Vec<Agent>> {
-        self.list("/api/v1/agents")
+        self.list("/api/v1/agents", usize::MAX)
+    }
+
+    /// One agent, by name or id.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn agent(&self, agent: &str) -> anyhow::Result<Agent> {
+        self.get(&format!("/api/v1/agents/{agent}"))
+    }
+
+    /// `quarantine` or `release` of an agent.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn change_agent(&self, agent: &str, verb: &str, reason: &str) -> anyhow::Result<Agent> {
+        self.post(&format!("/api/v1/agents/{agent}/{verb}"), &json!({ "reason": reason }))
     }
 
     /// Makes a join token; gives its text.
@@ -36,7 +60,139 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn create_join_token(&self, token: &NewJoinToken) -> anyhow::Result<String> {
-        let made: serde_json::Value = self.post("/api/v1/join-tokens", token)?;
-        made.get("token").and_then(|t| t.as_str()).map(str::to_owned).ok_or_else(|| anyhow::anyhow!("the answer holds no token"))
+        let made: Value = self.post("/api/v1/join-tokens", token)?;
+        let text = made.get("token").and_then(Value::as_str).map(str::to_owned);
+        text.ok_or_else(|| anyhow::anyhow!("the answer holds no token"))
     }
+
+    /// Orders a check of the hosts against a config.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn submit_check(&self, sources: &Sources) -> anyhow::Result<Run> {
+        let files: serde_json::Map<String, Value> =
+            sources.files.iter().map(|(name, bytes)| (name.clone(), base64(bytes).into())).collect();
+        let body = json!({ "kind": "check", "config": { "name": sources.config_name, "text": sources.config_text, "files": files } });
+        self.post("/api/v1/runs", &body)
+    }
+
+    /// Orders that a plan be carried out.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn submit_apply(&self, plan: &Digest) -> anyhow::Result<Run> {
+        self.post("/api/v1/runs", &json!({ "kind": "apply", "planDigest": plan }))
+    }
+
+    /// A run with its orders.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn run(&self, run: &str) -> anyhow::Result<Run> {
+        self.get(&format!("/api/v1/runs/{run}"))
+    }
+
+    /// Runs, the newest first.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn runs(&self, limit: usize) -> anyhow::Result<Vec<Run>> {
+        self.list("/api/v1/runs", limit)
+    }
+
+    /// What a check run found.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn plan_of(&self, run: &str) -> anyhow::Result<PlanAnswer> {
+        self.get(&format!("/api/v1/runs/{run}/plan"))
+    }
+
+    /// Steps of a run.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn steps(&self, run: &str) -> anyhow::Result<Vec<Step>> {
+        self.list(&format!("/api/v1/runs/{run}/steps"), usize::MAX)
+    }
+
+    /// Files that a run produced.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn artefacts(&self, run: &str) -> anyhow::Result<Vec<Artefact>> {
+        self.list(&format!("/api/v1/runs/{run}/artefacts"), usize::MAX)
+    }
+
+    /// Bytes of an artefact or an output, checked against their digest.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn blob(&self, run: &str, digest: &Digest) -> anyhow::Result<Vec<u8>> {
+        let bytes = self.get_bytes(&format!("/api/v1/runs/{run}/blobs/{digest}"), BLOB_BYTES_MAX)?;
+        anyhow::ensure!(Digest::of(&bytes) == *digest, "the controller gave other bytes than {digest}");
+        Ok(bytes)
+    }
+
+    /// Cancels a run.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn cancel_run(&self, run: &str, reason: &str) -> anyhow::Result<Run> {
+        self.post(&format!("/api/v1/runs/{run}/cancel"), &json!({ "reason": reason }))
+    }
+
+    /// A run's evidence pack.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn evidence(&self, run: &str) -> anyhow::Result<Vec<u8>> {
+        let max = writ_protocol::evidence::archive::PACK_BYTES_MAX as u64;
+        self.get_bytes(&format!("/api/v1/runs/{run}/evidence"), max)
+    }
+
+    /// Halts.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn halts(&self) -> anyhow::Result<Vec<Halt>> {
+        self.list("/api/v1/halts", usize::MAX)
+    }
+
+    /// Sets a halt.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn set_halt(&self, scope: &Value, action: &str, reason: &str) -> anyhow::Result<Halt> {
+        self.post("/api/v1/halts", &json!({ "scope": scope, "action": action, "reason": reason }))
+    }
+
+    /// What a lift of a halt has to say.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn lift_terms(&self, halt: &str) -> anyhow::Result<LiftTerms> {
+        self.get(&format!("/api/v1/halts/{halt}/lift-terms"))
+    }
+
+    /// Lifts a halt with the operator's signed word.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn release_halt(&self, halt: &str, envelope: &str) -> anyhow::Result<Halt> {
+        self.post(&format!("/api/v1/halts/{halt}/release"), &json!({ "envelope": envelope }))
+    }
+
+    /// Removes an agent and revokes its credentials.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn remove_agent(&self, agent: &str, reason: &str) -> anyhow::Result<()> {
+        let _removed: Value = self.post(&format!("/api/v1/agents/{agent}/remove"), &json!({ "reason": reason }))?;
+        Ok(())
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    data_encoding::BASE64.encode(bytes)
 }

@@ -40,8 +40,27 @@ pub(crate) struct Stack {
     pub(crate) pg_bin: Option<PathBuf>,
 }
 
+/// What the demo is to do.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  writ dev demo\n  writ dev demo --json\n  writ dev demo --keep --agents 5",
+    mut_arg("data", |arg| arg.default_value(".writ/demo"))
+)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) stack: Stack,
+    /// One JSON object a line; the last names the run and the verified pack
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave everything up
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dev {
+    /// Carry out a real config on real hosts and prove it
+    Demo(Demo),
     /// Bring the stack up; Ctrl-C takes it down
     #[command(
         after_help = "Examples:\n  writ dev up\n  writ dev up --agents 5 --detach\n  writ dev up --pg postgres://localhost/writ"

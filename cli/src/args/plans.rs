@@ -1,1 +1,122 @@
 //! Configs, plans and runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// The file of a config when none is named.
+pub(crate) const CONFIG: &str = "writ.yaml";
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  writ init\n  writ init site --force")]
+pub(crate) struct Init {
+    /// The folder
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Overwrite what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json")]
+pub(crate) struct Validate {
+    /// The config
+    #[arg(default_value = CONFIG, value_name = "PATH")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode")]
+pub(crate) struct Plan {
+    /// The config
+    #[arg(default_value = CONFIG, value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Keep the plan in a file, for `writ apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Exit 0 without changes, 2 with changes
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  writ apply site.plan\n  writ apply site.yaml --auto-approve --detailed-exitcodes\n  \
+                  writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait"
+)]
+pub(crate) struct Apply {
+    /// A plan's file, a plan's digest, or a config (which is planned first)
+    #[arg(default_value = CONFIG, value_name = "PLAN|DIGEST|PATH")]
+    pub(crate) what: String,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub(crate) auto_approve: bool,
+    /// Return when the orders are given
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Exit 0 nothing changed, 2 changed, 4 failed, 6 both
+    #[arg(long)]
+    pub(crate) detailed_exitcodes: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// How long a command waits for a run.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Patience {
+    /// Give up waiting after this many seconds; the run goes on
+    #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Run {
+    /// Runs, the newest first
+    #[command(after_help = "Examples:\n  writ run list\n  writ run list --limit 5 -o json")]
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// One run with its hosts, steps and artefacts
+    #[command(after_help = "Example:\n  writ run show run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b")]
+    Show {
+        /// Its id
+        run: String,
+    },
+    /// Follow a run to its end; Ctrl-C leaves it running
+    #[command(after_help = "Example:\n  writ run watch run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --json-lines")]
+    Watch {
+        /// Its id
+        run: String,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Output of a run's steps
+    #[command(
+        after_help = "Examples:\n  writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --host web-1\n  \
+                      writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --step command:compile"
+    )]
+    Logs {
+        /// Its id
+        run: String,
+        /// Only this host
+        #[arg(long)]
+        host: Option<String>,
+        /// Only this step
+        #[arg(long)]
+        step: Option<String>,
+    },
+    /// Cancel what has not begun and stop what runs
+    #[command(after_help = "Example:\n  writ run cancel run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"wrong port\"")]
+    Cancel {
+        /// Its id
+        run: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+}

@@ -26,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(desk: &Desk, command: Dev) -> anyhow::Result<Exit> {
     match command {
+        Dev::Demo(flags) => super::demo::run(desk, &flags),
         Dev::Up { stack, detach } => up(desk, &stack, detach),
         Dev::Status { data } => status(desk, &Layout::new(&data.data)?),
         Dev::Logs { data, follow, part } => logs(desk, &Layout::new(&data.data)?, &part, follow),

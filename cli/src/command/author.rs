@@ -1,0 +1,150 @@
+//! `writ init` and `writ validate`: what needs no controller. Also how a config and the files it names are read for the other commands.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use writ_plan::compile::{self, Compiled, Sources};
+use writ_plan::diagnostic::{self, Diagnostic};
+use writ_protocol::limits::BUNDLE_BYTES_MAX;
+
+use super::Desk;
+use crate::args::{CONFIG, Init, Validate};
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::output::{Format, Printer};
+
+/// Most problems shown at once.
+const SHOWN: usize = 20;
+/// What `writ init` writes.
+const SAMPLE: &str = include_str!("sample.yaml");
+
+pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
+    let path = args.folder.join(CONFIG);
+    if path.exists() && !args.force {
+        let what = format!("{} is there already", path.display());
+        return Err(Fault::new(Exit::Failed, what).help("--force writes over it").into());
+    }
+    fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
+    fs::write(&path, SAMPLE).with_context(|| format!("writing {}", path.display()))?;
+    desk.teller.say(&format!("wrote {}; next: writ validate {0}", path.display()));
+    Ok(Exit::Done)
+}
+
+pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
+    let compiled = match read(&args.path)?.and_then(|sources| compile::compile(&sources)) {
+        Ok(compiled) => compiled,
+        Err(problems) => return report(desk.printer, &problems),
+    };
+    let value = serde_json::json!({
+        "valid": true,
+        "project": compiled.project,
+        "resources": compiled.graph.resources.len(),
+        "configDigest": compiled.config_digest,
+        "problems": [],
+    });
+    desk.printer.show(&value, || summary(&args.path, &compiled))?;
+    Ok(Exit::Done)
+}
+
+fn summary(path: &Path, compiled: &Compiled) -> String {
+    let (count, project) = (compiled.graph.resources.len(), &compiled.project);
+    let noun = if count == 1 { "resource" } else { "resources" };
+    format!("{} is valid: {count} {noun} of project {project}, config {}", path.display(), compiled.config_digest.short())
+}
+
+/// Shows what is wrong with a config, on stdout because it is what was asked for.
+pub(crate) fn report(printer: Printer, problems: &[Diagnostic]) -> anyhow::Result<Exit> {
+    let value = serde_json::json!({ "valid": false, "problems": problems });
+    printer.show(&value, || diagnostic::render(problems, SHOWN))?;
+    Ok(Exit::Invalid)
+}
+
+/// A config that is known to compile, with the files it names.
+///
+/// # Errors
+/// When something cannot be read. Problems of the config are shown, and are a fault with [`Exit::Invalid`].
+pub(crate) fn sources(desk: &Desk, path: &Path) -> anyhow::Result<Sources> {
+    let found = read(path)?.and_then(|sources| compile::compile(&sources).map(|_| sources));
+    found.or_else(|problems| {
+        let talk = diagnostic::render(&problems, SHOWN);
+        if desk.printer.format == Format::Table {
+            desk.teller.complain(&talk);
+        } else {
+            report(desk.printer, &problems)?;
+        }
+        Err(Fault::new(Exit::Invalid, format!("{} is not valid", path.display())).into())
+    })
+}
+
+/// Reads a config and the files it names.
+fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
+    let text = read_bounded(path, writ_plan::CONFIG_BYTES_MAX).map_err(|error| hint(path, error))?;
+    let config_text = String::from_utf8(text).map_err(|_| {
+        Fault::coded(writ_protocol::reason::Code::Malformed, format!("{} is not UTF-8 text", path.display()))
+    })?;
+    let config_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let names = match compile::files_needed(&config_name, &config_text) {
+        Ok(names) => names,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut files = BTreeMap::new();
+    let mut left = BUNDLE_BYTES_MAX;
+    for name in names {
+        // A file that is missing is the compiler's to report, with the line that names it.
+        let full = folder.join(&name);
+        if full.is_file() {
+            let content = read_bounded(&full, left)?;
+            left -= content.len();
+            files.insert(name, content);
+        }
+    }
+    Ok(Ok(Sources { config_name, config_text, files }))
+}
+
+fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    if path.exists() {
+        return error;
+    }
+    Fault::new(Exit::Invalid, format!("there is no config {}", path.display()))
+        .help("`writ init` writes a sample; or name the config: writ validate PATH")
+        .into()
+}
+
+fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
+    let file = fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(max as u64 + 1).read_to_end(&mut bytes);
+    read.with_context(|| format!("reading {}", path.display()))?;
+    if bytes.len() > max {
+        bail!(Fault::coded(
+            writ_protocol::reason::Code::TooLarge,
+            format!("{} is larger than the {max} bytes that are left for it", path.display())
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONFIG);
+        fs::write(&path, SAMPLE).unwrap();
+        let sources = read(&path).unwrap().unwrap();
+        assert!(!compile::compile(&sources).unwrap().graph.resources.is_empty());
+    }
+
+    #[test]
+    fn a_config_that_is_not_there_names_the_next_step() {
+        let error = read(Path::new("/nonexistent/writ.yaml")).unwrap_err();
+        assert_eq!(crate::fault::exit(&error), Exit::Invalid);
+        assert!(crate::fault::tell(&error).contains("writ init"));
+    }
+}

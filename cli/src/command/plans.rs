@@ -1,0 +1,197 @@
+//! `writ plan` and `writ apply`: a check of the hosts, what it found, and carrying it out.
+
+use std::fs;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use writ_plan::plan::Plan;
+use writ_protocol::digest::Digest;
+
+use super::{Desk, author};
+use crate::api::{Client, PlanAnswer, Run};
+use crate::args;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::interrupt::Interrupt;
+use crate::output::{Format, Teller, money};
+use crate::watch::Watch;
+
+pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
+    let client = desk.client()?;
+    let answer = make(desk, &client, &args.path, Duration::from_secs(args.patience.timeout))?;
+    if let Some(file) = &args.out {
+        // The very bytes that the digest is of: `sha256sum FILE` names the plan.
+        fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
+        desk.teller.say(&format!("the plan is in {}; next: writ apply {0}", file.display()));
+    }
+    desk.printer.show(&answer, || told(&answer))?;
+    Ok(if args.detailed_exitcode && answer.plan.has_changes() { Exit::Changes } else { Exit::Done })
+}
+
+fn told(answer: &PlanAnswer) -> String {
+    format!("{}\nplan {}", answer.plan.render().trim_end(), answer.digest)
+}
+
+/// Checks the hosts against a config and gives the plan, whose digest is computed here again.
+pub(crate) fn make(desk: &Desk, client: &Client, path: &Path, patience: Duration) -> anyhow::Result<PlanAnswer> {
+    let sources = author::sources(desk, path)?;
+    let run = client.submit_check(&sources)?;
+    desk.teller.say(&format!("checking {} hosts ({})", run.orders.len(), run.id));
+    let ended = follow(desk, client, &run.id, patience)?;
+    if !ended.has_succeeded() {
+        return Err(failed(&ended).into());
+    }
+    planned(client, &run.id)
+}
+
+/// The plan that a check run made.
+pub(crate) fn planned(client: &Client, run: &str) -> anyhow::Result<PlanAnswer> {
+    let answer = client.plan_of(run)?;
+    let found = answer.plan.digest()?;
+    if found != answer.digest {
+        let what = format!("the controller calls the plan {}, and it is {found}", answer.digest);
+        return Err(Fault::coded(writ_protocol::reason::Code::DigestMismatch, what).into());
+    }
+    Ok(answer)
+}
+
+fn follow(desk: &Desk, client: &Client, run: &str, patience: Duration) -> anyhow::Result<Run> {
+    let interrupt = Interrupt::install()?;
+    let lines = desk.json_lines.then_some(desk.printer);
+    Watch { client, teller: &desk.teller, interrupt: &interrupt, patience, lines }.follow(run)
+}
+
+pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
+    let client = desk.client()?;
+    let patience = Duration::from_secs(args.patience.timeout);
+    let digest = match chosen(&args.what)? {
+        Chosen::Plan(plan, digest) => {
+            desk.teller.say(plan.render().trim_end());
+            digest
+        }
+        Chosen::Digest(digest) => digest,
+        Chosen::Config => {
+            let answer = make(desk, &client, Path::new(&args.what), patience)?;
+            desk.teller.say(&told(&answer));
+            if !answer.plan.has_changes() {
+                desk.teller.say("nothing would change");
+            }
+            answer.digest
+        }
+    };
+    if !args.auto_approve {
+        approve(&desk.teller, &digest)?;
+    }
+    let run = client.submit_apply(&digest)?;
+    if args.no_wait {
+        desk.printer.show(&run, || format!("{} is under way; writ run watch {0}", run.id))?;
+        return Ok(Exit::Done);
+    }
+    desk.teller.say(&format!("applying on {} hosts ({})", run.orders.len(), run.id));
+    let ended = follow(desk, &client, &run.id, patience)?;
+    if !desk.json_lines {
+        desk.printer.show(&ended, || summary(&ended))?;
+    }
+    if args.detailed_exitcodes {
+        return detailed(&client, &ended);
+    }
+    if ended.has_succeeded() { Ok(Exit::Done) } else { Err(failed(&ended).into()) }
+}
+
+/// What `apply` was given.
+enum Chosen {
+    Plan(Box<Plan>, Digest),
+    Digest(Digest),
+    Config,
+}
+
+fn chosen(what: &str) -> anyhow::Result<Chosen> {
+    if let Ok(digest) = what.parse() {
+        return Ok(Chosen::Digest(digest));
+    }
+    // A plan is compact JSON, which a config never is.
+    match fs::read(what) {
+        Ok(bytes) if bytes.starts_with(b"{\"version\":") => {
+            let plan = Plan::decode(&bytes).with_context(|| format!("reading the plan {what}"))?;
+            Ok(Chosen::Plan(Box::new(plan), Digest::of(&bytes)))
+        }
+        _ => Ok(Chosen::Config),
+    }
+}
+
+/// Asks a person. Without a terminal nobody can be asked.
+fn approve(teller: &Teller, digest: &Digest) -> anyhow::Result<()> {
+    let refused = |what: &str| Fault::new(Exit::ApprovalPending, what).help(format!("writ apply {digest} --auto-approve"));
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody is here to approve the plan").into());
+    }
+    teller.say("");
+    write!(anstream::stderr(), "Carry out this plan? Only \"yes\" is yes: ").ok();
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused("the plan was not approved").into()) }
+}
+
+/// 0 nothing changed, 2 changed, 4 failed, 6 both.
+fn detailed(client: &Client, run: &Run) -> anyhow::Result<Exit> {
+    let changed = client.steps(&run.id)?.iter().any(|step| step.outcome == "changed");
+    Ok(match (changed, run.has_succeeded()) {
+        (false, true) => Exit::Done,
+        (true, true) => Exit::Changes,
+        (false, false) => Exit::ApplyFailed,
+        (true, false) => Exit::ApplyMixed,
+    })
+}
+
+/// A run that did not succeed, as an error.
+pub(crate) fn failed(run: &Run) -> Fault {
+    let worst = run.orders.iter().find(|order| order.code.is_some());
+    let mut fault = Fault::new(run.exit(), format!("{} ended {}", run.id, run.state));
+    if let Some(order) = worst {
+        fault.code.clone_from(&order.code);
+        let detail = order.detail.clone().unwrap_or_default();
+        let words = format!("{}: {} {} {detail}", fault.message, order.agent_name, order.state);
+        words.trim_end().clone_into(&mut fault.message);
+    }
+    fault.help(format!("writ run show {}", run.id))
+}
+
+/// A run in a few lines.
+pub(crate) fn summary(run: &Run) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for order in &run.orders {
+        match counts.iter_mut().find(|(state, _)| *state == order.state) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&order.state, 1)),
+        }
+    }
+    let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let cost = money(run.cost_micros, run.currency.as_deref().unwrap_or_default());
+    format!("{} {} {}: {}, cost {cost}", run.kind, run.id, run.state, counts.join(", "))
+}
+
+impl Desk {
+    /// Whether data goes to people.
+    pub(crate) fn for_people(&self) -> bool {
+        self.printer.format == Format::Table && !self.json_lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_a_plan_and_a_config_are_told_apart() {
+        let digest = Digest::of(b"x");
+        assert!(matches!(chosen(&digest.to_hex()).unwrap(), Chosen::Digest(d) if d == digest));
+        assert!(matches!(chosen("writ.yaml").unwrap(), Chosen::Config));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p");
+        fs::write(&path, b"{\"version\":1,\"project\":7}").unwrap();
+        let Err(error) = chosen(&path.display().to_string()) else { panic!("half a plan is no plan") };
+        assert!(error.to_string().contains("reading the plan"));
+    }
+}

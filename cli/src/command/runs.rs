@@ -1,0 +1,104 @@
+//! `writ run list|show|watch|logs|cancel`.
+
+use std::time::Duration;
+
+use super::plans::{failed, summary};
+use super::Desk;
+use crate::api::{Artefact, Run, Step};
+use crate::args;
+use crate::exit::Exit;
+use crate::interrupt::Interrupt;
+use crate::output::{money, plain, plain_lines, table};
+use crate::watch::Watch;
+
+pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
+    match command {
+        args::Run::List { limit } => list(desk, limit),
+        args::Run::Show { run } => show(desk, &run),
+        args::Run::Watch { run, patience } => watch(desk, &run, Duration::from_secs(patience.timeout)),
+        args::Run::Logs { run, host, step } => logs(desk, &run, host.as_deref(), step.as_deref()),
+        args::Run::Cancel { run, reason } => {
+            let run = desk.client()?.cancel_run(&run, &reason)?;
+            desk.printer.show(&run, || summary(&run))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn list(desk: &Desk, limit: usize) -> anyhow::Result<Exit> {
+    let runs = desk.client()?.runs(limit)?;
+    if desk.json_lines {
+        runs.iter().try_for_each(|run| desk.printer.line(run))?;
+        return Ok(Exit::Done);
+    }
+    desk.printer.show(&runs, || {
+        let rows = runs.iter().map(|run| {
+            let at = run.created_at.clone().unwrap_or_default();
+            [run.id.clone(), run.kind.clone(), run.state.clone(), at, cost(run)]
+        });
+        table(["run", "kind", "state", "ordered at", "cost"], rows)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn cost(run: &Run) -> String {
+    money(run.cost_micros, run.currency.as_deref().unwrap_or_default())
+}
+
+fn show(desk: &Desk, id: &str) -> anyhow::Result<Exit> {
+    let client = desk.client()?;
+    let (run, steps, artefacts) = (client.run(id)?, client.steps(id)?, client.artefacts(id)?);
+    let value = serde_json::json!({ "run": run, "steps": steps, "artefacts": artefacts });
+    desk.printer.show(&value, || told(&run, &steps, &artefacts))?;
+    Ok(Exit::Done)
+}
+
+/// A run with its hosts, the steps worth reading, and its artefacts.
+pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String {
+    let words = |texts: [Option<&String>; 2]| texts.into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+    let orders = run.orders.iter().map(|order| {
+        [order.agent_name.clone(), order.state.clone(), words([order.code.as_ref(), order.detail.as_ref()])]
+    });
+    let worth = steps.iter().filter(|step| step.outcome != "unchanged").map(|step| {
+        let cost = money(step.cost_micros, run.currency.as_deref().unwrap_or_default());
+        let reason = words([step.code.as_ref(), step.detail.as_ref()]);
+        [step.agent_name.clone(), step.step.clone(), step.outcome.clone(), cost, reason]
+    });
+    let files = artefacts.iter().map(|file| {
+        [file.agent_name.clone(), file.path.clone(), file.length.to_string(), file.digest.to_hex()]
+    });
+    let parts = [
+        summary(run),
+        table(["host", "state", "reason"], orders),
+        table(["host", "step", "outcome", "cost", "reason"], worth),
+        table(["host", "artefact", "bytes", "sha256"], files),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+}
+
+fn watch(desk: &Desk, id: &str, patience: Duration) -> anyhow::Result<Exit> {
+    let (client, interrupt) = (desk.client()?, Interrupt::install()?);
+    let lines = desk.json_lines.then_some(desk.printer);
+    let watch = Watch { client: &client, teller: &desk.teller, interrupt: &interrupt, patience, lines };
+    let run = watch.follow(id)?;
+    if !desk.json_lines {
+        desk.printer.show(&run, || summary(&run))?;
+    }
+    if run.has_succeeded() { Ok(Exit::Done) } else { Err(failed(&run).into()) }
+}
+
+fn logs(desk: &Desk, id: &str, host: Option<&str>, step: Option<&str>) -> anyhow::Result<Exit> {
+    let client = desk.client()?;
+    let wanted = |s: &Step| host.is_none_or(|h| s.agent_name == h) && step.is_none_or(|name| s.step == name);
+    for step in client.steps(id)?.iter().filter(|s| wanted(s)) {
+        let Some(digest) = &step.output_digest else { continue };
+        let text = String::from_utf8_lossy(&client.blob(id, digest)?).into_owned();
+        if desk.for_people() {
+            desk.printer.text(&format!("── {} {}", plain(&step.agent_name), plain(&step.step)))?;
+            desk.printer.text(&plain_lines(&text))?;
+        } else {
+            desk.printer.line(&serde_json::json!({ "host": step.agent_name, "step": step.step, "output": text }))?;
+        }
+    }
+    Ok(Exit::Done)
+}
