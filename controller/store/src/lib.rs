@@ -1,1 +1,61 @@
-//! The ledger: all SQL, rows, transactions, leases, outbox.
+//! The ledger: every statement of SQL, and nothing that decides.
+//!
+//! One noun, one file. A function is `noun::verb(tx, …)` and runs one statement, which begins with `-- noun.verb` so that the server's own
+//! views name it. Every statement stands in its file's registry; a test prepares all of them against a freshly migrated database
+//! (`docs/adr/0005-sql-as-registered-statements.md`). Transactions are begun by `app` alone; `now` is an argument, except for leases, whose clock is
+//! the server's own.
+//!
+//! To add a table: a migration with the next number, `cargo xtask tidy --seal`, a file here, its registry in [`statements`].
+
+mod error;
+mod instant;
+mod row;
+mod statement;
+mod tx;
+
+pub mod agent;
+pub mod audit;
+pub mod evidence;
+pub mod halt;
+pub mod idempotency;
+pub mod ingest;
+pub mod join;
+pub mod lease;
+pub mod liveness;
+pub mod manifest;
+pub mod meta;
+pub mod order;
+pub mod run;
+pub mod step;
+pub mod token;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use error::Error;
+pub use tx::{Store, StoreOptions, Tx};
+
+/// The schema versions that this build works with.
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 5..=5;
+
+/// Every statement of the ledger.
+pub fn statements() -> Vec<&'static str> {
+    [
+        agent::ALL,
+        audit::ALL,
+        evidence::ALL,
+        halt::ALL,
+        idempotency::ALL,
+        ingest::ALL,
+        join::ALL,
+        lease::ALL,
+        liveness::ALL,
+        manifest::ALL,
+        meta::ALL,
+        order::ALL,
+        run::ALL,
+        step::ALL,
+        token::ALL,
+    ]
+    .concat()
+}

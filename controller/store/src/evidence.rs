@@ -1,0 +1,70 @@
+//! Evidence read back: signed batches with their frames, for packs and for the bytes of artefacts.
+
+use sqlx::postgres::PgRow;
+use sqlx::query;
+use writ_protocol::id::{JournalId, OrderId};
+use writ_protocol::record::Kind;
+
+use crate::error::Error;
+use crate::row;
+use crate::statement::statements;
+use crate::tx::Tx;
+
+statements! {
+    BATCHES = "-- evidence.batches
+        SELECT b.first_seq, b.envelope,
+               (SELECT string_agg(e.raw, ''::bytea ORDER BY e.seq) FROM event e
+                WHERE e.journal_id = b.journal_id AND e.seq BETWEEN b.first_seq AND b.last_seq) AS frames
+        FROM event_batch b WHERE b.journal_id = $1 AND b.last_seq >= $2 AND b.first_seq <= $3 ORDER BY b.first_seq";
+    CHUNKS = "-- evidence.chunks
+        SELECT raw FROM event WHERE order_id = $1 AND kind = $2 ORDER BY seq";
+}
+
+/// A signed batch as it came: its envelope and its frames' bytes.
+#[derive(Clone, Debug)]
+pub struct StoredBatch {
+    /// Its first frame.
+    pub first_seq: u64,
+    /// The statement's envelope.
+    pub envelope: Vec<u8>,
+    /// The frames.
+    pub frames: Vec<u8>,
+}
+
+/// Batches of a journal that touch a range of frames, in order.
+///
+/// # Errors
+/// [`Error`].
+pub async fn batches(
+    tx: &mut Tx,
+    journal: JournalId,
+    first: u64,
+    last: u64,
+) -> Result<Vec<StoredBatch>, Error> {
+    let rows = tx
+        .rows(
+            query(BATCHES)
+                .bind(journal.as_uuid())
+                .bind(row::signed(first))
+                .bind(row::signed(last)),
+        )
+        .await?;
+    let read = |r: &PgRow| {
+        Ok(StoredBatch {
+            first_seq: row::count(r, "first_seq")?,
+            envelope: row::get(r, "envelope")?,
+            frames: row::get::<Option<Vec<u8>>>(r, "frames")?.unwrap_or_default(),
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Frames that carry parts of an order's blobs.
+///
+/// # Errors
+/// [`Error`].
+pub async fn chunks(tx: &mut Tx, order: OrderId) -> Result<Vec<Vec<u8>>, Error> {
+    let kind = i16::from(Kind::BlobChunk.number());
+    let rows = tx.rows(query(CHUNKS).bind(order.as_uuid()).bind(kind)).await?;
+    rows.iter().map(|r| row::get(r, "raw")).collect()
+}

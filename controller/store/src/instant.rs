@@ -1,0 +1,55 @@
+//! Instants in PostgreSQL's binary form: microseconds since 2000-01-01T00:00:00Z.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::{Decode, Encode, Postgres, Type, TypeInfo as _};
+use writ_protocol::time::Timestamp;
+
+/// From the Unix epoch to PostgreSQL's, microseconds.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A [`Timestamp`] as a `timestamptz`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instant(pub(crate) Timestamp);
+
+impl Type<Postgres> for Instant {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("TIMESTAMPTZ")
+    }
+
+    fn compatible(ty: &PgTypeInfo) -> bool {
+        ty.name() == "TIMESTAMPTZ"
+    }
+}
+
+impl PgHasArrayType for Instant {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("_TIMESTAMPTZ")
+    }
+}
+
+impl Encode<'_, Postgres> for Instant {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let micros = self
+            .0
+            .as_micros()
+            .checked_sub(POSTGRES_EPOCH)
+            .ok_or("instant is out of the database's range")?;
+        buffer.extend_from_slice(&micros.to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+impl Decode<'_, Postgres> for Instant {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        if value.format() != PgValueFormat::Binary {
+            return Ok(Self(Timestamp::parse(value.as_str()?)?));
+        }
+        let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
+        let micros = micros
+            .checked_add(POSTGRES_EPOCH)
+            .ok_or("instant is out of range")?;
+        Ok(Self(Timestamp::from_micros(micros)))
+    }
+}

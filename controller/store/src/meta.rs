@@ -1,0 +1,81 @@
+//! The database's own life: its epoch, its control epoch, and what tells a restored database from the one before.
+
+use sqlx::query;
+
+use crate::error::Error;
+use crate::row;
+use crate::statement::statements;
+use crate::tx::Tx;
+
+statements! {
+    INIT = "-- meta.init
+        INSERT INTO meta (tenant, epoch, system_identifier, timeline)
+        SELECT $1, 1, s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c
+        ON CONFLICT (one) DO NOTHING";
+    READ = "-- meta.read
+        SELECT m.tenant, m.epoch, m.control_epoch,
+               m.system_identifier = s.system_identifier AND m.timeline = c.timeline_id AS same_life
+        FROM meta m, pg_control_system() s, pg_control_checkpoint() c";
+    RAISE_EPOCH = "-- meta.raise_epoch
+        UPDATE meta SET epoch = epoch + 1, system_identifier = s.system_identifier, timeline = c.timeline_id
+        FROM pg_control_system() s, pg_control_checkpoint() c RETURNING epoch";
+    NEXT_CONTROL_EPOCH = "-- meta.next_control_epoch
+        UPDATE meta SET control_epoch = control_epoch + 1 RETURNING control_epoch";
+}
+
+/// The database's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The tenant that it belongs to.
+    pub tenant: String,
+    /// Number of its life.
+    pub epoch: u32,
+    /// How many halts and lifts there have been.
+    pub control_epoch: u64,
+    /// Whether the server is the one that the epoch was written on; false after a restore or a failover.
+    pub same_life: bool,
+}
+
+/// Writes the first epoch, unless there is one.
+///
+/// # Errors
+/// [`Error`].
+pub async fn init(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
+    tx.run(query(INIT).bind(tenant)).await.map(|_| ())
+}
+
+/// Reads the life; none in a database that was never begun.
+///
+/// # Errors
+/// [`Error`].
+pub async fn read(tx: &mut Tx) -> Result<Option<Meta>, Error> {
+    let Some(found) = tx.row(query(READ)).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Meta {
+        tenant: row::get(&found, "tenant")?,
+        epoch: row::small(&found, "epoch")?,
+        control_epoch: row::count(&found, "control_epoch")?,
+        same_life: row::get(&found, "same_life")?,
+    }))
+}
+
+/// Begins a new life after a restore; gives the new epoch.
+///
+/// # Errors
+/// [`Error`].
+pub async fn raise_epoch(tx: &mut Tx) -> Result<u32, Error> {
+    let epoch: i32 = tx.one(query(RAISE_EPOCH), "epoch").await?;
+    u32::try_from(epoch).map_err(|_| Error::Inconsistent { what: "epoch" })
+}
+
+/// Counts one more halt or lift; the row stays locked until the transaction ends, so that they have an order.
+///
+/// # Errors
+/// [`Error`].
+pub async fn next_control_epoch(tx: &mut Tx) -> Result<u64, Error> {
+    let epoch: i64 = tx.one(query(NEXT_CONTROL_EPOCH), "control_epoch").await?;
+    u64::try_from(epoch).map_err(|_| Error::Inconsistent {
+        what: "control_epoch",
+    })
+}

@@ -1,0 +1,173 @@
+//! Steps and artefacts, read from records when they are stored.
+
+use sqlx::postgres::PgRow;
+use sqlx::query;
+use sqlx::types::Json;
+use writ_protocol::digest::Digest;
+use writ_protocol::id::{OrderId, RunId};
+use writ_protocol::record::StepResult;
+
+use crate::error::Error;
+use crate::instant::Instant;
+use crate::row;
+use crate::statement::statements;
+use crate::tx::Tx;
+
+statements! {
+    STORE = "-- step.store
+        INSERT INTO step (order_id, step, attempt, outcome, code, detail, result, cost_micros, started_at, ended_at, seq)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[],
+                             $9::timestamptz[], $10::timestamptz[], $11::bigint[])
+        ON CONFLICT (order_id, step, attempt) DO NOTHING";
+    STORE_ARTEFACTS = "-- artefact.store
+        INSERT INTO artefact (order_id, step, path, digest, length)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[])
+        ON CONFLICT (order_id, step, path) DO UPDATE SET digest = EXCLUDED.digest, length = EXCLUDED.length";
+    OF_RUN = "-- step.of_run
+        SELECT s.result, s.seq FROM step s JOIN run_order o USING (order_id)
+        WHERE o.run_id = $1 AND (s.order_id, s.seq) > ($2, $3) ORDER BY s.order_id, s.seq LIMIT $4";
+    ARTEFACTS_OF_RUN = "-- artefact.of_run
+        SELECT a.order_id, ag.name AS agent_name, a.step, a.path, a.digest, a.length
+        FROM artefact a JOIN run_order o USING (order_id) JOIN agent ag USING (agent_id)
+        WHERE o.run_id = $1 ORDER BY ag.name, a.step, a.path LIMIT $2";
+}
+
+/// A step's result with its place in the journal.
+#[derive(Clone, Debug)]
+pub struct StoredStep {
+    /// The record.
+    pub result: StepResult,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// An artefact of a run.
+#[derive(Clone, Debug)]
+pub struct Artefact {
+    /// The order it came from.
+    pub order_id: OrderId,
+    /// The agent's name.
+    pub agent_name: String,
+    /// The step that produced it.
+    pub step: String,
+    /// Its path on the host.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub length: u64,
+}
+
+/// Stores steps and their artefacts; orders must be known.
+///
+/// # Errors
+/// [`Error`].
+pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Error> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let results = || steps.iter().map(|(_, result)| *result);
+    let query = query(STORE)
+        .bind(results().map(|r| r.order_id.as_uuid()).collect::<Vec<_>>())
+        .bind(results().map(|r| r.step.as_str()).collect::<Vec<_>>())
+        .bind(
+            results()
+                .map(|r| row::signed_small(r.attempt))
+                .collect::<Vec<_>>(),
+        )
+        .bind(results().map(|r| r.outcome.name()).collect::<Vec<_>>())
+        .bind(
+            results()
+                .map(|r| r.code.map(|c| c.to_string()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(results().map(|r| r.detail.as_str()).collect::<Vec<_>>())
+        .bind(results().map(Json).collect::<Vec<_>>())
+        .bind(results().map(|r| row::signed(r.cost_micros)).collect::<Vec<_>>())
+        .bind(results().map(|r| Instant(r.started_at)).collect::<Vec<_>>())
+        .bind(results().map(|r| Instant(r.ended_at)).collect::<Vec<_>>())
+        .bind(steps.iter().map(|(seq, _)| row::signed(*seq)).collect::<Vec<_>>());
+    tx.run(query).await?;
+    let mut artefacts: Vec<_> = results()
+        .flat_map(|r| r.artefacts.iter().map(move |a| (r, a)))
+        .collect();
+    // One statement must not touch a row twice.
+    artefacts.sort_by(|(ra, a), (rb, b)| {
+        (ra.order_id, &ra.step, &a.path, ra.attempt).cmp(&(rb.order_id, &rb.step, &b.path, rb.attempt))
+    });
+    artefacts.reverse();
+    artefacts
+        .dedup_by(|(ra, a), (rb, b)| (ra.order_id, &ra.step, &a.path) == (rb.order_id, &rb.step, &b.path));
+    if artefacts.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(STORE_ARTEFACTS)
+        .bind(
+            artefacts
+                .iter()
+                .map(|(r, _)| r.order_id.as_uuid())
+                .collect::<Vec<_>>(),
+        )
+        .bind(artefacts.iter().map(|(r, _)| r.step.as_str()).collect::<Vec<_>>())
+        .bind(artefacts.iter().map(|(_, a)| a.path.as_str()).collect::<Vec<_>>())
+        .bind(
+            artefacts
+                .iter()
+                .map(|(_, a)| a.digest.as_bytes().as_slice())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            artefacts
+                .iter()
+                .map(|(_, a)| row::signed(a.length))
+                .collect::<Vec<_>>(),
+        );
+    tx.run(query).await.map(|_| ())
+}
+
+/// Steps of a run after a place, by order and sequence.
+///
+/// # Errors
+/// [`Error`].
+pub async fn of_run(
+    tx: &mut Tx,
+    run: RunId,
+    after: (OrderId, u64),
+    limit: u32,
+) -> Result<Vec<StoredStep>, Error> {
+    let query = query(OF_RUN)
+        .bind(run.as_uuid())
+        .bind(after.0.as_uuid())
+        .bind(row::signed(after.1))
+        .bind(i64::from(limit));
+    let rows = tx.rows(query).await?;
+    rows.iter()
+        .map(|r| {
+            Ok(StoredStep {
+                result: row::json(r, "result")?,
+                seq: row::count(r, "seq")?,
+            })
+        })
+        .collect()
+}
+
+/// Artefacts of a run, by host.
+///
+/// # Errors
+/// [`Error`].
+pub async fn artefacts_of_run(tx: &mut Tx, run: RunId, limit: u32) -> Result<Vec<Artefact>, Error> {
+    let rows = tx
+        .rows(query(ARTEFACTS_OF_RUN).bind(run.as_uuid()).bind(i64::from(limit)))
+        .await?;
+    let read = |r: &PgRow| {
+        Ok(Artefact {
+            order_id: row::uuid(r, "order_id", OrderId::from_uuid)?,
+            agent_name: row::get(r, "agent_name")?,
+            step: row::get(r, "step")?,
+            path: row::get(r, "path")?,
+            digest: row::digest(r, "digest")?,
+            length: row::count(r, "length")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
