@@ -11,13 +11,20 @@ use rustix::net::sockopt::Timeout;
 use writ_protocol::exec::{Isolation, Limits};
 
 use crate::cgroup::StepCgroup;
+use crate::clock::wait_for;
 use crate::error::Error;
 use crate::shim::SHIM_ARGUMENT;
 use crate::spec::Spec;
+use crate::tree;
 use crate::wire::{self, INSTRUCTION_BYTES_MAX, Instruction, Rlimits};
 
 /// Longest wait for a shim to take its instruction.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time in which an abandoned tree is ended process by process; whoever is left dies with the reaper.
+const ABANDON_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Time for the reaper to collect the dead between two looks.
+const ABANDON_PAUSE: Duration = Duration::from_millis(1);
 
 /// A shim that has its instruction, and the ends by which it is watched.
 #[derive(Debug)]
@@ -65,15 +72,33 @@ impl Launched {
         Ok(launched)
     }
 
-    /// Ends the reaper; what it started dies with it.
+    /// Ends all that is seen below the reaper, and then the reaper.
     pub(crate) fn abandon(&mut self) {
-        let _gone = self.child.kill();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let reaper = self.reaper();
+            wait_for(ABANDON_WAIT_MAX, |_| {
+                tree::kill_descendants(reaper);
+                let is_empty = tree::descendants(reaper, 1).is_empty();
+                if !is_empty {
+                    std::thread::sleep(ABANDON_PAUSE);
+                }
+                is_empty
+            });
+            let _gone = self.child.kill();
+        }
         let _reaped = self.child.wait();
     }
 
     /// The reaper's process id.
     pub(crate) fn reaper(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap_or(0)
+    }
+}
+
+impl Drop for Launched {
+    /// However a run is left, a panic in the caller's output callback included, nothing goes on running.
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

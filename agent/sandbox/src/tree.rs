@@ -76,12 +76,14 @@ pub(crate) fn kill_descendants(root: i32) {
     }
 }
 
+/// The group of a process. One that is just going has none and shows -1, which must never be taken for a number.
 fn process_group(pid: i32) -> Option<i32> {
-    stat_after_name(pid)?
+    let group = stat_after_name(pid)?
         .split_ascii_whitespace()
         .nth(2)?
         .parse()
-        .ok()
+        .ok()?;
+    (group > 1).then_some(group)
 }
 
 /// Processor time of the descendants of `root` and of what they have reaped; as fine as the kernel's tick.

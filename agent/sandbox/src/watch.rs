@@ -62,10 +62,12 @@ pub(crate) struct Watch<'a> {
 /// What the shim has said so far.
 #[derive(Default)]
 struct Seen {
-    /// The reaper's child: the namespace's init, or the program.
+    /// The reaper has made its child,
+    forked: bool,
+    /// which is the namespace's init or the program; `None` too when it was gone before we could look.
     first: Option<OwnedFd>,
-    /// The program.
-    program: Option<(Pid, OwnedFd)>,
+    /// The program, and a handle on it unless it was gone before we could look.
+    program: Option<(Pid, Option<OwnedFd>)>,
     limits: Option<Vec<EffectiveLimit>>,
     failure: Option<Failure>,
     /// Exit code, signal.
@@ -233,11 +235,14 @@ impl<'a> Watch<'a> {
 
     fn note(&mut self, sender: i32, report: Report) {
         match report {
-            Report::Forked { pid } => self.seen.first = pidfd_of_child(pid, self.launched.reaper()),
+            Report::Forked { pid } => {
+                self.seen.forked = true;
+                self.seen.first = pidfd_of_child(pid, self.launched.reaper());
+            }
             Report::Ready { limits } => {
                 self.seen.limits = Some(limits);
-                let pid = Pid::from_raw(sender);
-                self.seen.program = pid.and_then(|pid| Some((pid, pidfd_of(pid)?)));
+                let pid = Some(sender).filter(|&pid| pid > 1).and_then(Pid::from_raw);
+                self.seen.program = pid.map(|pid| (pid, pidfd_of(pid)));
             }
             Report::Failed(failure) => {
                 self.seen.failure.get_or_insert(failure);
@@ -277,7 +282,7 @@ impl<'a> Watch<'a> {
     fn terminate(&mut self, reason: String) {
         let grace = u64::try_from(self.spec.grace.as_micros()).unwrap_or(u64::MAX);
         let mut kill_at_us = boot_us();
-        if let Some((pid, pidfd)) = &self.seen.program {
+        if let Some((pid, Some(pidfd))) = &self.seen.program {
             // While the program is not reaped its id is its own, and its group's: it leads a session.
             if rustix::process::pidfd_send_signal(pidfd, Signal::TERM).is_ok() {
                 let _told = rustix::process::kill_process_group(*pid, Signal::TERM);
@@ -370,21 +375,23 @@ impl<'a> Watch<'a> {
         if let Some(cgroup) = self.cgroup {
             cgroup.kill();
         }
-        if let (Some((pid, _)), None) = (&self.seen.program, &self.seen.exited) {
+        if let (Some((pid, Some(_))), None) = (&self.seen.program, &self.seen.exited) {
             // Not yet reaped, so the group is the program's: the common tree ends here, at once.
             let _gone = rustix::process::kill_process_group(*pid, Signal::KILL);
         }
         if let Some(first) = &self.seen.first {
+            // In a namespace the init's end is everybody's.
             let _gone = rustix::process::pidfd_send_signal(first, Signal::KILL);
-            // In a namespace the init's end is everybody's. Outside of one, the reaper inherits what escaped its parents, or its cgroup.
-            if self.spec.isolation < Isolation::Namespaces {
-                tree::kill_descendants(self.launched.reaper());
-            }
-        } else if self
+        }
+        if self.spec.isolation < Isolation::Namespaces {
+            // Outside of one, the reaper inherits what escaped its parents, or its cgroup.
+            tree::kill_descendants(self.launched.reaper());
+        }
+        let since_decision = self
             .ending
             .as_ref()
-            .is_some_and(|ending| now.saturating_sub(ending.kill_at_us) > SAMPLE_US_MAX)
-        {
+            .map_or(0, |ending| now.saturating_sub(ending.kill_at_us));
+        if !self.seen.forked && since_decision > SAMPLE_US_MAX {
             // It has not even forked: its end is that of all.
             let _gone = self.launched.child.kill();
         }
@@ -398,6 +405,6 @@ fn pidfd_of(pid: Pid) -> Option<OwnedFd> {
 
 /// The same, for a child of `parent`: if the number had gone to somebody else in the meantime, that somebody would have another parent.
 fn pidfd_of_child(pid: i32, parent: i32) -> Option<OwnedFd> {
-    let pidfd = pidfd_of(Pid::from_raw(pid)?)?;
+    let pidfd = pidfd_of(Some(pid).filter(|&pid| pid > 1).and_then(Pid::from_raw)?)?;
     (tree::parent(pid)? == parent).then_some(pidfd)
 }

@@ -137,6 +137,21 @@ fn a_process_that_keeps_forking_away_from_its_parent_is_caught() {
 }
 
 #[test]
+fn a_callers_panic_leaves_nothing_running() {
+    for stage in Stage::all() {
+        let control = Control::new().expect("makes a handle");
+        let spec = stage.shell("setsid sleep 1000 & echo ready; sleep 1000");
+        let run = || {
+            stage
+                .sandbox
+                .run(&spec, &control, &mut |_, _| panic!("the caller's own mistake"))
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+        assert!(super::stage::marked(&stage.mark).is_empty(), "{}", stage.name());
+    }
+}
+
+#[test]
 fn a_tree_dies_with_the_agent() {
     for base in [CgroupBase::Discover, CgroupBase::Off] {
         let stage = Stage::new(base, Isolation::Namespaces);
