@@ -7,6 +7,7 @@
 
 pub mod disk;
 pub mod docket;
+pub mod inspect;
 pub mod meta;
 pub mod quota;
 pub mod recovery;
@@ -125,6 +126,9 @@ pub struct Start {
     pub stamp: Stamp,
 }
 
+/// The journal before this one: its name, its last good sequence number and the chain value there.
+type Replaced = (JournalId, u64, Digest);
+
 /// What a start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -233,7 +237,7 @@ impl Journal {
         &mut self,
         verdict: Verdict,
         fresh: JournalId,
-    ) -> Result<(Report, Option<(JournalId, u64, Digest)>), JournalError> {
+    ) -> Result<(Report, Option<Replaced>), JournalError> {
         let mut report = Report {
             high_water: self.meta.high_water,
             control_epoch: self.meta.control_epoch,
@@ -318,7 +322,7 @@ impl Journal {
         &mut self,
         start: Start,
         report: &Report,
-        replaces: Option<(JournalId, u64, Digest)>,
+        replaces: Option<Replaced>,
     ) -> Result<(), JournalError> {
         self.raise_ballast();
         let mut records = vec![Record::SessionStart(SessionStart {

@@ -172,12 +172,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
-        let mut file = File::open(self.dir.join(name))?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(u64::try_from(max).unwrap_or(u64::MAX))
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
+        read_part(&self.dir.join(name), offset, max)
     }
 
     fn length(&self, name: &str) -> io::Result<u64> {
@@ -193,17 +188,7 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Some(name) = entry.file_name().to_str()
-            {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        names(&self.dir)
     }
 
     fn free(&self) -> io::Result<u64> {
@@ -231,4 +216,88 @@ impl Disk for RealDisk {
 
 fn zeros(file: &mut File, length: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(length), file).map(|_| ())
+}
+
+/// A directory that is only looked at; every change is refused.
+#[derive(Debug)]
+pub struct ReadOnly {
+    dir: PathBuf,
+}
+
+impl ReadOnly {
+    /// Looks at a directory.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::metadata(dir)?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+}
+
+fn refuse<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Disk for ReadOnly {
+    fn create(&self, _name: &str) -> io::Result<()> {
+        refuse()
+    }
+    fn append(&self, _name: &str, _bytes: &[u8]) -> io::Result<()> {
+        refuse()
+    }
+    fn truncate(&self, _name: &str, _length: u64) -> io::Result<()> {
+        refuse()
+    }
+    fn sync(&self, _name: &str) -> io::Result<()> {
+        refuse()
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        refuse()
+    }
+    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        refuse()
+    }
+    fn read(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        read_part(&self.dir.join(name), offset, max)
+    }
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.dir.join(name))?.len())
+    }
+    fn remove(&self, _name: &str) -> io::Result<()> {
+        refuse()
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        names(&self.dir)
+    }
+    fn free(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+    fn allocate(&self, _name: &str, _length: u64) -> io::Result<()> {
+        refuse()
+    }
+    fn close(&self, _name: &str) {}
+}
+
+fn read_part(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(u64::try_from(max).unwrap_or(u64::MAX))
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file()
+            && let Some(name) = entry.file_name().to_str()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

@@ -89,7 +89,11 @@ impl Meta {
         let body = codec::to_msgpack("journal memory", self).map_err(io::Error::other)?;
         let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
         bytes.extend_from_slice(&body);
-        let slot = if self.counter % 2 == 0 { SLOTS[0] } else { SLOTS[1] };
+        let slot = if self.counter.is_multiple_of(2) {
+            SLOTS[0]
+        } else {
+            SLOTS[1]
+        };
         disk::replace(disk, slot, &bytes)
     }
 }

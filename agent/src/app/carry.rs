@@ -1,0 +1,177 @@
+//! Effects, carried out: first everything that is written, in order, flushed once; then everything that acts. What acts never decides what is
+//! written in the same go, so one flush serves many inputs and the rules' promise holds.
+
+use std::sync::Arc;
+
+use writ_chassis::clock::Clock;
+use writ_protocol::id::OrderId;
+use writ_protocol::limits::BATCH_LINGER;
+use writ_protocol::record::Record;
+
+use super::{Agent, AppError, outcome_name};
+use crate::core::{Effect, Ending};
+use crate::evidence::{self, Place, Signer};
+use crate::identity::Identity;
+use crate::journal::{Journal, Position, Stamp};
+
+/// Something to be written.
+enum Write {
+    Keep(Vec<u8>),
+    KeepHalts(Vec<Vec<u8>>),
+    Record(Record),
+    Conclude(Box<Ending>, u64),
+}
+
+/// What writing brought.
+struct Written {
+    durable: Position,
+    count: u64,
+    accepted: Vec<(OrderId, u64)>,
+}
+
+impl Agent {
+    /// Carries effects out.
+    pub(super) async fn carry(&mut self, effects: Vec<Effect>) -> Result<(), AppError> {
+        let (mut writes, mut acts, mut flush) = (Vec::new(), Vec::new(), false);
+        for effect in effects {
+            match effect {
+                Effect::Keep(manifest) => writes.push(Write::Keep(manifest)),
+                Effect::KeepHalts(halts) => writes.push(Write::KeepHalts(halts)),
+                Effect::Append(record) => writes.push(Write::Record(record)),
+                Effect::Blobs { order_id, blobs } => {
+                    let chunks = blobs.iter().flat_map(|blob| evidence::chunks(order_id, blob));
+                    writes.extend(chunks.map(Write::Record));
+                }
+                Effect::Conclude(ending) => {
+                    flush = true;
+                    writes.push(self.conclusion(ending));
+                }
+                Effect::Sync => flush = true,
+                act => acts.push(act),
+            }
+        }
+        if !writes.is_empty() {
+            self.write(writes, flush).await?;
+        }
+        for act in acts {
+            self.act(act);
+        }
+        Ok(())
+    }
+
+    fn conclusion(&mut self, ending: Box<Ending>) -> Write {
+        let order_id = ending.order.order_id;
+        let (outcome, code) = (
+            outcome_name(ending.outcome),
+            ending.code.map(|code| code.to_string()),
+        );
+        tracing::info!(order.id = %order_id, outcome, reason.code = code, detail = %ending.detail, "order ended");
+        self.metrics.orders_done.inc();
+        self.work.bundles.remove(&order_id);
+        // Accepted in this very go: its first record is found when it is written.
+        let first_seq = self.work.first_seq.remove(&order_id).unwrap_or(0);
+        Write::Conclude(ending, first_seq)
+    }
+
+    async fn write(&mut self, writes: Vec<Write>, flush: bool) -> Result<(), AppError> {
+        let (clock, me) = (Arc::clone(&self.clock), Arc::clone(&self.me));
+        let hostname = self.options.hostname.clone();
+        let water = (self.core.have(), self.core.view().control_epoch);
+        let work = move |journal: &mut Journal| -> Result<Written, AppError> {
+            let mut accepted = Vec::new();
+            let before = journal.end().seq;
+            for write in writes {
+                write_one(journal, write, (clock.as_ref(), &me, &hostname), &mut accepted)?;
+            }
+            if flush {
+                journal.sync()?;
+                // Beside the frames as well; not before acting, for the frame that says so is durable.
+                journal.remember(water.0, water.1)?;
+            }
+            Ok(Written {
+                durable: journal.durable(),
+                count: journal.end().seq.saturating_sub(before),
+                accepted,
+            })
+        };
+        let written = self.with_journal("journal.write", work).await??;
+        self.metrics.frames.inc_by(written.count);
+        for (order_id, seq) in written.accepted {
+            if self.core.holds(order_id) {
+                self.work.first_seq.insert(order_id, seq);
+            }
+        }
+        self.uplink.note_durable(written.durable.seq);
+        if flush && !self.uplink.is_settled() {
+            let at = self.clock.boot().plus(BATCH_LINGER);
+            self.timers.send_at.get_or_insert(at);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch(order) => self.fetch(order),
+            Effect::Observe(step) => self.observe(step),
+            Effect::Apply(step) => self.apply(step),
+            Effect::Stop {
+                order_id,
+                hard,
+                reason,
+            } => self.executor.stop(order_id, hard, &reason),
+            Effect::ReadManifest => self.read_manifest(),
+            Effect::Hello => self.timers.hello_at = self.clock.boot(),
+            Effect::Keep(_)
+            | Effect::KeepHalts(_)
+            | Effect::Append(_)
+            | Effect::Blobs { .. }
+            | Effect::Sync
+            | Effect::Conclude(_) => {}
+        }
+    }
+}
+
+fn write_one(
+    journal: &mut Journal,
+    write: Write,
+    by: (&dyn Clock, &Identity, &str),
+    accepted: &mut Vec<(OrderId, u64)>,
+) -> Result<(), AppError> {
+    let (clock, me, hostname) = by;
+    let stamp = Stamp {
+        wall: clock.now(),
+        boot_ns: clock.boot().as_nanos(),
+    };
+    match write {
+        Write::Keep(manifest) => journal.docket().keep(&manifest)?,
+        Write::KeepHalts(halts) => journal.docket().set_halts(&halts)?,
+        Write::Record(record) => {
+            let taken = match &record {
+                Record::OrderAccepted(order) => Some(order.order_id),
+                _ => None,
+            };
+            let seq = journal.append(&[record], stamp)?;
+            accepted.extend(taken.map(|order_id| (order_id, seq)));
+        }
+        Write::Conclude(ending, first_seq) => {
+            let order_id = ending.order.order_id;
+            let here = accepted
+                .iter()
+                .find(|(id, _)| *id == order_id)
+                .map(|(_, seq)| *seq);
+            let place = Place {
+                journal_id: journal.id(),
+                first_seq: here.unwrap_or(first_seq),
+                last: journal.end(),
+            };
+            let signer = Signer {
+                identity: &me.card.identity,
+                hostname,
+                key: &me.artefact_key,
+            };
+            let records = evidence::conclude(*ending, place, signer, stamp.wall)?;
+            journal.append(&records, stamp)?;
+        }
+    }
+    Ok(())
+}

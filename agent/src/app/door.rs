@@ -1,0 +1,266 @@
+//! What comes in, from the bus and from our own requests: verified by `intake`, then handed to the rules or to the uplink.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use writ_protocol::codec;
+use writ_protocol::hello::{Committed, HelloReply, RenewReply};
+use writ_protocol::limits::RPC_BYTES_MAX;
+
+use super::{Agent, AppError, DEBOUNCE, Event};
+use crate::core::Input;
+use crate::executor::plan_of;
+use crate::intake::{self, Asked};
+use crate::link::{Incoming, LinkError};
+
+/// Longest hello interval taken from a controller.
+const HELLO_MAX: Duration = Duration::from_secs(3_600);
+/// Shortest hello interval taken from a controller.
+const HELLO_MIN: Duration = Duration::from_millis(500);
+
+impl Agent {
+    /// Deals with what came unasked.
+    pub(super) async fn hear(&mut self, incoming: Incoming) -> Result<(), AppError> {
+        let now = self.now();
+        let at = self.core.corrected(now.wall);
+        match incoming {
+            Incoming::Connected => {
+                self.is_connected = true;
+                self.read_manifest();
+                self.timers.hello_at = now.boot;
+                self.timers.send_at = Some(now.boot);
+            }
+            Incoming::Disconnected => self.is_connected = false,
+            Incoming::Wake => self.read_manifest(),
+            Incoming::Mark(bytes) => match intake::watermark(&bytes, &self.trust, &self.me.card.identity, at)
+            {
+                // Several controllers may speak out of order; only a new life of the database, or a hello's answer, goes back.
+                Ok(mark)
+                    if mark.epoch <= self.core.have().epoch && self.uplink.is_behind(mark.committed.upto) =>
+                {
+                    tracing::debug!(upto = mark.committed.upto, "an older watermark");
+                }
+                Ok(mark) => self.committed(Some(mark.committed), mark.resend_from).await?,
+                Err(error) => tracing::warn!(error = %intake::chain(&error), "a watermark was refused"),
+            },
+            Incoming::Control { bytes, addressed } => {
+                match intake::control(&bytes, addressed, &self.trust, at) {
+                    Ok(input) => self.feed(vec![input]).await?,
+                    Err(error) => {
+                        tracing::warn!(error = %intake::chain(&error), "a control message was refused");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with a report; inputs for the rules are gathered.
+    pub(super) async fn note(&mut self, event: Event, inputs: &mut Vec<Input>) -> Result<(), AppError> {
+        match event {
+            Event::Input(input) => inputs.push(input),
+            Event::Manifest(read) => self.note_manifest(read, inputs).await?,
+            Event::Hello(asked, answer) => self.note_hello(asked, answer, inputs).await?,
+            Event::Renewed(answer) => self.note_renewal(answer),
+            Event::Batch { first, last, taken } => self.note_batch(first, last, taken),
+            Event::Bundle(order_id, Ok(bundle)) => {
+                if self.core.running() == Some(order_id) {
+                    let (project, steps) = (bundle.statement().project.clone(), plan_of(bundle.graph()));
+                    self.work.bundles.insert(order_id, bundle.into());
+                    inputs.push(Input::BundleReady {
+                        order_id,
+                        project,
+                        steps,
+                    });
+                }
+            }
+            Event::Bundle(order_id, Err(failure)) => inputs.push(Input::BundleFailed { order_id, failure }),
+        }
+        Ok(())
+    }
+
+    async fn note_manifest(
+        &mut self,
+        read: Result<Option<Bytes>, LinkError>,
+        inputs: &mut Vec<Input>,
+    ) -> Result<(), AppError> {
+        let now = self.now();
+        self.timers.is_reading = false;
+        let mut have = self.core.have();
+        match read {
+            Ok(bytes) => {
+                self.timers.read_retry.reset();
+                let at = self.core.corrected(now.wall);
+                let admitted = bytes
+                    .and_then(|bytes| intake::admit(&bytes, &self.trust, &self.me.card.identity, have, at));
+                match &admitted {
+                    Some(Input::Manifest(taken)) => {
+                        tracing::info!(
+                            epoch = taken.manifest.at.epoch,
+                            generation = taken.manifest.at.generation,
+                            orders = taken.manifest.orders.len(),
+                            "manifest taken"
+                        );
+                        have = taken.manifest.at;
+                        self.metrics.manifests.inc();
+                        self.look_at_disk().await?;
+                    }
+                    Some(Input::Refused { code, detail, .. }) => {
+                        tracing::warn!(reason.code = %code, %detail, "manifest refused");
+                        self.metrics.manifests_refused.inc();
+                        // Something is amiss: the ledger says what holds. Once in a while is enough.
+                        self.timers.hello_at =
+                            self.timers.hello_at.min(now.boot.plus(Duration::from_secs(5)));
+                    }
+                    Some(_) | None => {}
+                }
+                inputs.extend(admitted);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the manifest cannot be read");
+                let wait = self.timers.read_retry.next_delay();
+                // The hello finds out whether there is anything to read; a few tries bridge an election.
+                self.timers.read_at = (self.timers.read_retry.failures() < 5).then(|| now.boot.plus(wait));
+            }
+        }
+        if std::mem::take(&mut self.timers.read_again) {
+            self.timers.read_at = Some(now.boot.plus(self.spread(DEBOUNCE)));
+        } else if have < self.timers.wanted && self.timers.tries < 4 {
+            // The bus is behind the ledger: look again, then ask the ledger itself.
+            let longest = if self.timers.tries <= 1 {
+                Duration::from_millis(500)
+            } else {
+                Duration::from_secs(2)
+            };
+            self.timers.read_at = Some(now.boot.plus(self.spread(longest)));
+        }
+        Ok(())
+    }
+
+    async fn note_hello(
+        &mut self,
+        asked: Asked,
+        answer: Result<Bytes, LinkError>,
+        inputs: &mut Vec<Input>,
+    ) -> Result<(), AppError> {
+        let now = self.now();
+        self.timers.is_greeting = false;
+        let at = self.core.corrected(now.wall);
+        let opened = match &answer {
+            Ok(bytes) => intake::hello(bytes, asked, &self.trust, &self.me.card.identity, at)
+                .map_err(|error| intake::chain(&error)),
+            Err(error) => Err(intake::chain(error)),
+        };
+        let (reply, word) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::debug!(%error, "hello was not answered");
+                let wait = self
+                    .timers
+                    .hello_retry
+                    .next_delay()
+                    .max(Duration::from_millis(200));
+                self.timers.hello_at = now.boot.plus(wait.min(self.timers.hello_interval));
+                return Ok(());
+            }
+        };
+        self.metrics.hellos.inc();
+        self.timers.hello_retry.reset();
+        self.pace(&reply);
+        if reply.at > self.core.have() {
+            self.timers.wanted = reply.at;
+            self.timers.tries = 0;
+        }
+        inputs.push(Input::Hello(Box::new(word)));
+        self.committed(reply.committed, reply.resend_from).await?;
+        self.look_at_disk().await?;
+        if let Some(file) = &self.options.metrics_file
+            && let Err(error) = self.metrics.write(file)
+        {
+            tracing::warn!(%error, "metrics cannot be written");
+        }
+        Ok(())
+    }
+
+    /// The next hello, give or take a fifth, so that a fleet does not ask in step.
+    fn pace(&mut self, reply: &HelloReply) {
+        let told = Duration::from_millis(reply.hello_interval_ms).clamp(HELLO_MIN, HELLO_MAX);
+        let interval = self.options.hello_interval.unwrap_or(told);
+        self.timers.hello_interval = interval;
+        let wait = interval.mul_f64(0.8) + self.spread(interval.mul_f64(0.4));
+        self.timers.hello_at = self.clock.boot().plus(wait);
+        self.link
+            .set_reconnect_window(Duration::from_millis(reply.reconnect_window_ms));
+        if std::mem::take(&mut self.timers.hello_again) {
+            self.timers.hello_at = self.clock.boot();
+        }
+    }
+
+    /// The ledger's word on what it has.
+    async fn committed(
+        &mut self,
+        committed: Option<Committed>,
+        resend_from: Option<u64>,
+    ) -> Result<(), AppError> {
+        let now = self.now();
+        let Some(committed) = committed else {
+            // A ledger that knows nothing of this journal has none of it.
+            self.uplink.note_committed(0, Some(1), now.boot);
+            self.timers.send_at.get_or_insert(now.boot);
+            return Ok(());
+        };
+        let work = move |journal: &mut crate::journal::Journal| -> Result<Option<u64>, AppError> {
+            if committed.journal_id != journal.id() {
+                return Ok(None);
+            }
+            if committed.upto > journal.durable().seq {
+                journal.condemn()?;
+                return Err(AppError::Condemned);
+            }
+            journal.acknowledge(committed.upto, committed.hash, now.wall)?;
+            Ok(Some(committed.upto))
+        };
+        let Some(upto) = self.with_journal("journal.acknowledge", work).await?? else {
+            return Ok(());
+        };
+        self.uplink.note_committed(upto, resend_from, now.boot);
+        if self.uplink.is_settled() {
+            self.timers.send_at = None;
+        } else if resend_from.is_some() {
+            self.timers.send_at.get_or_insert(now.boot);
+        }
+        Ok(())
+    }
+
+    fn note_renewal(&mut self, answer: Result<Bytes, LinkError>) {
+        self.timers.is_renewing = false;
+        let now = self.now();
+        let at = self.core.corrected(now.wall);
+        let renewed = answer.map_err(|error| intake::chain(&error)).and_then(|bytes| {
+            let reply: RenewReply =
+                codec::from_json("renewal", &bytes, RPC_BYTES_MAX).map_err(|e| e.to_string())?;
+            if self
+                .trust
+                .renew(reply.trust_policy.as_bytes(), at)
+                .map_err(|e| intake::chain(&e))?
+            {
+                self.me
+                    .keep_policy(reply.trust_policy.as_bytes())
+                    .map_err(|e| intake::chain(&e))?;
+            }
+            self.me
+                .renew_login(&reply.user_jwt)
+                .map_err(|e| intake::chain(&e))
+        });
+        match renewed {
+            Ok(()) => {
+                tracing::info!("credentials renewed");
+                self.plan_renewal();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "credentials were not renewed; trying again");
+                self.timers.renew_at = Some(now.boot.plus(Duration::from_secs(60)));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What goes out: hellos, reads of the manifest, event batches, renewals. Each runs beside the loop and reports back.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
+use writ_protocol::nats::claims;
+
+use super::{Agent, AppError, Event};
+use crate::core::Input;
+use crate::hello;
+use crate::intake::Asked;
+use crate::journal::JournalError;
+use crate::uplink;
+
+impl Agent {
+    /// Does what is due.
+    pub(super) async fn attend(&mut self) -> Result<(), AppError> {
+        if !self.is_connected {
+            return Ok(());
+        }
+        let now = self.now().boot;
+        if self.timers.read_at.is_some_and(|at| now >= at) && !self.timers.is_reading {
+            self.read_manifest();
+        }
+        if now >= self.timers.hello_at && !self.timers.is_greeting {
+            self.greet().await?;
+        }
+        if self.timers.renew_at.is_some_and(|at| now >= at) && !self.timers.is_renewing {
+            self.renew()?;
+        }
+        let is_due = match self.timers.send_at {
+            Some(at) => now >= at,
+            None => self.uplink.resend_at().is_some_and(|at| now >= at),
+        };
+        if is_due {
+            self.timers.send_at = None;
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the newest manifest: from the bus, or from the ledger when the bus was behind twice.
+    pub(super) fn read_manifest(&mut self) {
+        if self.lifecycle.is_stopping() {
+            return;
+        }
+        if self.timers.is_reading {
+            self.timers.read_again = true;
+            return;
+        }
+        self.timers.is_reading = true;
+        self.timers.read_at = None;
+        let is_behind = self.core.have() < self.timers.wanted;
+        let from_ledger = is_behind && self.timers.tries >= 2;
+        if is_behind {
+            self.timers.tries += 1;
+        }
+        let (link, report) = (self.link.clone(), self.report.clone());
+        self.lifecycle.spawn_contained("agent.read_manifest", async move {
+            let read = if from_ledger {
+                link.manifest_from_ledger().await.map(Some)
+            } else {
+                link.manifest().await
+            };
+            let _stopping = report.send(Event::Manifest(read)).await;
+        });
+    }
+
+    /// Says hello.
+    pub(super) async fn greet(&mut self) -> Result<(), AppError> {
+        if self.timers.is_greeting || !self.is_connected {
+            self.timers.hello_again = true;
+            return Ok(());
+        }
+        self.timers.is_greeting = true;
+        let (now, nonce) = (self.now(), hello::nonce(self.ids.as_ref()));
+        let (identity, session_id) = (self.me.card.identity.clone(), self.session_id);
+        let view = self.core.view();
+        self.metrics
+            .orders_held
+            .set(i64::try_from(view.running.len()).unwrap_or(i64::MAX));
+        let compose = move |journal: &mut crate::journal::Journal| {
+            hello::compose(&identity, session_id, journal, view, (nonce, now))
+        };
+        let said = self.with_journal("journal.position", compose).await?;
+        let owed = said.last_seq.saturating_sub(said.acknowledged);
+        self.metrics
+            .unacknowledged
+            .set(i64::try_from(owed).unwrap_or(i64::MAX));
+        let envelope = hello::sign(said, &self.me.artefact_key)?;
+        let (link, report) = (self.link.clone(), self.report.clone());
+        self.lifecycle.spawn_contained("agent.hello", async move {
+            let answer = link.hello(envelope).await;
+            let _stopping = report
+                .send(Event::Hello(Asked { nonce, sent: now }, answer))
+                .await;
+        });
+        Ok(())
+    }
+
+    /// Sends batches as far as they may be in flight.
+    async fn send(&mut self) -> Result<(), AppError> {
+        while let Some(first) = self.uplink.next(self.clock.boot()) {
+            let read = move |journal: &mut crate::journal::Journal| {
+                let run = journal.read(first, BATCH_FRAMES_MAX, BATCH_BYTES_MAX)?;
+                Ok::<_, JournalError>(run.map(|run| (run, journal.id(), journal.incarnation())))
+            };
+            let found = match self.with_journal("journal.read", read).await? {
+                Err(JournalError::NotHere { seq, first, .. }) => {
+                    tracing::error!(seq, first, "the ledger asks for records that are gone");
+                    self.uplink.note_gone(first);
+                    continue;
+                }
+                other => other?,
+            };
+            let Some((run, journal_id, incarnation)) = found else {
+                return Ok(());
+            };
+            let last = run.last_seq;
+            let key = &self.me.artefact_key;
+            let sealed = uplink::seal(
+                run,
+                &self.me.card.identity,
+                (journal_id, incarnation),
+                key,
+                self.clock.now(),
+            );
+            let batch = match sealed {
+                Ok(batch) => batch,
+                Err(error) => {
+                    // Read back from our own disk and not what was written: nothing that may be sent.
+                    tracing::error!(error = %crate::intake::chain(&error), "a batch cannot be made");
+                    return Err(AppError::Journal(JournalError::Broken));
+                }
+            };
+            self.uplink.note_sent(last, self.clock.boot());
+            self.metrics.batches.inc();
+            let (link, report) = (self.link.clone(), self.report.clone());
+            self.lifecycle.spawn_contained("agent.events", async move {
+                let sent = link.events(batch).await;
+                if let Err(error) = &sent {
+                    tracing::debug!(%error, first, last, "a batch was not acknowledged");
+                }
+                let _stopping = report
+                    .send(Event::Batch {
+                        first,
+                        last,
+                        taken: sent.is_ok(),
+                    })
+                    .await;
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_batch(&mut self, first: u64, last: u64, taken: bool) {
+        self.uplink.note_answer(first, last, taken);
+        let now = self.clock.boot();
+        if taken {
+            self.timers.send_retry.reset();
+            if self.uplink.has_new() {
+                self.timers.send_at.get_or_insert(now);
+            }
+        } else {
+            self.metrics.batches_failed.inc();
+            let wait = self.timers.send_retry.next_delay();
+            self.timers.send_at = Some(now.plus(wait));
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), AppError> {
+        self.timers.is_renewing = true;
+        let envelope = hello::renewal(&self.me.card.identity, &self.me.artefact_key, self.clock.now())?;
+        let (link, report) = (self.link.clone(), self.report.clone());
+        self.lifecycle.spawn_contained("agent.renew", async move {
+            let answer = link.renew(envelope).await;
+            let _stopping = report.send(Event::Renewed(answer)).await;
+        });
+        Ok(())
+    }
+
+    /// Sets the time of the next renewal: half of what is left of the credentials' life.
+    pub(super) fn plan_renewal(&mut self) {
+        let now = self.now();
+        let wall = self.core.corrected(now.wall);
+        let left = claims::expiry(&self.me.login.jwt()).map(|expiry| expiry.since(wall));
+        self.timers.renew_at = left.map(|left| now.boot.plus((left / 2).max(Duration::from_secs(1))));
+    }
+
+    /// Tells the rules how the disk is.
+    pub(super) async fn look_at_disk(&mut self) -> Result<(), AppError> {
+        let tight = self
+            .with_journal("journal.room", crate::journal::Journal::is_tight)
+            .await?;
+        let now = self.now();
+        let effects = self.core.apply(Input::Disk { tight }, now);
+        // Boxed: carrying out may come back here.
+        Box::pin(self.carry(effects)).await?;
+        let docket = Arc::clone(&self.journal);
+        let docket = docket.lock().unwrap_or_else(PoisonError::into_inner).docket();
+        if docket.is_large() {
+            self.compact(&docket)?;
+        }
+        Ok(())
+    }
+
+    fn compact(&self, docket: &crate::journal::docket::Docket) -> Result<(), AppError> {
+        let needed = self.core.manifests();
+        let (trust, me) = (&self.trust, &self.me.card.identity);
+        let keep = |bytes: &[u8]| {
+            crate::intake::reopen(bytes, trust, me).is_some_and(|(digest, _)| needed.contains(&digest))
+        };
+        Ok(docket.compact(keep)?)
+    }
+}

@@ -1,0 +1,252 @@
+//! Bundles and steps: fetched and carried out beside the loop, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use writ_chassis::backoff::{Backoff, BackoffPolicy};
+use writ_chassis::ids::{named_rng, seed_from};
+use writ_chassis::lifecycle::LifecycleHandle;
+use writ_protocol::bundle::{self, Bundle};
+use writ_protocol::limits::{BUNDLE_BYTES_MAX, BUNDLE_CHUNK_BYTES};
+use writ_protocol::manifest::{BundleRef, Order};
+use writ_protocol::reason::Code;
+use writ_protocol::time::Timestamp;
+use writ_protocol::trust::Keyring;
+
+use super::{Agent, Event};
+use crate::core::{Failure, Input, Ran, StepRef};
+use crate::executor::bundles::BundleCache;
+use crate::executor::{Executor, Job};
+use crate::intake;
+use crate::link::{LOG_TEXT_BYTES_MAX, Link, LogLine};
+
+/// Tries at one part of a bundle.
+const CHUNK_TRIES: u32 = 10;
+/// Waits between them.
+const CHUNK_RETRY: BackoffPolicy = BackoffPolicy::new(Duration::from_millis(200), Duration::from_secs(10));
+/// Live log lines waiting; more are dropped, the journal has them all.
+const LOG_LINES_MAX: usize = 64;
+
+impl Agent {
+    /// Fetches an order's bundle.
+    pub(super) fn fetch(&self, order: Arc<Order>) {
+        let report = self.report.clone();
+        let order_id = order.order_id;
+        if let Some((project, steps)) = self.executor.plan(&order) {
+            self.lifecycle.spawn_contained("agent.plan", async move {
+                let _stopping = report
+                    .send(Event::Input(Input::BundleReady {
+                        order_id,
+                        project,
+                        steps,
+                    }))
+                    .await;
+            });
+            return;
+        }
+        let fetch = Fetch {
+            link: self.link.clone(),
+            cache: self.bundles.clone(),
+            lifecycle: self.lifecycle.clone(),
+            keyring: self.trust.keyring().clone(),
+            at: self.core.corrected(self.clock.now()),
+            retry: Backoff::new(
+                CHUNK_RETRY,
+                named_rng(seed_from(self.ids.as_ref()), "agent.bundle"),
+            ),
+        };
+        self.lifecycle.spawn_contained("agent.fetch", async move {
+            let fetched = fetch.run(order.bundle).await;
+            let _stopping = report.send(Event::Bundle(order_id, fetched)).await;
+        });
+    }
+
+    fn job(&self, step: StepRef) -> Job {
+        Job {
+            bundle: self.work.bundles.get(&step.order.order_id).cloned(),
+            step,
+        }
+    }
+
+    /// Looks at a step.
+    pub(super) fn observe(&self, step: StepRef) {
+        let (order_id, index) = (step.order.order_id, step.index);
+        let (job, report, executor) = (self.job(step), self.report.clone(), Arc::clone(&self.executor));
+        let lifecycle = self.lifecycle.clone();
+        self.lifecycle.spawn_contained("agent.observe", async move {
+            let seen = on_thread(&lifecycle, executor, "executor.observe", move |executor| {
+                executor.observe(&job)
+            })
+            .await;
+            let result = seen.unwrap_or_else(Err);
+            let _stopping = report
+                .send(Event::Input(Input::Observed {
+                    order_id,
+                    index,
+                    result,
+                }))
+                .await;
+        });
+    }
+
+    /// Carries a step out, its output live on the bus.
+    pub(super) fn apply(&self, step: StepRef) {
+        let (order_id, index) = (step.order.order_id, step.index);
+        let (order, name) = (order_id.to_string(), step.id.clone());
+        tracing::info!(order.id = %order_id, step = %name, attempt = step.attempt, "step starts");
+        let (job, report, executor) = (self.job(step), self.report.clone(), Arc::clone(&self.executor));
+        let (lifecycle, clock) = (self.lifecycle.clone(), Arc::clone(&self.clock));
+        let (lines, mut live) = mpsc::channel::<LogLine>(LOG_LINES_MAX);
+        let link = self.link.clone();
+        if !executor.is_inline() {
+            self.lifecycle.spawn_contained("agent.log", async move {
+                while let Some(line) = live.recv().await {
+                    link.log(&line).await;
+                }
+            });
+        }
+        self.lifecycle.spawn_contained("agent.apply", async move {
+            let work = move |executor: &dyn Executor| {
+                let mut seq = 0;
+                let mut on_output = |stream: &'static str, bytes: &[u8]| {
+                    for piece in bytes.chunks(LOG_TEXT_BYTES_MAX) {
+                        seq += 1;
+                        let text = String::from_utf8_lossy(piece).into_owned();
+                        let line = LogLine {
+                            order: order.clone(),
+                            step: name.clone(),
+                            stream: stream.to_owned(),
+                            seq,
+                            text,
+                        };
+                        // Full: the reader of a live log sees a gap in the numbers.
+                        let _gap = lines.try_send(line);
+                    }
+                };
+                executor.apply(&job, &mut on_output)
+            };
+            let ran = on_thread(&lifecycle, executor, "executor.apply", work).await;
+            let ran = Box::new(ran.unwrap_or_else(|failure| Ran::failed(failure, clock.now())));
+            let _stopping = report
+                .send(Event::Input(Input::Applied { order_id, index, ran }))
+                .await;
+        });
+    }
+}
+
+/// Calls the executor where it may block.
+async fn on_thread<T: Send + 'static>(
+    lifecycle: &LifecycleHandle,
+    executor: Arc<dyn Executor>,
+    name: &'static str,
+    work: impl FnOnce(&dyn Executor) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    if executor.is_inline() {
+        return Ok(work(executor.as_ref()));
+    }
+    let done = lifecycle
+        .run_blocking(name, move || work(executor.as_ref()))
+        .await;
+    done.map_err(|error| Failure {
+        code: Code::Internal,
+        detail: error.to_string(),
+    })
+}
+
+/// One bundle on its way.
+struct Fetch {
+    link: Link,
+    cache: BundleCache,
+    lifecycle: LifecycleHandle,
+    keyring: Keyring,
+    at: Timestamp,
+    retry: Backoff,
+}
+
+impl Fetch {
+    async fn run(mut self, name: BundleRef) -> Result<Box<Bundle>, Failure> {
+        if name.length > BUNDLE_BYTES_MAX as u64 {
+            return Err(unavailable(format!(
+                "the bundle has {} bytes, at most {BUNDLE_BYTES_MAX} are accepted",
+                name.length
+            )));
+        }
+        let cache = self.cache.clone();
+        let kept = self
+            .on_disk("bundle.get", move || cache.get(&name))
+            .await
+            .flatten();
+        let is_kept = kept.is_some();
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => self.download(&name).await?,
+        };
+        let (keyring, at, cache) = (self.keyring.clone(), self.at, self.cache.clone());
+        let open = move || {
+            let opened = bundle::open(&bytes, &name, &keyring, at);
+            if opened.is_ok() && !is_kept && cache.put(&name.digest, &bytes).is_err() {
+                tracing::warn!(bundle.digest = %name.digest, "the bundle cannot be kept; it is fetched again next time");
+            }
+            opened.map(Box::new).map_err(|error| Failure {
+                code: error.code(),
+                detail: intake::chain(&error),
+            })
+        };
+        let opened = self.on_disk("bundle.open", open).await;
+        opened.unwrap_or_else(|| Err(unavailable("the process stops".to_owned())))
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if self.cache.is_memory() {
+            return Some(work());
+        }
+        self.lifecycle.run_blocking(name, work).await.ok()
+    }
+
+    async fn download(&mut self, name: &BundleRef) -> Result<Vec<u8>, Failure> {
+        let length = usize::try_from(name.length).unwrap_or(usize::MAX);
+        let count = u32::try_from(length.div_ceil(BUNDLE_CHUNK_BYTES)).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(length);
+        for index in 0..count {
+            let chunk = self.chunk(name, index).await?;
+            if chunk.len() > BUNDLE_CHUNK_BYTES || bytes.len() + chunk.len() > length {
+                return Err(unavailable(format!(
+                    "part {index} of the bundle is longer than it may be"
+                )));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    async fn chunk(&mut self, name: &BundleRef, index: u32) -> Result<bytes::Bytes, Failure> {
+        self.retry.reset();
+        loop {
+            match self.link.bundle_chunk(name.digest, index).await {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) if self.retry.failures() >= CHUNK_TRIES => {
+                    return Err(unavailable(format!(
+                        "part {index} of the bundle: {}",
+                        intake::chain(&error)
+                    )));
+                }
+                Err(_) => {
+                    let wait = self.retry.next_delay();
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+}
+
+fn unavailable(detail: String) -> Failure {
+    Failure {
+        code: Code::BundleUnavailable,
+        detail,
+    }
+}

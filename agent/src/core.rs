@@ -1,0 +1,323 @@
+//! The rules of the agent, and nothing else: which orders it takes, what it does next, when it stops. No IO, no clock, nothing
+//! asynchronous: `apply(input, now)` answers with effects, and the shell carries them out **in order**.
+//!
+//! The one promise that the shell makes: what stands before an [`Effect::Sync`] is durable before anything behind it is done. On that rest
+//! "high water before acting", "intent before start" and "result before report".
+
+mod effect;
+mod halts;
+mod input;
+mod memory;
+mod orders;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use writ_chassis::clock::BootInstant;
+use writ_protocol::digest::Digest;
+use writ_protocol::hello::LeaseHeld;
+use writ_protocol::id::{HaltId, OrderId};
+use writ_protocol::limits::{CLOCK_SKEW_MAX, CLOCK_SLACK};
+use writ_protocol::manifest::{Generation, Identity, Order};
+use writ_protocol::reason::Code;
+use writ_protocol::record::{ManifestRefused, OrderOutcome, Record};
+use writ_protocol::time::Timestamp;
+
+pub use effect::{Blob, Effect, Ending, StepRef};
+pub use halts::HaltWord;
+pub use input::{Failure, HelloWord, Input, Ran, Seen, StepPlan, Taken};
+pub use memory::{Kept, Memory, Progress, Unfinished};
+pub use steps::Stage;
+
+/// Orders held at once, accepted and not done.
+pub const HELD_MAX: usize = 128;
+/// Done orders remembered, so that none is carried out twice.
+pub const DONE_MAX: usize = 100_000;
+/// Refused manifests remembered, so that each is recorded once.
+const REFUSED_MAX: usize = 64;
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock, uncorrected.
+    pub wall: Timestamp,
+    /// The boot clock.
+    pub boot: BootInstant,
+}
+
+/// What the agent is told about itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its environment, where the host's configuration names it.
+    pub environment: Option<String>,
+}
+
+/// An order that was accepted and is not done.
+#[derive(Clone, Debug)]
+struct Held {
+    order: Arc<Order>,
+    at: Generation,
+    manifest: Digest,
+    fencing_token: u64,
+    lease_until: BootInstant,
+    /// After a restart: wait until then for the ledger to renew a lease that ran out meanwhile.
+    lease_wait: Option<BootInstant>,
+    is_cancelled: bool,
+    resume: BTreeMap<String, Progress>,
+}
+
+/// The state of one agent.
+#[derive(Clone, Debug)]
+pub struct AgentCore {
+    settings: Settings,
+    have: Generation,
+    control_epoch: u64,
+    held: BTreeMap<OrderId, Held>,
+    queue: VecDeque<OrderId>,
+    running: Option<steps::Running>,
+    done: BTreeSet<OrderId>,
+    done_order: VecDeque<OrderId>,
+    unsure: BTreeSet<OrderId>,
+    halts: BTreeMap<HaltId, HaltWord>,
+    refused: VecDeque<Digest>,
+    regressions: u64,
+    /// Ledger's clock minus ours, microseconds.
+    offset_us: i64,
+    /// The newest instant that a verified document names: our clock cannot be much before it.
+    floor: Timestamp,
+    is_quarantined: bool,
+    is_draining: bool,
+    is_tight: bool,
+    /// What the present input asks for; empty between inputs.
+    out: Vec<Effect>,
+}
+
+/// What a hello says about the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The highest `(epoch, generation)` taken.
+    pub have: Generation,
+    /// The highest control epoch taken.
+    pub control_epoch: u64,
+    /// Orders accepted and not done.
+    pub running: Vec<LeaseHeld>,
+    /// Manifests refused because they went back.
+    pub regressions: u64,
+    /// It takes nothing new.
+    pub draining: bool,
+}
+
+impl AgentCore {
+    /// An agent that remembers nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            have: Generation::default(),
+            control_epoch: 0,
+            held: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: None,
+            done: BTreeSet::new(),
+            done_order: VecDeque::new(),
+            unsure: BTreeSet::new(),
+            halts: BTreeMap::new(),
+            refused: VecDeque::new(),
+            regressions: 0,
+            offset_us: 0,
+            floor: Timestamp::default(),
+            is_quarantined: false,
+            is_draining: false,
+            is_tight: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes one input and says what to do. Inputs that are late or repeated change nothing.
+    pub fn apply(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        match input {
+            Input::Manifest(taken) => self.take_manifest(*taken, now),
+            Input::Refused { bytes, code, detail } => self.note_refusal(bytes, code, detail),
+            Input::Hello(word) => self.take_hello(*word, now),
+            Input::Halt(word) => self.take_halt(word),
+            Input::Lift {
+                halt_id,
+                control_epoch,
+            } => self.take_lift(halt_id, control_epoch),
+            Input::Disk { tight } => self.is_tight = tight,
+            Input::Drain => self.drain(),
+            Input::BundleReady {
+                order_id,
+                project,
+                steps,
+            } => self.begin_steps(order_id, project, steps, now),
+            Input::BundleFailed { order_id, failure } => self.bundle_failed(order_id, failure),
+            Input::Observed {
+                order_id,
+                index,
+                result,
+            } => self.observed(order_id, index, result, now),
+            Input::Applied { order_id, index, ran } => self.applied(order_id, index, *ran),
+            Input::Tick => {}
+        }
+        self.advance(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// The next moment at which [`Input::Tick`] can change something.
+    pub fn deadline(&self, now: Now) -> Option<BootInstant> {
+        let waits = self.running.as_ref().filter(|r| r.stage == Stage::Waiting);
+        let lease = waits
+            .and_then(|r| self.held.get(&r.order_id))
+            .and_then(|held| held.lease_wait);
+        let idle = self.running.is_none() && !self.is_draining && !self.is_quarantined;
+        let start = if idle {
+            self.queue
+                .iter()
+                .filter_map(|id| self.held.get(id))
+                .map(|h| h.order.not_before)
+                .min()
+        } else {
+            None
+        };
+        let start = start.map(|at| now.boot.plus(at.since(self.corrected(now.wall))));
+        lease.into_iter().chain(start).min()
+    }
+
+    /// What a hello says.
+    pub fn view(&self) -> View {
+        View {
+            have: self.have,
+            control_epoch: self.control_epoch,
+            running: self
+                .held
+                .iter()
+                .map(|(order_id, held)| LeaseHeld {
+                    order_id: *order_id,
+                    fencing_token: held.fencing_token,
+                })
+                .collect(),
+            regressions: self.regressions,
+            draining: self.is_draining,
+        }
+    }
+
+    /// Whether nothing runs.
+    pub const fn is_idle(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// The order that is being carried out.
+    pub fn running(&self) -> Option<OrderId> {
+        self.running.as_ref().map(|running| running.order_id)
+    }
+
+    /// The highest `(epoch, generation)` taken.
+    pub const fn have(&self) -> Generation {
+        self.have
+    }
+
+    /// Whether an order is held and not done.
+    pub fn holds(&self, order_id: OrderId) -> bool {
+        self.held.contains_key(&order_id)
+    }
+
+    /// Digests of the manifests that held orders came in.
+    pub fn manifests(&self) -> BTreeSet<Digest> {
+        self.held.values().map(|held| held.manifest).collect()
+    }
+
+    /// The wall clock as the ledger would read it.
+    pub fn corrected(&self, wall: Timestamp) -> Timestamp {
+        Timestamp::from_micros(wall.as_micros().saturating_add(self.offset_us))
+    }
+
+    /// Whether expiry can be judged at all.
+    fn is_clock_trusted(&self, now: Now) -> bool {
+        let skew = Duration::from_micros(self.offset_us.unsigned_abs());
+        skew <= CLOCK_SKEW_MAX && self.corrected(now.wall).plus(CLOCK_SKEW_MAX) >= self.floor
+    }
+
+    fn note_refusal(&mut self, bytes: Digest, code: Code, detail: String) {
+        if code == Code::Regressed {
+            self.regressions += 1;
+        }
+        if self.refused.contains(&bytes) {
+            return;
+        }
+        if self.refused.len() == REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(bytes);
+        self.out
+            .push(Effect::Append(Record::ManifestRefused(ManifestRefused {
+                bytes,
+                code,
+                detail,
+            })));
+        self.out.push(Effect::Sync);
+    }
+
+    fn remember_done(&mut self, order_id: OrderId) {
+        if self.done.insert(order_id) {
+            self.done_order.push_back(order_id);
+        }
+        if self.done_order.len() > DONE_MAX
+            && let Some(oldest) = self.done_order.pop_front()
+        {
+            self.done.remove(&oldest);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+        if let Some(running) = &mut self.running {
+            running.stop(steps::Stop::soft(
+                OrderOutcome::Stopped,
+                Code::Draining,
+                "the agent stops",
+            ));
+        }
+    }
+
+    fn take_hello(&mut self, word: HelloWord, now: Now) {
+        let half = now.wall.since(word.sent.wall) / 2;
+        let ours = word.sent.wall.plus(half);
+        self.offset_us = word.server_time.as_micros().saturating_sub(ours.as_micros());
+        self.floor = self.floor.max(word.server_time);
+        self.is_quarantined = word.quarantined;
+        for lease in &word.leases {
+            if let Some(held) = self.held.get_mut(&lease.order_id) {
+                let is_ours = held.fencing_token == lease.fencing_token;
+                let span = Duration::from_millis(lease.lease_ms);
+                held.lease_until = if is_ours {
+                    word.sent.boot.plus(span)
+                } else {
+                    BootInstant::default()
+                };
+                held.lease_wait = held
+                    .lease_wait
+                    .filter(|_| !is_ours && held.fencing_token > lease.fencing_token);
+            }
+        }
+        self.settle_halts(word.control_epoch, word.halts);
+        if word.at > self.have {
+            self.out.push(Effect::ReadManifest);
+        }
+    }
+
+    /// Whether a wall-clock instant has come.
+    fn has_come(&self, at: Timestamp, now: Now) -> bool {
+        self.corrected(now.wall) >= at
+    }
+
+    fn is_expired(&self, at: Timestamp, now: Now) -> bool {
+        self.corrected(now.wall) > at.plus(CLOCK_SLACK)
+    }
+}
+
+#[cfg(test)]
+mod tests;

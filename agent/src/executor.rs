@@ -1,0 +1,73 @@
+//! Carrying out: bundles fetched and kept, steps looked at and applied. [`Executor`] is the seam that lets swarms and tests run without a host.
+//!
+//! Calls of an executor block; the agent makes them from a blocking thread, one at a time.
+
+pub mod bundles;
+pub mod host;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use writ_protocol::bundle::Bundle;
+use writ_protocol::graph::{Graph, Spec};
+use writ_protocol::id::OrderId;
+use writ_protocol::manifest::Order;
+
+use crate::core::{Failure, Ran, Seen, StepPlan, StepRef};
+
+/// A step with everything it needs.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which step of which order.
+    pub step: StepRef,
+    /// The bundle; absent where the executor plans for itself.
+    pub bundle: Option<Arc<Bundle>>,
+}
+
+/// Where the output of a running step goes.
+pub type OnOutput<'a> = dyn FnMut(&'static str, &[u8]) + 'a;
+
+/// Looks at steps and carries them out.
+pub trait Executor: Send + Sync + Debug {
+    /// The steps of an order, where they do not come from a bundle; then none is fetched.
+    fn plan(&self, _order: &Order) -> Option<(String, Vec<StepPlan>)> {
+        None
+    }
+
+    /// Whether every call is quick enough for an asynchronous task.
+    fn is_inline(&self) -> bool {
+        false
+    }
+
+    /// Looks at a step.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be seen.
+    fn observe(&self, job: &Job) -> Result<Seen, Failure>;
+
+    /// Carries a step out, and looks at it again.
+    fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran;
+
+    /// Ends what runs for an order, from another thread: at once, or with time to clean up.
+    fn stop(&self, order_id: OrderId, hard: bool, reason: &str);
+}
+
+/// What the rules need to know of a graph.
+pub fn plan_of(graph: &Graph) -> Vec<StepPlan> {
+    let number = |id: &String| graph.resources.iter().position(|resource| resource.id == *id);
+    graph
+        .resources
+        .iter()
+        .map(|resource| StepPlan {
+            id: resource.id.clone(),
+            depends_on: resource.depends_on.iter().filter_map(number).collect(),
+            notify: resource.notify.iter().filter_map(number).collect(),
+            mode: resource.mode,
+            limits: resource.limits,
+            only_when_notified: match &resource.spec {
+                Spec::Command(command) => command.only_when_notified,
+                Spec::File(_) => false,
+            },
+        })
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! The executor of a real host: providers in a sandbox.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use writ_chassis::clock::Clock;
+use writ_protocol::digest::Digest;
+use writ_protocol::exec::{Exit, Usage};
+use writ_protocol::graph::{Resource, Spec};
+use writ_protocol::id::OrderId;
+use writ_protocol::reason::Code;
+use writ_protocol::record;
+use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
+use writ_sandbox::{Control, Sandbox, Stream};
+
+use super::{Executor, Job, OnOutput};
+use crate::core::{Blob, Failure, Ran, Seen};
+
+/// Longest text of one attribute in a record, bytes.
+const ATTRIBUTE_CHARS: usize = 256;
+/// Most attributes in one record.
+const CHANGES_MAX: usize = 32;
+/// Longest words of an error kept.
+const DETAIL_CHARS: usize = 1_024;
+
+/// Runs steps on this host.
+#[derive(Debug)]
+pub struct HostExecutor {
+    sandbox: Sandbox,
+    host: Host,
+    clock: Arc<dyn Clock>,
+    present: Mutex<Present>,
+}
+
+/// What is under way, for who wants to stop it; and what was seen last, so that an apply does exactly that.
+#[derive(Debug, Default)]
+struct Present {
+    running: Option<(OrderId, Control)>,
+    seen: Option<(OrderId, usize, Vec<Change>)>,
+    /// A stop stays asked for: it may come before what it stops has begun.
+    asked: Option<(OrderId, bool, String)>,
+}
+
+impl HostExecutor {
+    /// An executor over a sandbox and a host.
+    pub fn new(sandbox: Sandbox, host: Host, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            sandbox,
+            host,
+            clock,
+            present: Mutex::default(),
+        }
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` with a context that can be stopped.
+    fn with<T>(
+        &self,
+        job: &Job,
+        work: impl FnOnce(&Resource, &Context<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let missing = || Failure {
+            code: Code::Internal,
+            detail: "the step is not in its bundle".to_owned(),
+        };
+        let bundle = job.bundle.as_ref().ok_or_else(missing)?;
+        let resource = bundle.graph().resources.get(job.step.index).ok_or_else(missing)?;
+        let control = Control::new().map_err(|error| failure(error.code(), &error))?;
+        let ids = StepIds {
+            run_id: job.step.order.run_id.to_string(),
+            order_id: job.step.order.order_id.to_string(),
+            idempotency_key: job.step.idempotency_key.to_hex(),
+        };
+        let order_id = job.step.order.order_id;
+        let mut present = self.present();
+        present.running = Some((order_id, control.clone()));
+        match present.asked.as_ref().filter(|(asked, ..)| *asked == order_id) {
+            Some((_, true, reason)) => control.kill(reason),
+            Some((_, false, reason)) => control.terminate(reason),
+            None => {}
+        }
+        drop(present);
+        let blob = |digest: &Digest| bundle.blob(digest);
+        let context = Context {
+            sandbox: &self.sandbox,
+            control: &control,
+            blob: &blob,
+            ids: &ids,
+            notified: job.step.notified,
+        };
+        let done = work(resource, &context);
+        self.present().running = None;
+        done
+    }
+
+    fn look(
+        &self,
+        resource: &Resource,
+        context: &Context<'_>,
+    ) -> Result<(Vec<Change>, Digest, Usage), Failure> {
+        let seen = self
+            .host
+            .observe(resource, context)
+            .map_err(|error| failure(error.code(), &error))?;
+        let mut changes = self
+            .host
+            .diff(resource, &seen.observation)
+            .map_err(|error| failure(error.code(), &error))?;
+        self.host.explain(resource, &mut changes, context);
+        let digest = seen
+            .observation
+            .digest()
+            .map_err(|error| failure(Code::Internal, &error))?;
+        Ok((changes, digest, seen.usage))
+    }
+
+    /// Whether what was brought about can be seen, and is there.
+    fn check(&self, resource: &Resource, context: &Context<'_>, before: Digest) -> Result<Digest, Failure> {
+        let is_visible = match &resource.spec {
+            Spec::File(_) => true,
+            // A guard that says "not again" is the only thing that tells whether a command took effect.
+            Spec::Command(command) => command.creates.is_some(),
+        };
+        if !is_visible {
+            return Ok(before);
+        }
+        let (left, after, _) = self.look(resource, context)?;
+        match left.first() {
+            None => Ok(after),
+            Some(change) => {
+                let detail = format!(
+                    "{} is still {} where {} is wanted",
+                    change.attribute, change.got, change.want
+                );
+                Err(Failure {
+                    code: Code::StepFailed,
+                    detail,
+                })
+            }
+        }
+    }
+
+    fn carry_out(
+        &self,
+        job: &Job,
+        resource: &Resource,
+        context: &Context<'_>,
+        on_output: &mut OnOutput<'_>,
+    ) -> Result<Ran, Failure> {
+        let key = (job.step.order.order_id, job.step.index);
+        let seen = self
+            .present()
+            .seen
+            .take()
+            .filter(|(order, index, _)| (*order, *index) == key);
+        let changes = match seen {
+            Some((.., changes)) => changes,
+            None => self.look(resource, context)?.0,
+        };
+        let mut artefacts = Vec::new();
+        let mut output = |stream: Stream, bytes: &[u8]| match stream {
+            Stream::Stdout => on_output("stdout", bytes),
+            Stream::Stderr => on_output("stderr", bytes),
+        };
+        let mut collect = |artefact: writ_providers::Artefact| {
+            artefacts.push(Blob {
+                path: artefact.path,
+                digest: artefact.digest,
+                bytes: artefact.bytes,
+            });
+        };
+        let mut sinks = Sinks {
+            on_output: &mut output,
+            on_artefact: &mut collect,
+        };
+        let applied = self
+            .host
+            .apply(resource, &changes, context, &mut sinks)
+            .map_err(|error| failure(error.code(), &error))?;
+        let mut ran = self.told(applied);
+        ran.artefacts = artefacts;
+        if ran.failure.is_none() {
+            match self.check(resource, context, Digest::ZERO) {
+                Ok(after) => ran.after = after,
+                Err(failure) => ran.failure = Some(failure),
+            }
+        }
+        Ok(ran)
+    }
+
+    fn told(&self, applied: Applied) -> Ran {
+        let mut ran = self.nothing(applied.failure.map(|error| failure(error.code(), &error)));
+        ran.usage = applied.usage;
+        let Some(outcome) = applied.run else { return ran };
+        ran.was_stopped = matches!(outcome.exit, Exit::Killed(_));
+        ran.limits = outcome.effective;
+        ran.isolation = Some(outcome.isolation_reached);
+        ran.kill_confidence = Some(outcome.kill_confidence);
+        ran.exit = Some(outcome.exit);
+        let captured = outcome.output;
+        let kept = [captured.head, captured.tail].concat();
+        ran.output_dropped = captured.total.saturating_sub(kept.len() as u64);
+        ran.output = (!kept.is_empty()).then(|| Blob::new("output", kept));
+        ran
+    }
+
+    fn nothing(&self, failure: Option<Failure>) -> Ran {
+        Ran {
+            failure,
+            ..Ran::nothing(self.clock.now())
+        }
+    }
+}
+
+impl Executor for HostExecutor {
+    fn observe(&self, job: &Job) -> Result<Seen, Failure> {
+        let (changes, digest, usage) = self.with(job, |resource, context| self.look(resource, context))?;
+        let told = changes.iter().take(CHANGES_MAX).map(for_record).collect();
+        self.present().seen = Some((job.step.order.order_id, job.step.index, changes));
+        Ok(Seen {
+            digest,
+            changes: told,
+            usage,
+        })
+    }
+
+    fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {
+        let done = self.with(job, |resource, context| {
+            self.carry_out(job, resource, context, on_output)
+        });
+        let mut ran = done.unwrap_or_else(|failure| self.nothing(Some(failure)));
+        ran.ended_at = self.clock.now();
+        ran
+    }
+
+    fn stop(&self, order_id: OrderId, hard: bool, reason: &str) {
+        let mut present = self.present();
+        present.asked = Some((order_id, hard, reason.to_owned()));
+        match present
+            .running
+            .as_ref()
+            .filter(|(running, _)| *running == order_id)
+        {
+            Some((_, control)) if hard => control.kill(reason),
+            Some((_, control)) => control.terminate(reason),
+            None => {}
+        }
+    }
+}
+
+fn for_record(change: &Change) -> record::Change {
+    let short = |text: &str| text.chars().take(ATTRIBUTE_CHARS).collect();
+    record::Change {
+        attribute: short(&change.attribute),
+        want: short(&change.want),
+        got: short(&change.got),
+    }
+}
+
+fn failure(code: Code, error: &dyn std::error::Error) -> Failure {
+    let mut detail = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        detail.push_str(": ");
+        detail.push_str(&next.to_string());
+        cause = next.source();
+    }
+    Failure {
+        code,
+        detail: detail.chars().take(DETAIL_CHARS).collect(),
+    }
+}

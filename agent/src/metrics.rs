@@ -1,0 +1,70 @@
+//! Every number that the agent keeps for operators.
+
+use std::path::Path;
+
+use prometheus::{IntCounter, IntGauge};
+use writ_chassis::metrics::{Metrics, MetricsError};
+
+/// The agent's metrics.
+#[derive(Clone, Debug)]
+pub struct AgentMetrics {
+    registry: Metrics,
+    /// Newer manifests taken.
+    pub manifests: IntCounter,
+    /// Manifests refused.
+    pub manifests_refused: IntCounter,
+    /// Orders ended.
+    pub orders_done: IntCounter,
+    /// Frames written.
+    pub frames: IntCounter,
+    /// Batches handed to the bus.
+    pub batches: IntCounter,
+    /// Batches that the bus did not acknowledge.
+    pub batches_failed: IntCounter,
+    /// Hellos answered.
+    pub hellos: IntCounter,
+    /// Durable frames that the ledger does not have yet.
+    pub unacknowledged: IntGauge,
+    /// Orders held.
+    pub orders_held: IntGauge,
+}
+
+impl AgentMetrics {
+    /// Declares them.
+    ///
+    /// # Errors
+    /// [`MetricsError`], when a name is taken or not in the house form.
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Metrics::new("agent")?;
+        let counter = |name, help| registry.counter(name, help);
+        Ok(Self {
+            manifests: counter("manifests_total", "Newer manifests taken.")?,
+            manifests_refused: counter("manifests_refused_total", "Manifests refused.")?,
+            orders_done: counter("orders_done_total", "Orders ended.")?,
+            frames: counter("frames_total", "Frames written to the journal.")?,
+            batches: counter("batches_total", "Event batches handed to the bus.")?,
+            batches_failed: counter(
+                "batches_failed_total",
+                "Event batches that the bus did not acknowledge.",
+            )?,
+            hellos: counter("hellos_total", "Hellos answered by a controller.")?,
+            unacknowledged: registry.gauge(
+                "frames_unacknowledged",
+                "Durable frames that the ledger does not have yet.",
+            )?,
+            orders_held: registry.gauge("orders_held", "Orders accepted and not done.")?,
+            registry,
+        })
+    }
+
+    /// Writes them where a node exporter reads them.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self, file: &Path) -> std::io::Result<()> {
+        let text = self.registry.encode().map_err(std::io::Error::other)?;
+        let next = file.with_extension("next");
+        std::fs::write(&next, text)?;
+        std::fs::rename(next, file)
+    }
+}

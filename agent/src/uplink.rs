@@ -1,0 +1,210 @@
+//! What is sent to the ledger, and when again. Pure: told what is durable, what was acknowledged and what time it is, it says which frame the
+//! next batch begins with.
+//!
+//! The broker's acknowledgement is soft: it only stops the next sending. What counts is the watermark. When none comes, the first batch
+//! behind it is sent again, waiting longer each time; when the ledger names a place, sending goes on from there.
+
+use std::time::Duration;
+
+use writ_chassis::clock::BootInstant;
+use writ_protocol::batch::{self, BatchError, BatchHeader};
+use writ_protocol::id::JournalId;
+use writ_protocol::key::SigningKey;
+use writ_protocol::limits::{BATCHES_IN_FLIGHT, RESEND_AFTER};
+use writ_protocol::manifest::Identity;
+use writ_protocol::time::Timestamp;
+
+use crate::journal::Run;
+
+/// Longest wait before the first unacknowledged batch is sent again.
+const RESEND_MAX: Duration = Duration::from_secs(300);
+
+/// What is known about sending one journal.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    durable: u64,
+    committed: u64,
+    /// The next frame that was never sent, or is to be sent again.
+    next: u64,
+    in_flight: usize,
+    /// When the first batch behind the watermark was last sent or the watermark last moved.
+    quiet_since: BootInstant,
+    wait: Duration,
+}
+
+impl Uplink {
+    /// Sending from behind what the ledger was last known to have.
+    pub const fn new(committed: u64, now: BootInstant) -> Self {
+        Self {
+            durable: 0,
+            committed,
+            next: committed + 1,
+            in_flight: 0,
+            quiet_since: now,
+            wait: RESEND_AFTER,
+        }
+    }
+
+    /// Frames up to this one are durable.
+    pub fn note_durable(&mut self, seq: u64) {
+        self.durable = self.durable.max(seq);
+    }
+
+    /// The ledger has everything up to this one, and may ask for a place to go on from. It may go back, after a restore.
+    pub fn note_committed(&mut self, upto: u64, resend_from: Option<u64>, now: BootInstant) {
+        let upto = upto.min(self.durable);
+        if upto < self.committed {
+            self.next = upto + 1;
+        } else if upto > self.committed {
+            self.wait = RESEND_AFTER;
+            self.quiet_since = now;
+        }
+        self.committed = upto;
+        self.next = self.next.max(upto + 1);
+        if let Some(from) = resend_from {
+            self.next = from.clamp(1, self.next);
+        }
+    }
+
+    /// The first frame of the next batch, if one is to be sent now.
+    pub fn next(&mut self, now: BootInstant) -> Option<u64> {
+        if self.in_flight >= BATCHES_IN_FLIGHT {
+            return None;
+        }
+        if self.next <= self.durable {
+            return Some(self.next);
+        }
+        if self.resend_at().is_some_and(|at| now >= at) && self.in_flight == 0 {
+            self.wait = (self.wait * 2).min(RESEND_MAX);
+            self.quiet_since = now;
+            return Some(self.committed + 1);
+        }
+        None
+    }
+
+    /// A batch is on its way.
+    pub fn note_sent(&mut self, last: u64, now: BootInstant) {
+        if self.next > self.durable || self.in_flight == 0 && self.next == self.committed + 1 {
+            self.quiet_since = now;
+        }
+        self.in_flight += 1;
+        self.next = self.next.max(last + 1);
+    }
+
+    /// A batch was taken by the broker, or it is not known; then it is sent again from its first frame.
+    pub fn note_answer(&mut self, first: u64, last: u64, taken: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if !taken && last > self.committed {
+            self.next = self.next.min(first.max(self.committed + 1));
+        }
+    }
+
+    /// Frames before this one are gone from the journal; nobody can have them any more.
+    pub fn note_gone(&mut self, first: u64) {
+        self.next = self.next.max(first);
+    }
+
+    /// Whether the ledger was known to have more than up to this frame.
+    pub const fn is_behind(&self, upto: u64) -> bool {
+        upto < self.committed
+    }
+
+    /// Whether there are frames that were never sent, or are to be sent again.
+    pub const fn has_new(&self) -> bool {
+        self.next <= self.durable
+    }
+
+    /// When the first unacknowledged batch is due again.
+    pub fn resend_at(&self) -> Option<BootInstant> {
+        (self.committed < self.durable).then(|| self.quiet_since.plus(self.wait))
+    }
+
+    /// Whether the ledger has everything that is durable.
+    pub const fn is_settled(&self) -> bool {
+        self.committed >= self.durable
+    }
+}
+
+/// Signs a run of frames as a batch.
+///
+/// # Errors
+/// [`BatchError`].
+pub fn seal(
+    run: Run,
+    identity: &Identity,
+    journal: (JournalId, u64),
+    key: &SigningKey,
+    sent_at: Timestamp,
+) -> Result<Vec<u8>, BatchError> {
+    let (journal_id, incarnation) = journal;
+    let header = BatchHeader {
+        tenant: identity.tenant.clone(),
+        agent_id: identity.agent_id,
+        user_key: identity.user_key.clone(),
+        journal_id,
+        incarnation,
+        first_seq: run.first_seq,
+        last_seq: run.last_seq,
+        prev_hash: run.prev_hash,
+        last_hash: run.last_hash,
+        sent_at,
+    };
+    batch::sign(header, run.bytes, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> BootInstant {
+        BootInstant::from_nanos(secs * 1_000_000_000)
+    }
+
+    #[test]
+    fn frames_go_out_once_and_again_only_without_a_watermark() {
+        let mut up = Uplink::new(0, at(0));
+        assert_eq!(up.next(at(0)), None);
+        up.note_durable(10);
+        assert_eq!(up.next(at(1)), Some(1));
+        up.note_sent(6, at(1));
+        assert_eq!(up.next(at(1)), Some(7));
+        up.note_sent(10, at(1));
+        up.note_answer(1, 6, true);
+        up.note_answer(7, 10, true);
+        assert_eq!(up.next(at(2)), None, "softly acknowledged");
+        assert_eq!(up.next(at(22)), Some(1), "no watermark: again from the first");
+        up.note_sent(6, at(22));
+        up.note_answer(1, 6, true);
+        assert_eq!(up.next(at(43)), None, "and then waits longer");
+        up.note_committed(10, None, at(44));
+        assert!(up.is_settled() && up.next(at(500)).is_none());
+    }
+
+    #[test]
+    fn a_lost_batch_a_gap_and_a_restored_ledger_are_sent_again() {
+        let mut up = Uplink::new(5, at(0));
+        up.note_durable(20);
+        assert_eq!(up.next(at(0)), Some(6));
+        up.note_sent(12, at(0));
+        up.note_sent(20, at(0));
+        up.note_answer(6, 12, false);
+        assert_eq!(up.next(at(1)), Some(6), "unknown whether it came");
+        up.note_answer(13, 20, true);
+        up.note_sent(20, at(1));
+        up.note_committed(20, None, at(2));
+        assert_eq!(up.next(at(3)), None);
+        up.note_committed(20, Some(9), at(3));
+        assert_eq!(up.next(at(3)), Some(9), "the ledger names a place");
+        up.note_sent(20, at(3));
+        up.note_committed(3, None, at(4));
+        assert_eq!(up.next(at(4)), Some(4), "restored to an earlier state");
+    }
+
+    #[test]
+    fn no_more_are_in_flight_than_may_be() {
+        let mut up = Uplink::new(0, at(0));
+        up.note_durable(100);
+        let sent = std::iter::from_fn(|| up.next(at(0)).inspect(|first| up.note_sent(*first, at(0)))).count();
+        assert_eq!(sent, BATCHES_IN_FLIGHT);
+    }
+}
