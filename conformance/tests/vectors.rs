@@ -69,3 +69,26 @@ fn every_area_has_good_and_bad_vectors_and_every_one_says_why() {
         assert!(of().all(|v| v.case.why.ends_with('.') && v.case.why.len() > 10));
     }
 }
+
+#[test]
+fn every_vector_that_the_specification_names_is_there() {
+    let page = include_str!("../../docs/protocol.md");
+    let (vectors, _) = shelf::read(&shelf::folder()).expect("reads");
+    let names: BTreeSet<String> = vectors
+        .iter()
+        .map(|v| format!("{}/{}", v.case.area, v.case.name))
+        .collect();
+    let areas: BTreeSet<&str> = vectors.iter().map(|v| v.case.area.as_str()).collect();
+    let mut named = 0;
+    for word in page.split('`').skip(1).step_by(2) {
+        let area = word.split_once('/').map(|(area, _)| area);
+        if area.is_some_and(|area| areas.contains(area)) && !word.contains(['*', '<', '.']) {
+            assert!(
+                names.contains(word),
+                "docs/protocol.md names {word}, which is no vector"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 70, "only {named} vectors are named");
+}

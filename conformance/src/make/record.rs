@@ -167,6 +167,7 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
         let record = golden
             .records
             .iter()
+            .rev()
             .chain(&more)
             .find(|record| record.kind() == kind);
         let record = record.ok_or_else(|| format!("no record of kind {}", kind.name()))?;

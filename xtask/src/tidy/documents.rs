@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::{Finding, Text, covers, has_extension};
 
-const REASONS: &str = "protocol/src/reason.rs";
+/// Where codes are declared: those of the wire, and those of configs.
+const REASONS: [&str; 2] = ["protocol/src/reason.rs", "plan/src/diagnostic/code.rs"];
 const ERRORS: &str = "docs/errors.md";
 const TABLES: &str = "docs/data-model.md";
 
@@ -13,8 +14,9 @@ const TABLES: &str = "docs/data-model.md";
 pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let file = |path: &str| files.iter().find(|file| file.path == path);
-    if let (Some(reasons), Some(errors)) = (file(REASONS), file(ERRORS)) {
-        findings.extend(codes(&reasons.content, &errors.content));
+    if let Some(errors) = file(ERRORS) {
+        let reasons: Vec<&Text> = REASONS.into_iter().filter_map(file).collect();
+        findings.extend(codes(&reasons, &errors.content));
     }
     if let Some(document) = file(TABLES) {
         let migrations = files
@@ -31,7 +33,7 @@ pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
     findings
 }
 
-fn codes(reasons: &str, errors: &str) -> Vec<Finding> {
+fn codes(reasons: &[&Text], errors: &str) -> Vec<Finding> {
     let headings: Vec<(usize, &str)> = errors
         .lines()
         .enumerate()
@@ -39,30 +41,52 @@ fn codes(reasons: &str, errors: &str) -> Vec<Finding> {
         .filter(|(_, line)| line.starts_with('#'))
         .collect();
     let described: BTreeSet<&str> = headings.iter().flat_map(|(_, line)| codes_in(line)).collect();
-    let mut seen = BTreeSet::new();
+    let mut known = BTreeSet::new();
     let mut findings = Vec::new();
-    for (at, line) in reasons.lines().enumerate() {
-        for code in codes_in(line).filter(|code| seen.insert(*code) && !described.contains(code)) {
-            let why = "whoever meets a code must be able to look up what it means and what to do";
-            findings.push(finding(
-                REASONS,
-                at + 1,
-                format!("{code} has no heading in {ERRORS}"),
-                why,
-            ));
+    for reason in reasons {
+        for (at, code) in declared(&reason.content) {
+            if !described.contains(code.as_str()) {
+                let why = "whoever meets a code must be able to look up what it means and what to do";
+                let what = format!("{code} has no heading in {ERRORS}");
+                findings.push(finding(&reason.path, at, what, why));
+            }
+            known.insert(code);
         }
     }
     for (line, heading) in headings {
-        for code in codes_in(heading).filter(|code| !seen.contains(code)) {
+        for code in codes_in(heading).filter(|code| !known.contains(*code)) {
             findings.push(finding(
                 ERRORS,
                 line,
-                format!("{code} is not in {REASONS}"),
+                format!("{code} is declared nowhere"),
                 "codes are stable: none is described that is never sent",
             ));
         }
     }
     findings
+}
+
+/// Codes that a file declares, with their lines: `Name = 12, "title";` or `NAME: &str = "W0012";`.
+fn declared(content: &str) -> Vec<(usize, String)> {
+    let lines = content
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"));
+    let mut found = Vec::new();
+    for (at, line) in lines.enumerate() {
+        let Some((_, value)) = line
+            .split_once(" = ")
+            .filter(|_| !line.trim_start().starts_with("//"))
+        else {
+            continue;
+        };
+        let number = value
+            .split_once(", \"")
+            .and_then(|(number, _)| number.parse::<u16>().ok());
+        found.extend(number.map(|number| (at + 1, format!("W{number:04}"))));
+        let text = value.strip_prefix('"').unwrap_or_default();
+        found.extend(codes_in(text).map(|code| (at + 1, code.to_owned())));
+    }
+    found
 }
 
 /// Words of the form `W` and four digits.
@@ -200,20 +224,29 @@ mod tests {
 
     #[test]
     fn codes_and_headings_must_match_both_ways_once_the_document_is_there() {
-        let reasons = "//! Codes.\nA => \"W0001\",\nB => \"W0002\",\n";
-        assert_eq!(found(&[(REASONS, reasons)]), Vec::<String>::new());
+        let reasons =
+            "//! W0009 = \"W0008\".\n    A = 1, \"a\";\n    B = 2, \"b\";\n#[cfg(test)]\nx = \"W9999\";\n";
+        let (wire, plan) = (REASONS[0], REASONS[1]);
+        let of_plan = "pub const C: &str = \"W0100\";\n";
+        assert_eq!(found(&[(wire, reasons)]), Vec::<String>::new());
         assert_eq!(
-            found(&[(REASONS, reasons), (ERRORS, "## W0001: a\n### W0002 b\n")]),
+            found(&[
+                (wire, reasons),
+                (plan, of_plan),
+                (ERRORS, "## W0001: a\n### W0002 b\n## W0100\n")
+            ]),
             Vec::<String>::new()
         );
         assert_eq!(
             found(&[
-                (REASONS, reasons),
+                (wire, reasons),
+                (plan, of_plan),
                 (ERRORS, "## W0001: a\nW0002 in prose\n## W0003\n")
             ]),
             [
                 "protocol/src/reason.rs:3 W0002 has no heading in docs/errors.md",
-                "docs/errors.md:3 W0003 is not in protocol/src/reason.rs"
+                "plan/src/diagnostic/code.rs:1 W0100 has no heading in docs/errors.md",
+                "docs/errors.md:3 W0003 is declared nowhere"
             ]
         );
     }
