@@ -10,7 +10,7 @@ CREATE TABLE event (
     wall         timestamptz NOT NULL,
     received_at  timestamptz NOT NULL,
     raw          bytea NOT NULL,
-    PRIMARY KEY (journal_id, seq)
+    PRIMARY KEY (agent_id, journal_id, seq)
 );
 CREATE INDEX event_by_order ON event (order_id, kind) WHERE order_id IS NOT NULL;
 
@@ -21,7 +21,7 @@ CREATE TABLE event_batch (
     agent_id     uuid NOT NULL,
     envelope     bytea NOT NULL,
     received_at  timestamptz NOT NULL,
-    PRIMARY KEY (journal_id, first_seq)
+    PRIMARY KEY (agent_id, journal_id, first_seq)
 );
 
 -- Messages that could not be taken, with the reason; bounded samples, so that a flood of them fills nothing.

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::query;
-use writ_protocol::id::{JournalId, OrderId};
+use writ_protocol::id::{AgentId, JournalId, OrderId};
 use writ_protocol::record::Kind;
 
 use crate::error::Error;
@@ -14,8 +14,8 @@ statements! {
     BATCHES = "-- evidence.batches
         SELECT b.first_seq, b.envelope,
                (SELECT string_agg(e.raw, ''::bytea ORDER BY e.seq) FROM event e
-                WHERE e.journal_id = b.journal_id AND e.seq BETWEEN b.first_seq AND b.last_seq) AS frames
-        FROM event_batch b WHERE b.journal_id = $1 AND b.last_seq >= $2 AND b.first_seq <= $3 ORDER BY b.first_seq";
+                WHERE e.agent_id = b.agent_id AND e.journal_id = b.journal_id AND e.seq BETWEEN b.first_seq AND b.last_seq) AS frames
+        FROM event_batch b WHERE b.agent_id = $1 AND b.journal_id = $2 AND b.last_seq >= $3 AND b.first_seq <= $4 ORDER BY b.first_seq";
     CHUNKS = "-- evidence.chunks
         SELECT raw FROM event WHERE order_id = $1 AND kind = $2 ORDER BY seq";
 }
@@ -37,18 +37,15 @@ pub struct StoredBatch {
 /// [`Error`].
 pub async fn batches(
     tx: &mut Tx,
-    journal: JournalId,
-    first: u64,
-    last: u64,
+    journal: (AgentId, JournalId),
+    seqs: (u64, u64),
 ) -> Result<Vec<StoredBatch>, Error> {
-    let rows = tx
-        .rows(
-            query(BATCHES)
-                .bind(journal.as_uuid())
-                .bind(row::signed(first))
-                .bind(row::signed(last)),
-        )
-        .await?;
+    let query = query(BATCHES)
+        .bind(journal.0.as_uuid())
+        .bind(journal.1.as_uuid())
+        .bind(row::signed(seqs.0))
+        .bind(row::signed(seqs.1));
+    let rows = tx.rows(query).await?;
     let read = |r: &PgRow| {
         Ok(StoredBatch {
             first_seq: row::count(r, "first_seq")?,

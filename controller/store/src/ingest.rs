@@ -34,14 +34,14 @@ statements! {
         INSERT INTO event_batch (journal_id, first_seq, last_seq, agent_id, envelope, received_at)
         SELECT u.journal_id, u.first_seq, u.last_seq, u.agent_id, u.envelope, $6
         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bytea[]) u(journal_id, first_seq, last_seq, agent_id, envelope)
-        ON CONFLICT (journal_id, first_seq) DO UPDATE SET last_seq = EXCLUDED.last_seq, envelope = EXCLUDED.envelope
+        ON CONFLICT (agent_id, journal_id, first_seq) DO UPDATE SET last_seq = EXCLUDED.last_seq, envelope = EXCLUDED.envelope
         WHERE event_batch.last_seq < EXCLUDED.last_seq";
     ADVANCE = "-- ingest.advance
         UPDATE agent_ingest i SET next_seq = u.next_seq, last_hash = u.last_hash, updated_at = $5
         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) u(agent_id, journal_id, next_seq, last_hash)
         WHERE i.agent_id = u.agent_id AND i.journal_id = u.journal_id";
     RAW_AT = "-- ingest.raw_at
-        SELECT raw FROM event WHERE journal_id = $1 AND seq = $2";
+        SELECT raw FROM event WHERE agent_id = $1 AND journal_id = $2 AND seq = $3";
     DEAD_LETTER = "-- ingest.dead_letter
         INSERT INTO dead_letter (at, subject, code, detail, length, sample) VALUES ($1, $2, $3, $4, $5, $6)";
     DEAD_LETTERS = "-- ingest.dead_letters
@@ -231,15 +231,16 @@ pub async fn advance(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<(), 
     tx.run(query).await.map(|_| ())
 }
 
-/// A stored frame.
+/// A stored frame of a journal.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn raw_at(tx: &mut Tx, journal: JournalId, seq: u64) -> Result<Option<Vec<u8>>, Error> {
-    let found = tx
-        .row(query(RAW_AT).bind(journal.as_uuid()).bind(row::signed(seq)))
-        .await?;
-    found.map(|r| row::get(&r, "raw")).transpose()
+pub async fn raw_at(tx: &mut Tx, mark: &Mark, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+    let query = query(RAW_AT)
+        .bind(mark.agent_id.as_uuid())
+        .bind(mark.journal_id.as_uuid())
+        .bind(row::signed(seq));
+    tx.row(query).await?.map(|r| row::get(&r, "raw")).transpose()
 }
 
 /// Sets a message aside, with a sample of its bytes.

@@ -31,6 +31,10 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)";
     READ = "-- run.read
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.run_id = $1";
+    BY_IDS = "-- run.by_ids
+        SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.run_id = ANY($1)";
+    OVERDUE = "-- run.overdue
+        SELECT run_id FROM run WHERE deadline_at <= $1 ORDER BY deadline_at LIMIT $2";
     LOCK = "-- run.lock
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest
         WHERE r.run_id = ANY($1) ORDER BY r.run_id FOR UPDATE OF r";
@@ -217,6 +221,32 @@ pub async fn read(tx: &mut Tx, id: RunId) -> Result<Option<Run>, Error> {
         .as_ref()
         .map(read_run)
         .transpose()
+}
+
+/// Runs by id, in no order.
+///
+/// # Errors
+/// [`Error`].
+pub async fn by_ids(tx: &mut Tx, ids: &[RunId]) -> Result<Vec<Run>, Error> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(RunId::as_uuid).collect();
+    tx.rows(query(BY_IDS).bind(ids))
+        .await?
+        .iter()
+        .map(read_run)
+        .collect()
+}
+
+/// Runs whose deadline has passed.
+///
+/// # Errors
+/// [`Error`].
+pub async fn overdue(tx: &mut Tx, now: Timestamp, limit: u32) -> Result<Vec<RunId>, Error> {
+    let rows = tx
+        .rows(query(OVERDUE).bind(Instant(now)).bind(i64::from(limit)))
+        .await?;
+    rows.iter()
+        .map(|r| row::uuid(r, "run_id", RunId::from_uuid))
+        .collect()
 }
 
 /// Runs by id, locked in order until the transaction ends.
