@@ -36,9 +36,11 @@ impl Client {
     /// When the address is no HTTP address.
     pub fn new(base: &str, token: &str) -> anyhow::Result<Self> {
         if !base.starts_with("http://") && !base.starts_with("https://") {
-            return Err(Fault::new(Exit::Usage, format!("{base:?} is no address of an API"))
-                .help("an address begins with https:// or http://")
-                .into());
+            return Err(
+                Fault::new(Exit::Usage, format!("{base:?} is no address of an API"))
+                    .help("an address begins with https:// or http://")
+                    .into(),
+            );
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -47,7 +49,11 @@ impl Client {
             .max_redirects(0)
             .user_agent(concat!("writ/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), token: token.to_owned() })
+        Ok(Self {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            token: token.to_owned(),
+        })
     }
 
     /// Where the API is.
@@ -60,7 +66,10 @@ impl Client {
     /// # Errors
     /// A [`Fault`].
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let call = self.agent.get(self.url(path)).header("Authorization", self.bearer());
+        let call = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", self.bearer());
         self.read(path, call.call())
     }
 
@@ -69,7 +78,10 @@ impl Client {
     /// # Errors
     /// A [`Fault`].
     pub fn get_bytes(&self, path: &str, max: u64) -> anyhow::Result<Vec<u8>> {
-        let call = self.agent.get(self.url(path)).header("Authorization", self.bearer());
+        let call = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", self.bearer());
         let mut response = self.accepted(path, call.call())?;
         let read = response.body_mut().with_config().limit(max).read_to_vec();
         read.map_err(|error| self.unreadable(path, &error.to_string()))
@@ -80,7 +92,10 @@ impl Client {
     /// # Errors
     /// A [`Fault`].
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        let call = self.agent.post(self.url(path)).header("Authorization", self.bearer());
+        let call = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", self.bearer());
         self.read(path, call.header("Idempotency-Key", fresh_key()?).send_json(body))
     }
 
@@ -89,8 +104,12 @@ impl Client {
     /// # Errors
     /// A [`Fault`].
     pub fn delete(&self, path: &str) -> anyhow::Result<()> {
-        let call = self.agent.delete(self.url(path)).header("Authorization", self.bearer());
-        self.accepted(path, call.header("Idempotency-Key", fresh_key()?).call()).map(|_| ())
+        let call = self
+            .agent
+            .delete(self.url(path))
+            .header("Authorization", self.bearer());
+        self.accepted(path, call.header("Idempotency-Key", fresh_key()?).call())
+            .map(|_| ())
     }
 
     fn url(&self, path: &str) -> String {
@@ -103,7 +122,11 @@ impl Client {
 
     fn read<T: DeserializeOwned>(&self, path: &str, answer: Answered) -> anyhow::Result<T> {
         let mut response = self.accepted(path, answer)?;
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string();
         let text = text.map_err(|error| self.unreadable(path, &error.to_string()))?;
         let text = if text.is_empty() { "null" } else { &text };
         serde_json::from_str(text).map_err(|error| self.unreadable(path, &error.to_string()))
@@ -116,20 +139,31 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .unwrap_or_default();
         Err(problem(path, status.as_u16(), &text).into())
     }
 
     fn unreachable(&self, error: &ureq::Error) -> anyhow::Error {
-        Fault::new(Exit::Unreachable, format!("{} does not answer: {error}", self.base))
-            .help("is the controller up? `writ dev status` shows a private stack; `--server URL` names another")
-            .into()
+        Fault::new(
+            Exit::Unreachable,
+            format!("{} does not answer: {error}", self.base),
+        )
+        .help("is the controller up? `writ dev status` shows a private stack; `--server URL` names another")
+        .into()
     }
 
     fn unreadable(&self, path: &str, why: &str) -> anyhow::Error {
-        Fault::new(Exit::Failed, format!("the answer of {}{path} cannot be read: {why}", self.base))
-            .help("are writ and the controller of the same version?")
-            .into()
+        Fault::new(
+            Exit::Failed,
+            format!("the answer of {}{path} cannot be read: {why}", self.base),
+        )
+        .help("are writ and the controller of the same version?")
+        .into()
     }
 }
 
@@ -143,22 +177,45 @@ fn problem(path: &str, status: u16, text: &str) -> Fault {
     let detail = word("detail").filter(|detail| !title.contains(detail.as_str()));
     let message = detail.map_or_else(|| title.clone(), |detail| format!("{title}: {detail}"));
     let code = word("code");
-    let exit = code.as_deref().and_then(|c| c.parse().ok()).map_or(by_status(status), exit_of);
+    let exit = code
+        .as_deref()
+        .and_then(|c| c.parse().ok())
+        .map_or(by_status(status), exit_of);
     let mut help: Vec<String> = word("hint").or_else(|| word("help")).into_iter().collect();
-    help.extend(problem.get("errors").and_then(Value::as_array).into_iter().flatten().take(20).map(one_error));
+    help.extend(
+        problem
+            .get("errors")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .take(20)
+            .map(one_error),
+    );
     if exit == Exit::Unauthenticated {
-        help.push("the token comes from WRIT_TOKEN, --token-file or the context; `writ doctor` checks it".to_owned());
+        help.push(
+            "the token comes from WRIT_TOKEN, --token-file or the context; `writ doctor` checks it"
+                .to_owned(),
+        );
     }
     if exit == Exit::Failed && status == 404 && code.is_none() {
-        help.push(format!("{path} is not known there; is it a controller of this version?"));
+        help.push(format!(
+            "{path} is not known there; is it a controller of this version?"
+        ));
     }
     let help = Some(help.join("\n")).filter(|text| !text.is_empty());
-    Fault { exit, code, message, help }
+    Fault {
+        exit,
+        code,
+        message,
+        help,
+    }
 }
 
 fn one_error(error: &Value) -> String {
     let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-    format!("{} {}", word("pointer"), word("detail")).trim().to_owned()
+    format!("{} {}", word("pointer"), word("detail"))
+        .trim()
+        .to_owned()
 }
 
 const fn by_status(status: u16) -> Exit {
@@ -206,6 +263,9 @@ mod tests {
         let client = Client::new(&format!("http://127.0.0.1:{port}"), "t").unwrap();
         let error = client.get::<Value>("/api/v1/agents").unwrap_err();
         assert_eq!(crate::fault::exit(&error), Exit::Unreachable);
-        assert_eq!(crate::fault::exit(&Client::new("ftp://x", "t").unwrap_err()), Exit::Usage);
+        assert_eq!(
+            crate::fault::exit(&Client::new("ftp://x", "t").unwrap_err()),
+            Exit::Usage
+        );
     }
 }

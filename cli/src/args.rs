@@ -105,8 +105,14 @@ mod tests {
 
     /// Every `writ …` line of every help text, with the command whose help it stands in.
     fn examples(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
-        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("writ "));
+        let text = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("writ "));
         found.extend(lines.map(|line| (path.to_owned(), line.to_owned())));
         for sub in command.get_subcommands() {
             examples(sub, &format!("{path} {}", sub.get_name()), found);
@@ -137,7 +143,12 @@ mod tests {
         let mut leaves = Vec::new();
         leaf_paths(&Args::command(), "writ", &mut leaves);
         for leaf in leaves {
-            assert!(found.iter().any(|(path, line)| *path == leaf && line.starts_with(&leaf)), "{leaf} has no example");
+            assert!(
+                found
+                    .iter()
+                    .any(|(path, line)| *path == leaf && line.starts_with(&leaf)),
+                "{leaf} has no example"
+            );
         }
     }
 
@@ -154,7 +165,10 @@ mod tests {
     fn wrong_usage_is_told_from_help() {
         assert!(Args::try_parse_from(["writ", "--help"]).is_err_and(|e| !e.use_stderr()));
         assert!(Args::try_parse_from(["writ", "frobnicate"]).is_err_and(|e| e.use_stderr()));
-        assert!(Args::try_parse_from(["writ", "halt", "--scope", "all"]).is_err(), "a halt needs how and why");
+        assert!(
+            Args::try_parse_from(["writ", "halt", "--scope", "all"]).is_err(),
+            "a halt needs how and why"
+        );
         assert!(Args::try_parse_from(["writ", "agent", "enroll", "--label", "x"]).is_err());
     }
 }

@@ -5,9 +5,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use writ_protocol::time::Timestamp;
 
 /// The wall clock.
-#[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the CLI's one reading of the wall clock"
+)]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
@@ -17,13 +22,19 @@ pub struct Deadline(Instant);
 
 impl Deadline {
     /// `wait` from now.
-    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the CLI's one reading of the monotonic clock"
+    )]
     pub fn after(wait: Duration) -> Self {
         Self(Instant::now() + wait)
     }
 
     /// How long is left; zero when it is over.
-    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the CLI's one reading of the monotonic clock"
+    )]
     pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
@@ -40,7 +51,10 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts now.
-    #[expect(clippy::disallowed_methods, reason = "the CLI's one reading of the monotonic clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the CLI's one reading of the monotonic clock"
+    )]
     pub fn start() -> Self {
         Self(Instant::now())
     }

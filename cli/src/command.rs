@@ -31,9 +31,15 @@ impl Desk {
         let (context, server) = (global.context.clone(), global.server.clone());
         Self {
             teller: Teller::new(global.quiet),
-            printer: Printer { format: global.output },
+            printer: Printer {
+                format: global.output,
+            },
             json_lines: global.json_lines,
-            overrides: Overrides { context, server, token_file: global.token_file.clone() },
+            overrides: Overrides {
+                context,
+                server,
+                token_file: global.token_file.clone(),
+            },
         }
     }
 

@@ -40,9 +40,15 @@ pub struct ContextFile {
 
 /// `$XDG_CONFIG_HOME/writ/config.yaml`, or below `~/.config`.
 pub fn path() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-    folder.unwrap_or_else(|| PathBuf::from("/etc")).join("writ/config.yaml")
+    folder
+        .unwrap_or_else(|| PathBuf::from("/etc"))
+        .join("writ/config.yaml")
 }
 
 impl ContextFile {
@@ -67,9 +73,15 @@ impl ContextFile {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let folder = path.parent().context("the configuration file lies in no folder")?;
+        let folder = path
+            .parent()
+            .context("the configuration file lies in no folder")?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        write_file(path, serde_saphyr::to_string(self).context("writing YAML")?.as_bytes(), 0o600)
+        write_file(
+            path,
+            serde_saphyr::to_string(self).context("writing YAML")?.as_bytes(),
+            0o600,
+        )
     }
 
     /// The context that counts.
@@ -77,11 +89,16 @@ impl ContextFile {
     /// # Errors
     /// When the named one is not there.
     pub fn chosen(&self, name: Option<&str>) -> anyhow::Result<Context> {
-        let Some(name) = name.or(self.current.as_deref()) else { return Ok(Context::default()) };
+        let Some(name) = name.or(self.current.as_deref()) else {
+            return Ok(Context::default());
+        };
         self.contexts.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
             Fault::new(Exit::Usage, format!("there is no context {name:?}"))
-                .help(format!("known contexts: {}; `writ dev up` makes `dev`", known.join(", ")))
+                .help(format!(
+                    "known contexts: {}; `writ dev up` makes `dev`",
+                    known.join(", ")
+                ))
                 .into()
         })
     }
@@ -140,9 +157,12 @@ impl Context {
             return Ok(token.trim().to_owned());
         }
         let Some(path) = &self.token_file else {
-            return Err(Fault::coded(writ_protocol::reason::Code::Unauthenticated, "no API token is known")
-                .help("set WRIT_TOKEN, or name a file with --token-file")
-                .into());
+            return Err(Fault::coded(
+                writ_protocol::reason::Code::Unauthenticated,
+                "no API token is known",
+            )
+            .help("set WRIT_TOKEN, or name a file with --token-file")
+            .into());
         };
         Ok(read_bounded(path)?.trim().to_owned())
     }
@@ -152,13 +172,21 @@ fn read_bounded(path: &Path) -> anyhow::Result<String> {
     use std::io::Read as _;
     let file = fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
     let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).with_context(|| format!("reading {}", path.display()))?;
-    anyhow::ensure!(text.len() as u64 <= FILE_BYTES_MAX, "{} is larger than {FILE_BYTES_MAX} bytes", path.display());
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("reading {}", path.display()))?;
+    anyhow::ensure!(
+        text.len() as u64 <= FILE_BYTES_MAX,
+        "{} is larger than {FILE_BYTES_MAX} bytes",
+        path.display()
+    );
     Ok(text)
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
@@ -177,7 +205,10 @@ mod tests {
 
     fn written(folder: &Path) -> PathBuf {
         let path = folder.join("deep/config.yaml");
-        let file = ContextFile { current: Some("dev".into()), contexts: [("dev".to_owned(), dev())].into() };
+        let file = ContextFile {
+            current: Some("dev".into()),
+            contexts: [("dev".to_owned(), dev())].into(),
+        };
         file.save(&path).unwrap();
         assert_eq!(ContextFile::load(&path).unwrap(), file);
         path
@@ -188,21 +219,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
         assert_eq!(settle(&path, &Overrides::default()).unwrap(), dev());
-        let other = Overrides { server: Some("http://other".into()), ..Overrides::default() };
+        let other = Overrides {
+            server: Some("http://other".into()),
+            ..Overrides::default()
+        };
         let settled = settle(&path, &other).unwrap();
         assert_eq!(settled.server, "http://other");
-        assert_eq!(settled.token_file, None, "the token of one server does not go to another");
+        assert_eq!(
+            settled.token_file, None,
+            "the token of one server does not go to another"
+        );
     }
 
     #[test]
     fn an_unknown_context_and_a_wrong_file_are_errors_with_help() {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
-        let named = Overrides { context: Some("prod".into()), ..Overrides::default() };
+        let named = Overrides {
+            context: Some("prod".into()),
+            ..Overrides::default()
+        };
         let error = settle(&path, &named).unwrap_err();
         assert!(crate::fault::tell(&error).contains("known contexts: dev"));
         fs::write(&path, "contexts: [").unwrap();
-        assert_eq!(crate::fault::exit(&settle(&path, &Overrides::default()).unwrap_err()), Exit::Invalid);
-        assert_eq!(settle(&folder.path().join("none"), &Overrides::default()).unwrap(), Context::default());
+        assert_eq!(
+            crate::fault::exit(&settle(&path, &Overrides::default()).unwrap_err()),
+            Exit::Invalid
+        );
+        assert_eq!(
+            settle(&folder.path().join("none"), &Overrides::default()).unwrap(),
+            Context::default()
+        );
     }
 }

@@ -2,16 +2,16 @@
 
 pub mod account;
 pub mod bus_keys;
+pub mod controller;
+pub mod fleet;
 pub mod lab;
 pub mod layout;
 pub mod nats;
+mod parts;
 pub mod postgres;
 pub mod process;
 pub mod programs;
+pub mod stack;
 pub mod state;
 pub mod tls;
 pub mod trust;
-pub mod controller;
-pub mod fleet;
-mod parts;
-pub mod stack;

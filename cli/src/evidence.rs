@@ -63,13 +63,24 @@ pub fn extract(path: &Path, root: &Digest, folder: &Path) -> Result<Vec<PathBuf>
     let mut written = Vec::new();
     for (order, artefact, content) in verify::artefacts(&bytes, root)? {
         let host = safe_name(&order.name);
-        let inside: PathBuf = artefact.path.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
+        let inside: PathBuf = artefact
+            .path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != "..")
+            .collect();
         let target = folder.join(host).join(inside);
-        let fail = |source| VerifyError::Write { path: target.clone(), source };
+        let fail = |source| VerifyError::Write {
+            path: target.clone(),
+            source,
+        };
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).map_err(fail)?;
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&target).map_err(fail)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&target)
+            .map_err(fail)?;
         file.write_all(&content).map_err(fail)?;
         written.push(target);
     }
@@ -77,17 +88,37 @@ pub fn extract(path: &Path, root: &Digest, folder: &Path) -> Result<Vec<PathBuf>
 }
 
 fn safe_name(name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect();
-    if clean.is_empty() { "host".to_owned() } else { clean }
+    let clean: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    if clean.is_empty() {
+        "host".to_owned()
+    } else {
+        clean
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, VerifyError> {
-    let fail = |source| VerifyError::Read { path: path.to_owned(), source };
+    let fail = |source| VerifyError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let file = std::fs::File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
-    file.take(PACK_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(PACK_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
     if bytes.len() > PACK_BYTES_MAX {
-        return Err(VerifyError::TooLarge { path: path.to_owned() });
+        return Err(VerifyError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     Ok(bytes)
 }

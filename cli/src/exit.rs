@@ -94,8 +94,16 @@ mod tests {
     #[test]
     fn the_codes_of_the_design_keep_their_numbers() {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|e| e.code()).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 64, 124, 130]);
-        assert!(Exit::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()), "each code once, in order");
+        assert_eq!(
+            numbers,
+            [
+                0, 1, 2, 3, 4, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 64, 124, 130
+            ]
+        );
+        assert!(
+            Exit::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()),
+            "each code once, in order"
+        );
     }
 
     #[test]

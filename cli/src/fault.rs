@@ -22,12 +22,22 @@ pub struct Fault {
 impl Fault {
     /// A failure without a stable code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, code: None, message: message.into(), help: None }
+        Self {
+            exit,
+            code: None,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// A failure with a stable code, which also decides the exit code.
     pub fn coded(code: Code, message: impl Into<String>) -> Self {
-        Self { exit: exit_of(code), code: Some(code.to_string()), message: message.into(), help: None }
+        Self {
+            exit: exit_of(code),
+            code: Some(code.to_string()),
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// With a next step.
@@ -49,7 +59,9 @@ impl std::error::Error for Fault {}
 /// Which exit code a stable code ends with.
 pub const fn exit_of(code: Code) -> Exit {
     match code {
-        Code::Malformed | Code::TooLarge | Code::BadConfiguration | Code::NoTargets | Code::GraphInvalid => Exit::Invalid,
+        Code::Malformed | Code::TooLarge | Code::BadConfiguration | Code::NoTargets | Code::GraphInvalid => {
+            Exit::Invalid
+        }
         Code::Unauthenticated => Exit::Unauthenticated,
         Code::Forbidden => Exit::PolicyDenied,
         Code::Unavailable => Exit::Unreachable,
@@ -70,13 +82,18 @@ pub const fn exit_of(code: Code) -> Exit {
 
 /// The exit code of any error.
 pub fn exit(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<Fault>().map_or(Exit::Failed, |fault| fault.exit)
+    error
+        .downcast_ref::<Fault>()
+        .map_or(Exit::Failed, |fault| fault.exit)
 }
 
 /// The error as lines for people: `error[W####]: …`, causes, `help: …`.
 pub fn tell(error: &anyhow::Error) -> String {
     let fault = error.downcast_ref::<Fault>();
-    let code = fault.and_then(|f| f.code.as_deref()).map(|c| format!("[{c}]")).unwrap_or_default();
+    let code = fault
+        .and_then(|f| f.code.as_deref())
+        .map(|c| format!("[{c}]"))
+        .unwrap_or_default();
     let mut lines = vec![format!("error{code}: {error}")];
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // A fault's own text may stand under a context line.

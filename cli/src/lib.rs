@@ -33,7 +33,11 @@ pub fn main() -> ExitCode {
     match command::run(args) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let text = if as_json { format!("{}\n", fault::to_json(&error)) } else { fault::tell(&error) };
+            let text = if as_json {
+                format!("{}\n", fault::to_json(&error))
+            } else {
+                fault::tell(&error)
+            };
             Teller::default().complain(&text);
             fault::exit(&error).into()
         }
@@ -44,5 +48,9 @@ pub fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> Exit {
     // Nobody is left to tell when the terminal is gone.
     error.print().ok();
-    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
 }

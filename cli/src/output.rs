@@ -41,13 +41,17 @@ impl Teller {
     /// Says an error, which is never left out.
     pub fn complain(&self, text: &str) {
         let (red, plain) = ("\u{1b}[1;31m", "\u{1b}[0m");
-        let text = text.strip_prefix("error").map_or_else(|| text.to_owned(), |rest| format!("{red}error{plain}{rest}"));
+        let text = text
+            .strip_prefix("error")
+            .map_or_else(|| text.to_owned(), |rest| format!("{red}error{plain}{rest}"));
         write!(anstream::stderr(), "{text}").ok();
     }
 
     /// Whether a person watches, so that lines may be drawn over.
     pub fn is_watched(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet
+            && std::io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 }
 
@@ -78,9 +82,15 @@ impl Printer {
     /// When stdout does not take it. A closed pipe is no error: nobody reads on.
     pub fn text(&self, text: &str) -> anyhow::Result<()> {
         let mut out = anstream::stdout();
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
         match write!(out, "{text}{end}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("writing to stdout"),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("writing to stdout")
+            }
             _ => Ok(()),
         }
     }
@@ -97,7 +107,9 @@ impl Printer {
 /// A table for people: no frame, as wide as the terminal, readable in a pipe.
 pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.map(str::to_uppercase));
     let mut any = false;
     for row in rows {
@@ -107,23 +119,38 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [St
     if !any {
         return String::new();
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().trim_start_matches(' ').to_owned())
+        .collect();
     lines.join("\n")
 }
 
 /// Text from a host or a server, on one line and without control characters: it must not move the cursor of a terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Text of several lines from a host, without control characters but line ends and tabs.
 pub fn plain_lines(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// An amount in micro-units of a currency.
 pub fn money(micros: u64, currency: &str) -> String {
-    format!("{}.{:06} {currency}", micros / 1_000_000, micros % 1_000_000).trim_end().to_owned()
+    format!("{}.{:06} {currency}", micros / 1_000_000, micros % 1_000_000)
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -132,11 +159,20 @@ mod tests {
 
     #[test]
     fn a_table_is_readable_in_a_pipe_and_an_empty_one_is_nothing() {
-        let text = table(["name", "state"], [["web-1".to_owned(), "up\u{1b}[31m".to_owned()]]);
+        let text = table(
+            ["name", "state"],
+            [["web-1".to_owned(), "up\u{1b}[31m".to_owned()]],
+        );
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
-        assert!(lines[0].starts_with("NAME") && lines[0].ends_with("STATE"), "{text}");
-        assert!(lines[1].starts_with("web-1") && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            lines[0].starts_with("NAME") && lines[0].ends_with("STATE"),
+            "{text}"
+        );
+        assert!(
+            lines[1].starts_with("web-1") && !text.contains('\u{1b}'),
+            "{text}"
+        );
         assert_eq!(table(["name"], []), "");
     }
 

@@ -49,7 +49,9 @@ impl Watch<'_> {
                         return Ok(now);
                     }
                 }
-                Err(error) if crate::fault::exit(&error) == Exit::Unreachable && unanswered < UNANSWERED_MAX => {
+                Err(error)
+                    if crate::fault::exit(&error) == Exit::Unreachable && unanswered < UNANSWERED_MAX =>
+                {
                     unanswered += 1;
                 }
                 Err(error) => return Err(error),
@@ -66,9 +68,14 @@ impl Watch<'_> {
 }
 
 fn detached(exit: Exit, run: &str) -> Fault {
-    let why = if exit == Exit::Interrupted { "you left" } else { "the time to wait is over" };
-    Fault::new(exit, format!("{why}; {run} goes on"))
-        .help(format!("writ run watch {run}   follows it again\nwrit run cancel {run} --reason …   stops it"))
+    let why = if exit == Exit::Interrupted {
+        "you left"
+    } else {
+        "the time to wait is over"
+    };
+    Fault::new(exit, format!("{why}; {run} goes on")).help(format!(
+        "writ run watch {run}   follows it again\nwrit run cancel {run} --reason …   stops it"
+    ))
 }
 
 /// What was told already.
@@ -88,26 +95,50 @@ impl<'a> News<'a> {
         };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(ProgressStyle::default_spinner());
-        Self { watch, bar, told: BTreeMap::new(), since: Stopwatch::start() }
+        Self {
+            watch,
+            bar,
+            told: BTreeMap::new(),
+            since: Stopwatch::start(),
+        }
     }
 
     fn tell(&mut self, run: &Run) -> anyhow::Result<()> {
         let done = run.orders.iter().filter(|order| !is_open(&order.state)).count();
-        self.bar.set_message(format!("{} {}: {done} of {} hosts done", run.kind, run.state, run.orders.len()));
+        self.bar.set_message(format!(
+            "{} {}: {done} of {} hosts done",
+            run.kind,
+            run.state,
+            run.orders.len()
+        ));
         self.bar.tick();
         for order in &run.orders {
             if self.told.get(&order.id) == Some(&order.state) {
                 continue;
             }
             self.told.insert(order.id.clone(), order.state.clone());
-            let reason = [order.code.as_deref(), order.detail.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-            self.line(&format!("{:<16} {} {}", plain(&order.agent_name), order.state, plain(&reason)));
+            let reason = [order.code.as_deref(), order.detail.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ");
+            self.line(&format!(
+                "{:<16} {} {}",
+                plain(&order.agent_name),
+                order.state,
+                plain(&reason)
+            ));
             if let Some(printer) = &self.watch.lines {
                 printer.line(&serde_json::json!({ "run": run.id, "order": order }))?;
             }
         }
         if self.bar.is_hidden() && self.since.elapsed() > STILL_HERE {
-            self.line(&format!("{} is {}: {done} of {} hosts done", run.id, run.state, run.orders.len()));
+            self.line(&format!(
+                "{} is {}: {done} of {} hosts done",
+                run.id,
+                run.state,
+                run.orders.len()
+            ));
         }
         if run.is_over() {
             self.bar.finish_and_clear();

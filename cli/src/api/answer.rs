@@ -128,7 +128,11 @@ impl Run {
 
     /// What a command that waited for it ends with.
     pub fn exit(&self) -> Exit {
-        let told = self.orders.iter().filter_map(|order| order.code.as_deref()?.parse::<Code>().ok()).map(exit_of);
+        let told = self
+            .orders
+            .iter()
+            .filter_map(|order| order.code.as_deref()?.parse::<Code>().ok())
+            .map(exit_of);
         match self.state.as_str() {
             "succeeded" => Exit::Done,
             "unresolved" => Exit::Unresolved,
@@ -245,7 +249,10 @@ mod tests {
             .iter()
             .map(|code| serde_json::json!({"id": "o", "agentName": "h", "state": "refused", "code": code}))
             .collect();
-        serde_json::from_value(serde_json::json!({"id": "r", "kind": "apply", "state": state, "orders": orders})).unwrap()
+        serde_json::from_value(
+            serde_json::json!({"id": "r", "kind": "apply", "state": state, "orders": orders}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -260,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_kept() {
-        let mut value = serde_json::json!({"id": "a", "name": "n", "state": "active", "labels": {}, "lastSeen": null});
+        let mut value =
+            serde_json::json!({"id": "a", "name": "n", "state": "active", "labels": {}, "lastSeen": null});
         value["version"] = "0.1.0".into();
         let agent: Agent = serde_json::from_value(value.clone()).unwrap();
         assert!(!agent.is_connected());

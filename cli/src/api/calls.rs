@@ -52,7 +52,10 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn change_agent(&self, agent: &str, verb: &str, reason: &str) -> anyhow::Result<Agent> {
-        self.post(&format!("/api/v1/agents/{agent}/{verb}"), &json!({ "reason": reason }))
+        self.post(
+            &format!("/api/v1/agents/{agent}/{verb}"),
+            &json!({ "reason": reason }),
+        )
     }
 
     /// Makes a join token; gives its text.
@@ -70,8 +73,11 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn submit_check(&self, sources: &Sources) -> anyhow::Result<Run> {
-        let files: serde_json::Map<String, Value> =
-            sources.files.iter().map(|(name, bytes)| (name.clone(), base64(bytes).into())).collect();
+        let files: serde_json::Map<String, Value> = sources
+            .files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), base64(bytes).into()))
+            .collect();
         let body = json!({ "kind": "check", "config": { "name": sources.config_name, "text": sources.config_text, "files": files } });
         self.post("/api/v1/runs", &body)
     }
@@ -130,7 +136,10 @@ impl Client {
     /// A fault.
     pub fn blob(&self, run: &str, digest: &Digest) -> anyhow::Result<Vec<u8>> {
         let bytes = self.get_bytes(&format!("/api/v1/runs/{run}/blobs/{digest}"), BLOB_BYTES_MAX)?;
-        anyhow::ensure!(Digest::of(&bytes) == *digest, "the controller gave other bytes than {digest}");
+        anyhow::ensure!(
+            Digest::of(&bytes) == *digest,
+            "the controller gave other bytes than {digest}"
+        );
         Ok(bytes)
     }
 
@@ -139,7 +148,10 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn cancel_run(&self, run: &str, reason: &str) -> anyhow::Result<Run> {
-        self.post(&format!("/api/v1/runs/{run}/cancel"), &json!({ "reason": reason }))
+        self.post(
+            &format!("/api/v1/runs/{run}/cancel"),
+            &json!({ "reason": reason }),
+        )
     }
 
     /// A run's evidence pack.
@@ -164,7 +176,10 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn set_halt(&self, scope: &Value, action: &str, reason: &str) -> anyhow::Result<Halt> {
-        self.post("/api/v1/halts", &json!({ "scope": scope, "action": action, "reason": reason }))
+        self.post(
+            "/api/v1/halts",
+            &json!({ "scope": scope, "action": action, "reason": reason }),
+        )
     }
 
     /// What a lift of a halt has to say.
@@ -180,7 +195,10 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn release_halt(&self, halt: &str, envelope: &str) -> anyhow::Result<Halt> {
-        self.post(&format!("/api/v1/halts/{halt}/release"), &json!({ "envelope": envelope }))
+        self.post(
+            &format!("/api/v1/halts/{halt}/release"),
+            &json!({ "envelope": envelope }),
+        )
     }
 
     /// Removes an agent and revokes its credentials.
@@ -188,7 +206,10 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn remove_agent(&self, agent: &str, reason: &str) -> anyhow::Result<()> {
-        let _removed: Value = self.post(&format!("/api/v1/agents/{agent}/remove"), &json!({ "reason": reason }))?;
+        let _removed: Value = self.post(
+            &format!("/api/v1/agents/{agent}/remove"),
+            &json!({ "reason": reason }),
+        )?;
         Ok(())
     }
 }

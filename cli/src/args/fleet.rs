@@ -105,7 +105,9 @@ pub(crate) struct Halt {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Evidence {
     /// Fetch a run's evidence pack
-    #[command(after_help = "Example:\n  writ evidence export run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --out run.pack")]
+    #[command(
+        after_help = "Example:\n  writ evidence export run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --out run.pack"
+    )]
     Export {
         /// The run's id
         run: String,
@@ -114,10 +116,8 @@ pub(crate) enum Evidence {
         out: PathBuf,
     },
     /// Check a pack offline, and say in words what it proves
-    #[command(
-        after_help = "Examples:\n  writ evidence verify run.pack\n  \
-                      writ evidence verify run.pack --root 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --extract out"
-    )]
+    #[command(after_help = "Examples:\n  writ evidence verify run.pack\n  \
+                      writ evidence verify run.pack --root 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --extract out")]
     Verify {
         /// The pack
         pack: PathBuf,

@@ -111,7 +111,9 @@ pub(crate) enum Run {
         step: Option<String>,
     },
     /// Cancel what has not begun and stop what runs
-    #[command(after_help = "Example:\n  writ run cancel run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"wrong port\"")]
+    #[command(
+        after_help = "Example:\n  writ run cancel run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"wrong port\""
+    )]
     Cancel {
         /// Its id
         run: String,

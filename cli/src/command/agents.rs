@@ -15,16 +15,26 @@ pub(crate) fn run(desk: &Desk, command: args::Agent) -> anyhow::Result<Exit> {
         }
         args::Agent::Show { agent } => one(desk, &client.agent(&agent)?)?,
         args::Agent::Enroll { name, labels, ttl } => {
-            let new = NewJoinToken { name, labels: labels.into_iter().collect(), ttl_seconds: ttl };
+            let new = NewJoinToken {
+                name,
+                labels: labels.into_iter().collect(),
+                ttl_seconds: ttl,
+            };
             let token = client.create_join_token(&new)?;
             desk.teller.say("hand this to the host, once and in secret; there: writ-agent enroll --token FILE --state DIR");
-            desk.printer.show(&serde_json::json!({ "token": token }), || token.clone())?;
+            desk.printer
+                .show(&serde_json::json!({ "token": token }), || token.clone())?;
         }
-        args::Agent::Quarantine { agent, reason } => one(desk, &client.change_agent(&agent, "quarantine", &reason)?)?,
-        args::Agent::Release { agent, reason } => one(desk, &client.change_agent(&agent, "release", &reason)?)?,
+        args::Agent::Quarantine { agent, reason } => {
+            one(desk, &client.change_agent(&agent, "quarantine", &reason)?)?;
+        }
+        args::Agent::Release { agent, reason } => {
+            one(desk, &client.change_agent(&agent, "release", &reason)?)?;
+        }
         args::Agent::Rm { agent, reason } => {
             client.remove_agent(&agent, &reason)?;
-            desk.teller.say(&format!("{agent} is removed and its credentials are revoked"));
+            desk.teller
+                .say(&format!("{agent} is removed and its credentials are revoked"));
         }
     }
     Ok(Exit::Done)
@@ -36,9 +46,19 @@ fn one(desk: &Desk, agent: &Agent) -> anyhow::Result<()> {
 
 fn told(agents: &[Agent]) -> String {
     let rows = agents.iter().map(|agent| {
-        let labels: Vec<String> = agent.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels: Vec<String> = agent
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         let seen = agent.last_seen.clone().unwrap_or_else(|| "never".to_owned());
-        [agent.name.clone(), agent.state.clone(), seen, labels.join(","), agent.id.clone()]
+        [
+            agent.name.clone(),
+            agent.state.clone(),
+            seen,
+            labels.join(","),
+            agent.id.clone(),
+        ]
     });
     table(["name", "state", "last seen", "labels", "id"], rows)
 }

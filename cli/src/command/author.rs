@@ -25,11 +25,14 @@ pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
     let path = args.folder.join(CONFIG);
     if path.exists() && !args.force {
         let what = format!("{} is there already", path.display());
-        return Err(Fault::new(Exit::Failed, what).help("--force writes over it").into());
+        return Err(Fault::new(Exit::Failed, what)
+            .help("--force writes over it")
+            .into());
     }
     fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
     fs::write(&path, SAMPLE).with_context(|| format!("writing {}", path.display()))?;
-    desk.teller.say(&format!("wrote {}; next: writ validate {0}", path.display()));
+    desk.teller
+        .say(&format!("wrote {}; next: writ validate {0}", path.display()));
     Ok(Exit::Done)
 }
 
@@ -52,7 +55,11 @@ pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
 fn summary(path: &Path, compiled: &Compiled) -> String {
     let (count, project) = (compiled.graph.resources.len(), &compiled.project);
     let noun = if count == 1 { "resource" } else { "resources" };
-    format!("{} is valid: {count} {noun} of project {project}, config {}", path.display(), compiled.config_digest.short())
+    format!(
+        "{} is valid: {count} {noun} of project {project}, config {}",
+        path.display(),
+        compiled.config_digest.short()
+    )
 }
 
 /// Shows what is wrong with a config, on stdout because it is what was asked for.
@@ -83,9 +90,16 @@ pub(crate) fn sources(desk: &Desk, path: &Path) -> anyhow::Result<Sources> {
 fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
     let text = read_bounded(path, writ_plan::CONFIG_BYTES_MAX).map_err(|error| hint(path, error))?;
     let config_text = String::from_utf8(text).map_err(|_| {
-        Fault::coded(writ_protocol::reason::Code::Malformed, format!("{} is not UTF-8 text", path.display()))
+        Fault::coded(
+            writ_protocol::reason::Code::Malformed,
+            format!("{} is not UTF-8 text", path.display()),
+        )
     })?;
-    let config_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let config_name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     let names = match compile::files_needed(&config_name, &config_text) {
         Ok(names) => names,
         Err(problems) => return Ok(Err(problems)),
@@ -102,7 +116,11 @@ fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
             files.insert(name, content);
         }
     }
-    Ok(Ok(Sources { config_name, config_text, files }))
+    Ok(Ok(Sources {
+        config_name,
+        config_text,
+        files,
+    }))
 }
 
 fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {
@@ -122,7 +140,10 @@ fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
     if bytes.len() > max {
         bail!(Fault::coded(
             writ_protocol::reason::Code::TooLarge,
-            format!("{} is larger than the {max} bytes that are left for it", path.display())
+            format!(
+                "{} is larger than the {max} bytes that are left for it",
+                path.display()
+            )
         ));
     }
     Ok(bytes)

@@ -29,8 +29,14 @@ const CONFIG_NAME: &str = "writ.yaml";
 /// The demo's config and files, inside the program, so that it needs nothing beside it.
 const CONFIG: &str = include_str!("../../../deploy/demo/writ.yaml");
 const FILES: [(&str, &[u8]); 6] = [
-    ("site.conf.j2", include_bytes!("../../../deploy/demo/site.conf.j2")),
-    ("inventory.sh", include_bytes!("../../../deploy/demo/inventory.sh")),
+    (
+        "site.conf.j2",
+        include_bytes!("../../../deploy/demo/site.conf.j2"),
+    ),
+    (
+        "inventory.sh",
+        include_bytes!("../../../deploy/demo/inventory.sh"),
+    ),
     ("src/crc32.c", include_bytes!("../../../deploy/demo/src/crc32.c")),
     ("src/crc32.h", include_bytes!("../../../deploy/demo/src/crc32.h")),
     ("src/main.c", include_bytes!("../../../deploy/demo/src/main.c")),
@@ -53,13 +59,21 @@ struct Demo<'a> {
 }
 
 pub(crate) fn run(desk: &Desk, flags: &args::Demo) -> anyhow::Result<Exit> {
-    let demo = Demo { desk, json: flags.json, interrupt: Interrupt::install()?, watch: Stopwatch::start() };
+    let demo = Demo {
+        desk,
+        json: flags.json,
+        interrupt: Interrupt::install()?,
+        watch: Stopwatch::start(),
+    };
     let options = dev::options(&flags.stack);
     let layout = Layout::new(&options.data)?;
     if State::load(&layout)?.is_running() {
-        return Err(Fault::new(Exit::Failed, format!("a stack is up in {}", layout.root().display()))
-            .help(format!("writ dev down --data {}", layout.root().display()))
-            .into());
+        return Err(Fault::new(
+            Exit::Failed,
+            format!("a stack is up in {}", layout.root().display()),
+        )
+        .help(format!("writ dev down --data {}", layout.root().display()))
+        .into());
     }
     // A demo begins from nothing. The state file says that the folder is a stack's; anything else is not ours to remove.
     if layout.state().exists() {
@@ -75,7 +89,8 @@ pub(crate) fn run(desk: &Desk, flags: &args::Demo) -> anyhow::Result<Exit> {
     };
     let told = done.and_then(|outcome| ended.and_then(|()| demo.conclude(&stack, &outcome, flags.keep)));
     if let (Err(error), true) = (&told, demo.json) {
-        desk.printer.line(&json!({ "state": "failed", "verified": false, "error": format!("{error:#}") }))?;
+        desk.printer
+            .line(&json!({ "state": "failed", "verified": false, "error": format!("{error:#}") }))?;
     }
     told.map(|()| Exit::Done)
 }
@@ -83,20 +98,38 @@ pub(crate) fn run(desk: &Desk, flags: &args::Demo) -> anyhow::Result<Exit> {
 impl Demo<'_> {
     fn play(&self, stack: &DevStack) -> anyhow::Result<Outcome> {
         let client = stack.client("controller-1")?;
-        self.step("up", &json!({ "hosts": stack.agents(), "api": client.base(), "plain": stack.state().plain }))?;
+        self.step(
+            "up",
+            &json!({ "hosts": stack.agents(), "api": client.base(), "plain": stack.state().plain }),
+        )?;
 
         let plan = self.check(&client)?;
-        ensure!(plan.plan.has_changes(), "fresh hosts have nothing to change; is this a fresh stack?");
+        ensure!(
+            plan.plan.has_changes(),
+            "fresh hosts have nothing to change; is this a fresh stack?"
+        );
         self.show(&plan.plan.render())?;
         let run = self.apply(&client, &plan)?;
 
         self.say("the same again: nothing must change");
         let second = self.check(&client)?;
-        ensure!(!second.plan.has_changes(), "a second plan finds changes:\n{}", second.plan.render());
+        ensure!(
+            !second.plan.has_changes(),
+            "a second plan finds changes:\n{}",
+            second.plan.render()
+        );
         let again = self.apply(&client, &second)?;
-        let changed = client.steps(&again.id)?.into_iter().find(|step| step.outcome != "unchanged");
+        let changed = client
+            .steps(&again.id)?
+            .into_iter()
+            .find(|step| step.outcome != "unchanged");
         if let Some(step) = changed {
-            anyhow::bail!("the second run left {} on {} {}", step.step, step.agent_name, step.outcome);
+            anyhow::bail!(
+                "the second run left {} on {} {}",
+                step.step,
+                step.agent_name,
+                step.outcome
+            );
         }
         self.step("unchanged", &json!({ "run": again.id }))?;
 
@@ -110,15 +143,25 @@ impl Demo<'_> {
         let ended = self.follow(client, &run)?;
         let answer = plans::planned(client, &ended.id)?;
         let changes = answer.plan.hosts.iter().filter(|host| host.has_changes()).count();
-        self.step("plan", &json!({ "run": ended.id, "plan": answer.digest, "hostsWithChanges": changes }))?;
+        self.step(
+            "plan",
+            &json!({ "run": ended.id, "plan": answer.digest, "hostsWithChanges": changes }),
+        )?;
         Ok(answer)
     }
 
     fn apply(&self, client: &Client, plan: &PlanAnswer) -> anyhow::Result<Run> {
         let run = client.submit_apply(&plan.digest)?;
-        self.say(&format!("applying plan {} on {} hosts", plan.digest.short(), run.orders.len()));
+        self.say(&format!(
+            "applying plan {} on {} hosts",
+            plan.digest.short(),
+            run.orders.len()
+        ));
         let ended = self.follow(client, &run)?;
-        self.step("apply", &json!({ "run": ended.id, "state": ended.state, "costMicros": ended.cost_micros }))?;
+        self.step(
+            "apply",
+            &json!({ "run": ended.id, "state": ended.state, "costMicros": ended.cost_micros }),
+        )?;
         Ok(ended)
     }
 
@@ -126,7 +169,13 @@ impl Demo<'_> {
     fn follow(&self, client: &Client, run: &Run) -> anyhow::Result<Run> {
         let lines = self.json.then_some(self.desk.printer);
         let teller = &self.desk.teller;
-        let watch = Watch { client, teller, interrupt: &self.interrupt, patience: PATIENCE, lines };
+        let watch = Watch {
+            client,
+            teller,
+            interrupt: &self.interrupt,
+            patience: PATIENCE,
+            lines,
+        };
         let ended = watch.follow(&run.id)?;
         if ended.has_succeeded() {
             return Ok(ended);
@@ -139,14 +188,22 @@ impl Demo<'_> {
 
     /// Exports the evidence and verifies it as somebody else would: from the file and the root's fingerprint alone.
     fn prove(&self, stack: &DevStack, client: &Client, run: &Run) -> anyhow::Result<PathBuf> {
-        let beside = stack.layout().root().parent().unwrap_or(stack.layout().root()).join("evidence");
+        let beside = stack
+            .layout()
+            .root()
+            .parent()
+            .unwrap_or(stack.layout().root())
+            .join("evidence");
         make_folder(&beside, 0o755)?;
         let pack = beside.join(format!("{}.pack", run.id));
         evidence::write_new(&pack, &client.evidence(&run.id)?)?;
         self.step("evidence", &json!({ "run": run.id, "pack": pack }))?;
         let report = evidence::verify(&pack, stack.root())?;
         self.show(&crate::evidence::tell(&report))?;
-        self.step("verified", &json!({ "run": run.id, "root": stack.root(), "costMicros": report.cost_micros }))?;
+        self.step(
+            "verified",
+            &json!({ "run": run.id, "root": stack.root(), "costMicros": report.cost_micros }),
+        )?;
         let artefacts = client.artefacts(&run.id)?;
         self.show(&runs::told(run, &[], &artefacts))?;
         self.step("artefacts", &json!({ "run": run.id, "artefacts": artefacts }))?;
@@ -155,7 +212,11 @@ impl Demo<'_> {
 
     fn conclude(&self, stack: &DevStack, outcome: &Outcome, kept: bool) -> anyhow::Result<()> {
         let Outcome { run, pack, plan } = outcome;
-        let hosts = run.orders.iter().filter(|order| order.state == "succeeded").count();
+        let hosts = run
+            .orders
+            .iter()
+            .filter(|order| order.state == "succeeded")
+            .count();
         let cost = money(run.cost_micros, run.currency.as_deref().unwrap_or_default());
         let took = self.watch.elapsed().as_secs_f64();
         if self.json {
@@ -167,18 +228,36 @@ impl Demo<'_> {
         }
         let mut lines = vec![
             String::new(),
-            format!("{} {} on {hosts} hosts, cost {cost}, proven and checked offline, in {took:.1} s", run.id, run.state),
+            format!(
+                "{} {} on {hosts} hosts, cost {cost}, proven and checked offline, in {took:.1} s",
+                run.id, run.state
+            ),
             String::new(),
-            format!("  writ evidence verify {} --root {}", pack.display(), stack.root()),
+            format!(
+                "  writ evidence verify {} --root {}",
+                pack.display(),
+                stack.root()
+            ),
         ];
         if kept {
             lines.push(format!("  writ run show {}", run.id));
             lines.push("  writ agent list".to_owned());
-            lines.push(format!("  writ dev status --data {}", stack.layout().root().display()));
-            lines.push(format!("  writ dev down --data {}", stack.layout().root().display()));
-            lines.push(format!("\nThe API is at {}/api/v1", stack.api_url("controller-1")?));
+            lines.push(format!(
+                "  writ dev status --data {}",
+                stack.layout().root().display()
+            ));
+            lines.push(format!(
+                "  writ dev down --data {}",
+                stack.layout().root().display()
+            ));
+            lines.push(format!(
+                "\nThe API is at {}/api/v1",
+                stack.api_url("controller-1")?
+            ));
         } else {
-            lines.push("  writ dev demo --keep      leaves everything up, with its API, to go on with".to_owned());
+            lines.push(
+                "  writ dev demo --keep      leaves everything up, with its API, to go on with".to_owned(),
+            );
         }
         self.show(&lines.join("\n"))
     }
@@ -198,7 +277,11 @@ impl Demo<'_> {
 
     /// Text, for people.
     fn show(&self, text: &str) -> anyhow::Result<()> {
-        if self.json { Ok(()) } else { self.desk.printer.text(text) }
+        if self.json {
+            Ok(())
+        } else {
+            self.desk.printer.text(text)
+        }
     }
 
     fn say(&self, text: &str) {
@@ -217,7 +300,11 @@ fn sources() -> anyhow::Result<Sources> {
         let (_, bytes) = found.with_context(|| format!("the demo's file {name} is not in this program"))?;
         files.insert(name, bytes.to_vec());
     }
-    Ok(Sources { config_name, config_text, files })
+    Ok(Sources {
+        config_name,
+        config_text,
+        files,
+    })
 }
 
 #[cfg(test)]
@@ -228,7 +315,8 @@ mod tests {
     fn the_demo_inside_the_program_compiles_and_carries_no_file_too_many() {
         let sources = sources().unwrap();
         assert_eq!(sources.files.len(), FILES.len());
-        let compiled = compile::compile(&sources).unwrap_or_else(|p| panic!("{}", writ_plan::diagnostic::render(&p, 9)));
+        let compiled =
+            compile::compile(&sources).unwrap_or_else(|p| panic!("{}", writ_plan::diagnostic::render(&p, 9)));
         assert!(compiled.graph.resources.len() > 5);
     }
 }

@@ -54,7 +54,8 @@ pub(crate) fn options(stack: &args::Stack) -> StackOptions {
 fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
     let layout = Layout::new(&flags.data.data)?;
     if State::load(&layout)?.is_whole() {
-        desk.teller.say("the stack is up already; `writ dev status` shows it, `writ dev down` takes it down");
+        desk.teller
+            .say("the stack is up already; `writ dev status` shows it, `writ dev down` takes it down");
         status(desk, &layout)?;
         return Ok(Exit::Done);
     }
@@ -63,7 +64,8 @@ fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
     remember(&stack)?;
     status(desk, &layout)?;
     if detach {
-        desk.teller.say("the stack stays up; `writ dev down` takes it down");
+        desk.teller
+            .say("the stack stays up; `writ dev down` takes it down");
         return Ok(Exit::Done);
     }
     desk.teller.say("Ctrl-C takes the stack down");
@@ -71,14 +73,19 @@ fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
     while !interrupt.happened() && State::load(&layout).is_ok_and(|state| state.ready) {
         for part in stack.state().parts.iter().filter(|part| part.state() == "gone") {
             if !gone.contains(&part.name) {
-                desk.teller.say(&format!("{} has ended; see {}", part.name, layout.log(&part.name).display()));
+                desk.teller.say(&format!(
+                    "{} has ended; see {}",
+                    part.name,
+                    layout.log(&part.name).display()
+                ));
                 gone.push(part.name.clone());
             }
         }
         std::thread::sleep(LOOK);
     }
     stack.down()?;
-    desk.teller.say("everything is down; the data stays in place for the next `writ dev up`");
+    desk.teller
+        .say("everything is down; the data stays in place for the next `writ dev up`");
     Ok(Exit::Done)
 }
 
@@ -119,13 +126,25 @@ fn status(desk: &Desk, layout: &Layout) -> anyhow::Result<Exit> {
 
 fn people(state: &State, layout: &Layout) -> String {
     if state.parts.is_empty() {
-        return format!("there is no stack in {}; `writ dev up` makes one", layout.root().display());
+        return format!(
+            "there is no stack in {}; `writ dev up` makes one",
+            layout.root().display()
+        );
     }
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let rows = state.parts.iter().map(|part| {
-        let pid = part.process.filter(ProcessRef::is_alive).map(|p| u64::from(p.pid));
+        let pid = part
+            .process
+            .filter(ProcessRef::is_alive)
+            .map(|p| u64::from(p.pid));
         let log = layout.log(&part.name).display().to_string();
-        [part.name.clone(), part.state().to_owned(), number(pid), number(part.port.map(u64::from)), log]
+        [
+            part.name.clone(),
+            part.state().to_owned(),
+            number(pid),
+            number(part.port.map(u64::from)),
+            log,
+        ]
     });
     table(["part", "state", "pid", "port", "log"], rows)
 }
@@ -135,7 +154,9 @@ fn logs(desk: &Desk, layout: &Layout, part: &str, follow: bool) -> anyhow::Resul
     if state.part(part).is_none() {
         let known: Vec<&str> = state.parts.iter().map(|part| part.name.as_str()).collect();
         let help = format!("parts: {}", known.join(", "));
-        return Err(Fault::new(Exit::Usage, format!("there is no part {part:?}")).help(help).into());
+        return Err(Fault::new(Exit::Usage, format!("there is no part {part:?}"))
+            .help(help)
+            .into());
     }
     let path = layout.log(part);
     let interrupt = Interrupt::install()?;
@@ -144,7 +165,9 @@ fn logs(desk: &Desk, layout: &Layout, part: &str, follow: bool) -> anyhow::Resul
         let mut text = Vec::new();
         if let Ok(mut file) = File::open(&path) {
             file.seek(SeekFrom::Start(at))?;
-            at += file.read_to_end(&mut text).with_context(|| format!("reading {}", path.display()))? as u64;
+            at += file
+                .read_to_end(&mut text)
+                .with_context(|| format!("reading {}", path.display()))? as u64;
         }
         if !text.is_empty() {
             desk.printer.text(&plain_lines(&String::from_utf8_lossy(&text)))?;
@@ -163,11 +186,20 @@ fn psql(layout: &Layout, rest: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
         command.arg(url);
         command
     } else {
-            if state.part("postgres").is_none_or(|part| part.state() != "running") {
-                return Err(Fault::new(Exit::Failed, "the private PostgreSQL is not up").help("writ dev up").into());
-            }
-            let programs = Programs::find(&Wanted { no_nats: true, ..Wanted::default() })?;
-            Cluster::of(layout)?.psql(&programs, DATABASE)?
+        if state
+            .part("postgres")
+            .is_none_or(|part| part.state() != "running")
+        {
+            return Err(Fault::new(Exit::Failed, "the private PostgreSQL is not up")
+                .help("writ dev up")
+                .into());
+        }
+        let programs = Programs::find(&Wanted {
+            no_nats: true,
+            no_controller: true,
+            ..Wanted::default()
+        })?;
+        Cluster::of(layout)?.psql(&programs, DATABASE)?
     };
     // Becomes psql; returns only when that cannot be started.
     Err(anyhow::Error::new(command.args(rest).exec()).context("starting psql"))
@@ -182,7 +214,11 @@ fn down(desk: &Desk, layout: &Layout) -> anyhow::Result<Exit> {
     let mut state = State::load(layout)?;
     let ran = state.is_running();
     stack::down(layout, &mut state)?;
-    desk.teller.say(if ran { "everything is down" } else { "nothing was up" });
+    desk.teller.say(if ran {
+        "everything is down"
+    } else {
+        "nothing was up"
+    });
     Ok(Exit::Done)
 }
 

@@ -25,21 +25,50 @@ pub(crate) fn run(desk: &Desk) -> anyhow::Result<Exit> {
         };
         found.push(Finding { what, state, detail });
     };
-    add("configuration", desk.context().map(|_| context::path().display().to_string()), "wrong");
+    add(
+        "configuration",
+        desk.context().map(|_| context::path().display().to_string()),
+        "wrong",
+    );
     add("controller", controller(desk), "wrong");
     add("token", token(desk), "wrong");
     let parts = [
-        ("PostgreSQL", Wanted { no_nats: true, ..Wanted::default() }),
-        ("nats-server", Wanted { no_postgres: true, ..Wanted::default() }),
+        (
+            "PostgreSQL",
+            Wanted {
+                no_nats: true,
+                no_controller: true,
+                ..Wanted::default()
+            },
+        ),
+        (
+            "nats-server",
+            Wanted {
+                no_postgres: true,
+                no_controller: true,
+                ..Wanted::default()
+            },
+        ),
     ];
     for (what, wanted) in parts {
         // Only `writ dev` needs them here.
         add(what, Programs::find(&wanted).map(|p| place(&p)), "missing");
     }
-    add("lab hosts", lab::available().map(|()| "can be had".to_owned()).map_err(anyhow::Error::msg), "missing");
+    add(
+        "lab hosts",
+        lab::available()
+            .map(|()| "can be had".to_owned())
+            .map_err(anyhow::Error::msg),
+        "missing",
+    );
     let wrong = found.iter().any(|finding| finding.state == "wrong");
     desk.printer.show(&found, || {
-        table(["what", "state", "detail"], found.iter().map(|f| [f.what.to_owned(), f.state.to_owned(), f.detail.clone()]))
+        table(
+            ["what", "state", "detail"],
+            found
+                .iter()
+                .map(|f| [f.what.to_owned(), f.state.to_owned(), f.detail.clone()]),
+        )
     })?;
     Ok(if wrong { Exit::Failed } else { Exit::Done })
 }

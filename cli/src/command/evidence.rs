@@ -19,7 +19,13 @@ pub(crate) fn run(desk: &Desk, command: args::Evidence) -> anyhow::Result<Exit> 
             let pack = desk.client()?.evidence(&run)?;
             write_new(&out, &pack)?;
             let value = serde_json::json!({ "run": run, "pack": out, "bytes": pack.len(), "sha256": Digest::of(&pack) });
-            desk.printer.show(&value, || format!("{} ({} bytes)\nnext: writ evidence verify {0}", out.display(), pack.len()))?;
+            desk.printer.show(&value, || {
+                format!(
+                    "{} ({} bytes)\nnext: writ evidence verify {0}",
+                    out.display(),
+                    pack.len()
+                )
+            })?;
         }
         args::Evidence::Verify { pack, root, extract } => {
             let report = verify(&pack, &root_of(desk, root.as_deref())?)?;
@@ -56,15 +62,22 @@ fn root_of(desk: &Desk, named: Option<&str>) -> anyhow::Result<Digest> {
         None => desk.context()?.root,
     };
     let text = named.map(str::to_owned).or(context).ok_or_else(|| {
-        Fault::new(Exit::Usage, "which root of trust? A pack proves nothing without one")
-            .help("name its fingerprint with --root, or as `root` in the context")
+        Fault::new(
+            Exit::Usage,
+            "which root of trust? A pack proves nothing without one",
+        )
+        .help("name its fingerprint with --root, or as `root` in the context")
     })?;
-    text.parse().map_err(|error| Fault::new(Exit::Usage, format!("the root's fingerprint: {error}")).into())
+    text.parse()
+        .map_err(|error| Fault::new(Exit::Usage, format!("the root's fingerprint: {error}")).into())
 }
 
 /// Writes a file that is not there yet: evidence is never written over.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.as_mut().map_err(|e| std::io::Error::new(e.kind(), e.to_string())).and_then(|f| f.write_all(bytes));
+    let written = file
+        .as_mut()
+        .map_err(|e| std::io::Error::new(e.kind(), e.to_string()))
+        .and_then(|f| f.write_all(bytes));
     written.with_context(|| format!("writing {}", path.display()))
 }

@@ -19,7 +19,13 @@ pub(crate) fn run(desk: &Desk, args: &args::Halt) -> anyhow::Result<Exit> {
     if let Some(id) = &args.release {
         release(desk, &client, id, args)?;
     } else if let Some(scope) = &args.scope {
-        let action = if args.lockdown { "lockdown" } else if args.hard { "hard" } else { "soft" };
+        let action = if args.lockdown {
+            "lockdown"
+        } else if args.hard {
+            "hard"
+        } else {
+            "soft"
+        };
         let set = client.set_halt(&scope_of(&client, scope)?, action, reason)?;
         one(desk, &set)?;
     } else {
@@ -30,8 +36,14 @@ pub(crate) fn run(desk: &Desk, args: &args::Halt) -> anyhow::Result<Exit> {
 }
 
 fn release(desk: &Desk, client: &Client, id: &str, args: &args::Halt) -> anyhow::Result<()> {
-    let halt_id: HaltId = id.parse().map_err(|error| Fault::new(Exit::Usage, format!("{error}")))?;
-    let key = match args.key.clone().map_or_else(|| desk.context().map(|c| c.operator_key), |key| Ok(Some(key)))? {
+    let halt_id: HaltId = id
+        .parse()
+        .map_err(|error| Fault::new(Exit::Usage, format!("{error}")))?;
+    let key = match args
+        .key
+        .clone()
+        .map_or_else(|| desk.context().map(|c| c.operator_key), |key| Ok(Some(key)))?
+    {
         Some(path) => load_key(&path)?,
         None => {
             return Err(Fault::new(Exit::Usage, "lifting a halt needs your signing key")
@@ -61,7 +73,10 @@ fn scope_of(client: &Client, text: &str) -> anyhow::Result<Value> {
     if text == "all" {
         return Ok(json!("all"));
     }
-    let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(wrong)?;
+    let (kind, name) = text
+        .split_once(':')
+        .filter(|(_, name)| !name.is_empty())
+        .ok_or_else(wrong)?;
     Ok(match kind {
         "project" => json!({ "project": name }),
         "env" | "environment" => json!({ "environment": name }),
@@ -77,8 +92,17 @@ fn one(desk: &Desk, halt: &Halt) -> anyhow::Result<()> {
 
 fn told(halts: &[Halt]) -> String {
     let rows = halts.iter().map(|halt| {
-        let scope = halt.scope.as_str().map_or_else(|| halt.scope.to_string(), str::to_owned);
-        [halt.id.clone(), halt.state.clone(), halt.action.clone(), scope, halt.reason.clone()]
+        let scope = halt
+            .scope
+            .as_str()
+            .map_or_else(|| halt.scope.to_string(), str::to_owned);
+        [
+            halt.id.clone(),
+            halt.state.clone(),
+            halt.action.clone(),
+            scope,
+            halt.reason.clone(),
+        ]
     });
     table(["halt", "state", "action", "scope", "reason"], rows)
 }
@@ -90,13 +114,21 @@ mod tests {
     #[test]
     fn scopes_are_those_of_the_protocol() {
         let client = Client::new("http://127.0.0.1:9", "t").unwrap();
-        let read = |text: &str| serde_json::from_value::<halt::Scope>(scope_of(&client, text).unwrap()).unwrap();
+        let read =
+            |text: &str| serde_json::from_value::<halt::Scope>(scope_of(&client, text).unwrap()).unwrap();
         assert_eq!(read("all"), halt::Scope::All);
         assert_eq!(read("env:prod"), halt::Scope::Environment("prod".into()));
         assert_eq!(read("project:web"), halt::Scope::Project("web".into()));
-        assert!(matches!(read("run:run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b"), halt::Scope::Run(_)));
+        assert!(matches!(
+            read("run:run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b"),
+            halt::Scope::Run(_)
+        ));
         for wrong in ["", "everything", "env:", "host:x"] {
-            assert_eq!(crate::fault::exit(&scope_of(&client, wrong).unwrap_err()), Exit::Usage, "{wrong}");
+            assert_eq!(
+                crate::fault::exit(&scope_of(&client, wrong).unwrap_err()),
+                Exit::Usage,
+                "{wrong}"
+            );
         }
     }
 }

@@ -10,7 +10,10 @@ use crate::fault::Fault;
 /// Help on a command, or on a topic that is no command.
 pub(crate) fn help(desk: &Desk, words: &[String]) -> anyhow::Result<Exit> {
     if words == ["exit-codes"] {
-        let rows: Vec<_> = Exit::ALL.iter().map(|e| serde_json::json!({"code": e.code(), "when": e.when()})).collect();
+        let rows: Vec<_> = Exit::ALL
+            .iter()
+            .map(|e| serde_json::json!({"code": e.code(), "when": e.when()}))
+            .collect();
         desk.printer.show(&rows, exit::table)?;
         return Ok(Exit::Done);
     }
@@ -23,7 +26,8 @@ pub(crate) fn help(desk: &Desk, words: &[String]) -> anyhow::Result<Exit> {
                 .help("`writ help` lists the commands; `writ help exit-codes` the exit codes")
         })?;
     }
-    desk.printer.text(&command.render_long_help().ansi().to_string())?;
+    desk.printer
+        .text(&command.render_long_help().ansi().to_string())?;
     Ok(Exit::Done)
 }
 

@@ -20,14 +20,26 @@ use crate::watch::Watch;
 
 pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
     let client = desk.client()?;
-    let answer = make(desk, &client, &args.path, Duration::from_secs(args.patience.timeout))?;
+    let answer = make(
+        desk,
+        &client,
+        &args.path,
+        Duration::from_secs(args.patience.timeout),
+    )?;
     if let Some(file) = &args.out {
         // The very bytes that the digest is of: `sha256sum FILE` names the plan.
         fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
-        desk.teller.say(&format!("the plan is in {}; next: writ apply {0}", file.display()));
+        desk.teller.say(&format!(
+            "the plan is in {}; next: writ apply {0}",
+            file.display()
+        ));
     }
     desk.printer.show(&answer, || told(&answer))?;
-    Ok(if args.detailed_exitcode && answer.plan.has_changes() { Exit::Changes } else { Exit::Done })
+    Ok(if args.detailed_exitcode && answer.plan.has_changes() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }
 
 fn told(answer: &PlanAnswer) -> String {
@@ -35,10 +47,16 @@ fn told(answer: &PlanAnswer) -> String {
 }
 
 /// Checks the hosts against a config and gives the plan, whose digest is computed here again.
-pub(crate) fn make(desk: &Desk, client: &Client, path: &Path, patience: Duration) -> anyhow::Result<PlanAnswer> {
+pub(crate) fn make(
+    desk: &Desk,
+    client: &Client,
+    path: &Path,
+    patience: Duration,
+) -> anyhow::Result<PlanAnswer> {
     let sources = author::sources(desk, path)?;
     let run = client.submit_check(&sources)?;
-    desk.teller.say(&format!("checking {} hosts ({})", run.orders.len(), run.id));
+    desk.teller
+        .say(&format!("checking {} hosts ({})", run.orders.len(), run.id));
     let ended = follow(desk, client, &run.id, patience)?;
     if !ended.has_succeeded() {
         return Err(failed(&ended).into());
@@ -51,7 +69,10 @@ pub(crate) fn planned(client: &Client, run: &str) -> anyhow::Result<PlanAnswer> 
     let answer = client.plan_of(run)?;
     let found = answer.plan.digest()?;
     if found != answer.digest {
-        let what = format!("the controller calls the plan {}, and it is {found}", answer.digest);
+        let what = format!(
+            "the controller calls the plan {}, and it is {found}",
+            answer.digest
+        );
         return Err(Fault::coded(writ_protocol::reason::Code::DigestMismatch, what).into());
     }
     Ok(answer)
@@ -60,7 +81,14 @@ pub(crate) fn planned(client: &Client, run: &str) -> anyhow::Result<PlanAnswer> 
 fn follow(desk: &Desk, client: &Client, run: &str, patience: Duration) -> anyhow::Result<Run> {
     let interrupt = Interrupt::install()?;
     let lines = desk.json_lines.then_some(desk.printer);
-    Watch { client, teller: &desk.teller, interrupt: &interrupt, patience, lines }.follow(run)
+    Watch {
+        client,
+        teller: &desk.teller,
+        interrupt: &interrupt,
+        patience,
+        lines,
+    }
+    .follow(run)
 }
 
 pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
@@ -86,10 +114,12 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     }
     let run = client.submit_apply(&digest)?;
     if args.no_wait {
-        desk.printer.show(&run, || format!("{} is under way; writ run watch {0}", run.id))?;
+        desk.printer
+            .show(&run, || format!("{} is under way; writ run watch {0}", run.id))?;
         return Ok(Exit::Done);
     }
-    desk.teller.say(&format!("applying on {} hosts ({})", run.orders.len(), run.id));
+    desk.teller
+        .say(&format!("applying on {} hosts ({})", run.orders.len(), run.id));
     let ended = follow(desk, &client, &run.id, patience)?;
     if !desk.json_lines {
         desk.printer.show(&ended, || summary(&ended))?;
@@ -97,7 +127,11 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     if args.detailed_exitcodes {
         return detailed(&client, &ended);
     }
-    if ended.has_succeeded() { Ok(Exit::Done) } else { Err(failed(&ended).into()) }
+    if ended.has_succeeded() {
+        Ok(Exit::Done)
+    } else {
+        Err(failed(&ended).into())
+    }
 }
 
 /// What `apply` was given.
@@ -123,20 +157,32 @@ fn chosen(what: &str) -> anyhow::Result<Chosen> {
 
 /// Asks a person. Without a terminal nobody can be asked.
 fn approve(teller: &Teller, digest: &Digest) -> anyhow::Result<()> {
-    let refused = |what: &str| Fault::new(Exit::ApprovalPending, what).help(format!("writ apply {digest} --auto-approve"));
+    let refused = |what: &str| {
+        Fault::new(Exit::ApprovalPending, what).help(format!("writ apply {digest} --auto-approve"))
+    };
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody is here to approve the plan").into());
     }
     teller.say("");
     write!(anstream::stderr(), "Carry out this plan? Only \"yes\" is yes: ").ok();
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(refused("the plan was not approved").into()) }
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
+    if answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(refused("the plan was not approved").into())
+    }
 }
 
 /// 0 nothing changed, 2 changed, 4 failed, 6 both.
 fn detailed(client: &Client, run: &Run) -> anyhow::Result<Exit> {
-    let changed = client.steps(&run.id)?.iter().any(|step| step.outcome == "changed");
+    let changed = client
+        .steps(&run.id)?
+        .iter()
+        .any(|step| step.outcome == "changed");
     Ok(match (changed, run.has_succeeded()) {
         (false, true) => Exit::Done,
         (true, true) => Exit::Changes,
@@ -167,9 +213,18 @@ pub(crate) fn summary(run: &Run) -> String {
             None => counts.push((&order.state, 1)),
         }
     }
-    let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     let cost = money(run.cost_micros, run.currency.as_deref().unwrap_or_default());
-    format!("{} {} {}: {}, cost {cost}", run.kind, run.id, run.state, counts.join(", "))
+    format!(
+        "{} {} {}: {}, cost {cost}",
+        run.kind,
+        run.id,
+        run.state,
+        counts.join(", ")
+    )
 }
 
 impl Desk {
@@ -191,7 +246,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p");
         fs::write(&path, b"{\"version\":1,\"project\":7}").unwrap();
-        let Err(error) = chosen(&path.display().to_string()) else { panic!("half a plan is no plan") };
+        let Err(error) = chosen(&path.display().to_string()) else {
+            panic!("half a plan is no plan")
+        };
         assert!(error.to_string().contains("reading the plan"));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::plans::{failed, summary};
 use super::Desk;
+use super::plans::{failed, summary};
 use crate::api::{Artefact, Run, Step};
 use crate::args;
 use crate::exit::Exit;
@@ -55,17 +55,36 @@ fn show(desk: &Desk, id: &str) -> anyhow::Result<Exit> {
 
 /// A run with its hosts, the steps worth reading, and its artefacts.
 pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String {
-    let words = |texts: [Option<&String>; 2]| texts.into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+    let words =
+        |texts: [Option<&String>; 2]| texts.into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
     let orders = run.orders.iter().map(|order| {
-        [order.agent_name.clone(), order.state.clone(), words([order.code.as_ref(), order.detail.as_ref()])]
+        [
+            order.agent_name.clone(),
+            order.state.clone(),
+            words([order.code.as_ref(), order.detail.as_ref()]),
+        ]
     });
-    let worth = steps.iter().filter(|step| step.outcome != "unchanged").map(|step| {
-        let cost = money(step.cost_micros, run.currency.as_deref().unwrap_or_default());
-        let reason = words([step.code.as_ref(), step.detail.as_ref()]);
-        [step.agent_name.clone(), step.step.clone(), step.outcome.clone(), cost, reason]
-    });
+    let worth = steps
+        .iter()
+        .filter(|step| step.outcome != "unchanged")
+        .map(|step| {
+            let cost = money(step.cost_micros, run.currency.as_deref().unwrap_or_default());
+            let reason = words([step.code.as_ref(), step.detail.as_ref()]);
+            [
+                step.agent_name.clone(),
+                step.step.clone(),
+                step.outcome.clone(),
+                cost,
+                reason,
+            ]
+        });
     let files = artefacts.iter().map(|file| {
-        [file.agent_name.clone(), file.path.clone(), file.length.to_string(), file.digest.to_hex()]
+        [
+            file.agent_name.clone(),
+            file.path.clone(),
+            file.length.to_string(),
+            file.digest.to_hex(),
+        ]
     });
     let parts = [
         summary(run),
@@ -73,31 +92,49 @@ pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String 
         table(["host", "step", "outcome", "cost", "reason"], worth),
         table(["host", "artefact", "bytes", "sha256"], files),
     ];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 fn watch(desk: &Desk, id: &str, patience: Duration) -> anyhow::Result<Exit> {
     let (client, interrupt) = (desk.client()?, Interrupt::install()?);
     let lines = desk.json_lines.then_some(desk.printer);
-    let watch = Watch { client: &client, teller: &desk.teller, interrupt: &interrupt, patience, lines };
+    let watch = Watch {
+        client: &client,
+        teller: &desk.teller,
+        interrupt: &interrupt,
+        patience,
+        lines,
+    };
     let run = watch.follow(id)?;
     if !desk.json_lines {
         desk.printer.show(&run, || summary(&run))?;
     }
-    if run.has_succeeded() { Ok(Exit::Done) } else { Err(failed(&run).into()) }
+    if run.has_succeeded() {
+        Ok(Exit::Done)
+    } else {
+        Err(failed(&run).into())
+    }
 }
 
 fn logs(desk: &Desk, id: &str, host: Option<&str>, step: Option<&str>) -> anyhow::Result<Exit> {
     let client = desk.client()?;
     let wanted = |s: &Step| host.is_none_or(|h| s.agent_name == h) && step.is_none_or(|name| s.step == name);
     for step in client.steps(id)?.iter().filter(|s| wanted(s)) {
-        let Some(digest) = &step.output_digest else { continue };
+        let Some(digest) = &step.output_digest else {
+            continue;
+        };
         let text = String::from_utf8_lossy(&client.blob(id, digest)?).into_owned();
         if desk.for_people() {
-            desk.printer.text(&format!("── {} {}", plain(&step.agent_name), plain(&step.step)))?;
+            desk.printer
+                .text(&format!("── {} {}", plain(&step.agent_name), plain(&step.step)))?;
             desk.printer.text(&plain_lines(&text))?;
         } else {
-            desk.printer.line(&serde_json::json!({ "host": step.agent_name, "step": step.step, "output": text }))?;
+            desk.printer
+                .line(&serde_json::json!({ "host": step.agent_name, "step": step.step, "output": text }))?;
         }
     }
     Ok(Exit::Done)

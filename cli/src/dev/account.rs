@@ -46,7 +46,11 @@ impl Account {
     /// Whether the user can reach and enter a folder.
     pub fn can_enter(account: Option<&Self>, folder: &Path) -> bool {
         let mut command = Command::new("test");
-        command.arg("-x").arg(folder).current_dir("/").stdin(Stdio::null());
+        command
+            .arg("-x")
+            .arg(folder)
+            .current_dir("/")
+            .stdin(Stdio::null());
         Self::wear(account, &mut command);
         command.status().is_ok_and(|status| status.success())
     }
@@ -67,7 +71,11 @@ fn find(passwd: &str, name: &str) -> Option<Account> {
         let mut fields = line.split(':');
         let (found, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         (found == name).then_some(())?;
-        Some(Account { name: found.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+        Some(Account {
+            name: found.to_owned(),
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+        })
     })
 }
 
@@ -77,7 +85,8 @@ mod tests {
 
     #[test]
     fn users_are_read_by_their_exact_name() {
-        let passwd = "root:x:0:0::/:/bin/sh\npostgres2:x:7:7::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nbroken\n";
+        let passwd =
+            "root:x:0:0::/:/bin/sh\npostgres2:x:7:7::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nbroken\n";
         assert_eq!(find(passwd, "postgres"), None);
         assert_eq!(find(passwd, "nobody").map(|a| a.uid), Some(65534));
         assert_eq!(find(passwd, "broken"), None);

@@ -79,7 +79,9 @@ impl BusKeys {
 fn load_or_make(folder: &Path, name: &str, kind: NkeyKind) -> anyhow::Result<NkeyPair> {
     let path = folder.join(format!("{name}.seed"));
     match fs::read_to_string(&path) {
-        Ok(text) => NkeyPair::from_seed(kind, text.trim()).with_context(|| format!("reading {}", path.display())),
+        Ok(text) => {
+            NkeyPair::from_seed(kind, text.trim()).with_context(|| format!("reading {}", path.display()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let pair = NkeyPair::generate(kind)?;
             write_file(&path, pair.seed().as_bytes(), 0o600)?;
@@ -101,6 +103,9 @@ mod tests {
         assert_eq!(first.operator.public(), again.operator.public());
         assert_ne!(first.core.public(), first.agents.public());
         fs::write(folder.path().join("core.seed"), first.operator.seed().as_bytes()).unwrap();
-        assert!(BusKeys::load_or_make(folder.path()).is_err(), "a seed of another kind is refused");
+        assert!(
+            BusKeys::load_or_make(folder.path()).is_err(),
+            "a seed of another kind is refused"
+        );
     }
 }

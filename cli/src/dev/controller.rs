@@ -88,8 +88,15 @@ impl Controller {
             "trust_dir": layout.trust(),
         });
         if let Some(map) = config.as_object_mut() {
-            let times = [("lease_ms", wiring.lease_ms), ("hello_interval_ms", wiring.hello_interval_ms)];
-            map.extend(times.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?.into()))));
+            let times = [
+                ("lease_ms", wiring.lease_ms),
+                ("hello_interval_ms", wiring.hello_interval_ms),
+            ];
+            map.extend(
+                times
+                    .into_iter()
+                    .filter_map(|(k, v)| Some((k.to_owned(), v?.into()))),
+            );
         }
         // JSON is YAML, and needs no quoting rules of its own.
         write_file(&self.config, &serde_json::to_vec_pretty(&config)?, 0o600)
@@ -100,7 +107,9 @@ impl Controller {
     /// # Errors
     /// When the controller refuses; its words are in the error.
     pub fn migrate(&self) -> anyhow::Result<()> {
-        self.run(&["migrate"]).context("bringing the database's schema up to date").map(|_| ())
+        self.run(&["migrate"])
+            .context("bringing the database's schema up to date")
+            .map(|_| ())
     }
 
     /// Makes an API token and gives its text.
@@ -108,8 +117,14 @@ impl Controller {
     /// # Errors
     /// When the controller refuses; its words are in the error.
     pub fn create_token(&self, name: &str, role: &str) -> anyhow::Result<String> {
-        let text = self.run(&["token", "create", "--name", name, "--role", role]).context("making an API token")?;
-        let token = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        let text = self
+            .run(&["token", "create", "--name", name, "--role", role])
+            .context("making an API token")?;
+        let token = text
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
         Ok(token.to_owned())
     }
 
@@ -138,7 +153,10 @@ impl Controller {
                 return Ok(());
             }
             if !process.is_alive() {
-                bail!("the controller ended while starting; its last words:\n{}", tail(&self.log, 8));
+                bail!(
+                    "the controller ended while starting; its last words:\n{}",
+                    tail(&self.log, 8)
+                );
             }
             if deadline.is_over() {
                 let said = answer.lines().last().unwrap_or("nothing").to_owned();
@@ -163,7 +181,12 @@ impl Controller {
         let output = output.with_context(|| format!("starting {}", self.program.display()))?;
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
-            bail!("writ-controller {} failed ({}): {}", args.join(" "), output.status, words.trim());
+            bail!(
+                "writ-controller {} failed ({}): {}",
+                args.join(" "),
+                output.status,
+                words.trim()
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -175,7 +198,10 @@ fn ask(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_PATIENCE)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
     Ok(answer)

@@ -88,7 +88,10 @@ impl Agent {
     /// # Errors
     /// When lab hosts cannot be had.
     pub fn start_host(&self) -> anyhow::Result<LabHost> {
-        let bind = |source: PathBuf, target: &str| Bind { source, target: target.into() };
+        let bind = |source: PathBuf, target: &str| Bind {
+            source,
+            target: target.into(),
+        };
         LabHost::start(&LabSpec {
             name: self.name.clone(),
             scratch: self.folder.join("scratch"),
@@ -110,13 +113,25 @@ impl Agent {
         write_file(&file, token.as_bytes(), 0o600)?;
         let state = self.seen(&self.state(), LAB_STATE);
         let mut command = self.command(host);
-        command.args(["enroll", "--name", &self.name, "--state"]).arg(&state).arg("--token").arg(state.join(TOKEN));
+        command
+            .args(["enroll", "--name", &self.name, "--state"])
+            .arg(&state)
+            .arg("--token")
+            .arg(state.join(TOKEN));
         let output = command.stdin(Stdio::null()).output();
         drop(fs::remove_file(&file));
-        let Output { status, stdout, stderr } = output.context("starting writ-agent")?;
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = output.context("starting writ-agent")?;
         if !status.success() {
             let words = [stdout, stderr].concat();
-            bail!("{} could not be enrolled ({status}): {}", self.name, String::from_utf8_lossy(&words).trim());
+            bail!(
+                "{} could not be enrolled ({status}): {}",
+                self.name,
+                String::from_utf8_lossy(&words).trim()
+            );
         }
         write_file(&self.folder.join("enrolled"), b"", 0o644)
     }
@@ -127,7 +142,9 @@ impl Agent {
     /// When it does not start.
     pub fn start(&self, host: Option<LabHost>) -> anyhow::Result<ProcessRef> {
         let mut command = self.command(host);
-        command.args(["run", "--config"]).arg(self.seen(&self.config(), LAB_CONFIG));
+        command
+            .args(["run", "--config"])
+            .arg(self.seen(&self.config(), LAB_CONFIG));
         process::start(&mut command, &self.log)
     }
 
@@ -145,6 +162,10 @@ impl Agent {
 
     /// A path as the agent sees it.
     fn seen(&self, here: &Path, on_lab: &str) -> PathBuf {
-        if self.plain { here.to_path_buf() } else { on_lab.into() }
+        if self.plain {
+            here.to_path_buf()
+        } else {
+            on_lab.into()
+        }
     }
 }

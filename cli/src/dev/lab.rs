@@ -56,12 +56,24 @@ impl LabHost {
     pub fn start(spec: &LabSpec) -> anyhow::Result<Self> {
         make_folder(&spec.scratch, 0o700)?;
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--uts", "--propagation", "private", "sh", "-c", SCRIPT, "lab-host"]);
+        command.args([
+            "--mount",
+            "--uts",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            SCRIPT,
+            "lab-host",
+        ]);
         command.arg(&spec.name).arg(&spec.scratch);
         for bind in &spec.binds {
             command.arg(&bind.source).arg(&bind.target);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(process::open_log(&spec.log)?);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(process::open_log(&spec.log)?);
         command.current_dir("/").process_group(0);
         process::without_our_variables(&mut command);
         let mut child = command.spawn().context("starting `unshare` of util-linux")?;
@@ -69,7 +81,11 @@ impl LabHost {
         let out = child.stdout.take().context("the lab host has no output")?;
         if !says_ready(out) {
             holder.end(Signal::KILL, READY_PATIENCE);
-            bail!("the lab host {} did not come up: {}", spec.name, tail(&spec.log, 4));
+            bail!(
+                "the lab host {} did not come up: {}",
+                spec.name,
+                tail(&spec.log, 4)
+            );
         }
         Ok(Self { holder })
     }
@@ -93,7 +109,10 @@ impl LabHost {
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         // nsenter opens the working folder before it goes in, so `/` would be the machine's.
-        let (target, folder) = (self.holder.pid.to_string(), format!("--wd={}", self.root().display()));
+        let (target, folder) = (
+            self.holder.pid.to_string(),
+            format!("--wd={}", self.root().display()),
+        );
         command.args(["--target", &target, "--mount", "--uts", "--root", &folder, "--"]);
         command.arg(program.as_ref());
         command
@@ -136,7 +155,10 @@ fn says_ready(mut out: impl std::io::Read + std::os::fd::AsFd) -> bool {
     let mut said = Vec::new();
     while said.len() < READY.len() && !deadline.is_over() {
         let left = deadline.left();
-        let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: 0,
+        };
         let mut handles = [PollFd::new(&out, PollFlags::IN)];
         if !matches!(poll(&mut handles, Some(&timeout)), Ok(1..)) {
             continue;
@@ -160,7 +182,10 @@ mod tests {
         LabHost::start(&LabSpec {
             name: name.to_owned(),
             scratch: folder.join(name),
-            binds: vec![Bind { source: state, target: "/var/lib/lab-test".into() }],
+            binds: vec![Bind {
+                source: state,
+                target: "/var/lib/lab-test".into(),
+            }],
             log: folder.join("log"),
         })
         .unwrap()
@@ -168,7 +193,11 @@ mod tests {
 
     fn sh(host: LabHost, script: &str) -> String {
         let output = host.command("/bin/sh").args(["-c", script]).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -181,19 +210,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (lab(folder.path(), "lab-a"), lab(folder.path(), "lab-b"));
         assert_eq!(sh(one, "hostname; cat /etc/hostname; pwd"), "lab-a\nlab-a\n/\n");
-        sh(one, "echo here > /etc/lab-only; rm -rf /usr/share/doc; : > /var/lib/lab-test/kept; ls /proc/self > /dev/null");
-        assert_eq!(sh(two, "hostname; cat /etc/lab-only 2>/dev/null || echo none"), "lab-b\nnone\n");
+        sh(
+            one,
+            "echo here > /etc/lab-only; rm -rf /usr/share/doc; : > /var/lib/lab-test/kept; ls /proc/self > /dev/null",
+        );
+        assert_eq!(
+            sh(two, "hostname; cat /etc/lab-only 2>/dev/null || echo none"),
+            "lab-b\nnone\n"
+        );
         assert!(!Path::new("/etc/lab-only").exists(), "the machine is untouched");
-        assert!(one.root().join("etc/lab-only").exists(), "the machine can look in");
-        assert!(folder.path().join("lab-a-state/kept").exists(), "what is bound is kept");
+        assert!(
+            one.root().join("etc/lab-only").exists(),
+            "the machine can look in"
+        );
+        assert!(
+            folder.path().join("lab-a-state/kept").exists(),
+            "what is bound is kept"
+        );
 
-        let sleeper = process::start(one.command("/bin/sleep").arg("600"), &folder.path().join("log")).unwrap();
+        let sleeper =
+            process::start(one.command("/bin/sleep").arg("600"), &folder.path().join("log")).unwrap();
         assert!(sleeper.end(Signal::KILL, READY_PATIENCE));
-        assert_eq!(sh(one, "cat /etc/lab-only"), "here\n", "the host survives what runs on it");
+        assert_eq!(
+            sh(one, "cat /etc/lab-only"),
+            "here\n",
+            "the host survives what runs on it"
+        );
 
         assert!(one.end() && two.end());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(&folder.path().display().to_string()), "no mount is left");
+        assert!(
+            !mounts.contains(&folder.path().display().to_string()),
+            "no mount is left"
+        );
         assert_eq!(std::fs::read_dir(folder.path().join("lab-a")).unwrap().count(), 0);
     }
 
@@ -203,7 +252,10 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let missing = Bind { source: "/nonexistent".into(), target: "/x/y".into() };
+        let missing = Bind {
+            source: "/nonexistent".into(),
+            target: "/x/y".into(),
+        };
         let spec = LabSpec {
             name: "lab-c".into(),
             scratch: folder.path().join("c"),
@@ -211,6 +263,9 @@ mod tests {
             log: folder.path().join("log"),
         };
         let error = LabHost::start(&spec).unwrap_err().to_string();
-        assert!(error.contains("lab-c") && error.contains("nonexistent"), "{error}");
+        assert!(
+            error.contains("lab-c") && error.contains("nonexistent"),
+            "{error}"
+        );
     }
 }

@@ -33,7 +33,13 @@ impl Layout {
     /// # Errors
     /// When a folder cannot be made.
     pub fn make(&self) -> anyhow::Result<()> {
-        for folder in [self.root.clone(), self.logs(), self.trust(), self.tls(), self.agents()] {
+        for folder in [
+            self.root.clone(),
+            self.logs(),
+            self.trust(),
+            self.tls(),
+            self.agents(),
+        ] {
             make_folder(&folder, 0o755)?;
         }
         for folder in [self.keys(), self.keys().join("nats"), self.secrets(), self.nats()] {
@@ -147,7 +153,11 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let part = path.with_added_extension("part");
     let write = || {
         drop(fs::remove_file(&part));
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, path)
@@ -162,12 +172,18 @@ mod tests {
     #[test]
     fn a_socket_path_never_exceeds_its_bound() {
         let short = Layout::new(Path::new("/srv/x")).unwrap();
-        assert_eq!(short.pg_socket_folder(Path::new("/srv/x/pg")), Path::new("/srv/x/pg/socket"));
+        assert_eq!(
+            short.pg_socket_folder(Path::new("/srv/x/pg")),
+            Path::new("/srv/x/pg/socket")
+        );
         for length in 60..200 {
             let root = PathBuf::from(format!("/{}", "d".repeat(length)));
             let layout = Layout::new(&root).unwrap();
             let folder = layout.pg_socket_folder(&root.join("pg"));
-            assert!(folder.as_os_str().len() + PG_SOCKET.len() <= SOCKET_PATH_MAX, "{length}");
+            assert!(
+                folder.as_os_str().len() + PG_SOCKET.len() <= SOCKET_PATH_MAX,
+                "{length}"
+            );
         }
     }
 
@@ -186,6 +202,10 @@ mod tests {
         write_file(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
     }
 }

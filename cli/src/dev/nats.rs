@@ -43,7 +43,11 @@ pub struct Bus {
 impl Bus {
     /// The bus of a stack on a port.
     pub fn of(layout: &Layout, port: u16) -> Self {
-        Self { folder: layout.nats(), log: layout.log("nats"), port }
+        Self {
+            folder: layout.nats(),
+            log: layout.log("nats"),
+            port,
+        }
     }
 
     /// Where it listens.
@@ -69,7 +73,11 @@ impl Bus {
             listen: format!("127.0.0.1:{}", self.port),
             store_dir: self.store(),
             resolver: Resolver::Full(self.folder.join("accounts")),
-            tls: Some(ServerTls { certificate: tls.certificate.clone(), key: tls.key.clone(), client_ca: None }),
+            tls: Some(ServerTls {
+                certificate: tls.certificate.clone(),
+                key: tls.key.clone(),
+                client_ca: None,
+            }),
             max_file_store: JETSTREAM_BYTES,
             ports_dir: None,
             pid_file: None,
@@ -97,7 +105,10 @@ impl Bus {
     /// When it ends or does not answer in time; the end of its log is in the error.
     pub fn start(&self, program: &Path, interrupt: &Interrupt) -> anyhow::Result<ProcessRef> {
         let mut command = Command::new(program);
-        command.arg("--config").arg(self.folder.join("server.conf")).current_dir(&self.folder);
+        command
+            .arg("--config")
+            .arg(self.folder.join("server.conf"))
+            .current_dir(&self.folder);
         let process = process::start(&mut command, &self.log)?;
         let ready = self.wait_ready(process, interrupt);
         if ready.is_err() {
@@ -114,10 +125,16 @@ impl Bus {
         while !greets(self.port) {
             interrupt.check()?;
             if !process.is_alive() {
-                bail!("nats-server ended while starting; its last words:\n{}", tail(&self.log, 8));
+                bail!(
+                    "nats-server ended while starting; its last words:\n{}",
+                    tail(&self.log, 8)
+                );
             }
             if deadline.is_over() {
-                bail!("nats-server did not answer within {READY_PATIENCE:?}; its last words:\n{}", tail(&self.log, 8));
+                bail!(
+                    "nats-server did not answer within {READY_PATIENCE:?}; its last words:\n{}",
+                    tail(&self.log, 8)
+                );
             }
             process.wait(RETRY);
         }
@@ -168,9 +185,18 @@ pub struct Login {
 /// # Errors
 /// When they cannot be signed or written.
 pub fn logins(keys: &BusKeys, folder: &Path, now: Timestamp) -> anyhow::Result<(Login, Login)> {
-    let controller = Entry { name: "controller", user: &keys.controller, account: &keys.core, signer: &keys.core_signer };
-    let system =
-        Entry { name: "controller-system", user: &keys.controller_system, account: &keys.system, signer: &keys.system_signer };
+    let controller = Entry {
+        name: "controller",
+        user: &keys.controller,
+        account: &keys.core,
+        signer: &keys.core_signer,
+    };
+    let system = Entry {
+        name: "controller-system",
+        user: &keys.controller_system,
+        account: &keys.system,
+        signer: &keys.system_signer,
+    };
     let core = controller.write(folder, access::controller_allow(&inbox(&keys.controller)), now)?;
     let system = system.write(folder, access::system_allow(&inbox(&keys.controller_system)), now)?;
     Ok((core, system))
@@ -194,7 +220,11 @@ impl Entry<'_> {
         };
         let jwt = folder.join(format!("{}.jwt", self.name));
         write_file(&jwt, claims::user(&grant, self.signer, now)?.as_bytes(), 0o600)?;
-        Ok(Login { jwt, seed: folder.join(format!("{}.seed", self.name)), inbox: inbox(self.user) })
+        Ok(Login {
+            jwt,
+            seed: folder.join(format!("{}.seed", self.name)),
+            inbox: inbox(self.user),
+        })
     }
 }
 

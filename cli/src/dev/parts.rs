@@ -30,7 +30,11 @@ impl DevStack {
         if self.process(name).is_some() {
             return Ok(());
         }
-        let part = self.state.part(name).cloned().with_context(|| format!("there is no part {name}"))?;
+        let part = self
+            .state
+            .part(name)
+            .cloned()
+            .with_context(|| format!("there is no part {name}"))?;
         let started = crate::clock::Stopwatch::start();
         let process = match part.kind {
             PartKind::Postgres => {
@@ -39,8 +43,14 @@ impl DevStack {
                 cluster.start(&self.programs, &self.interrupt)?
             }
             PartKind::Nats => {
-                let program = self.programs.nats_server.clone().context("there is no nats-server")?;
-                self.bus().context("there is no private bus")?.start(&program, &self.interrupt)?
+                let program = self
+                    .programs
+                    .nats_server
+                    .clone()
+                    .context("there is no nats-server")?;
+                self.bus()
+                    .context("there is no private bus")?
+                    .start(&program, &self.interrupt)?
             }
             PartKind::Controller => {
                 let controller = self.controller(name)?;
@@ -50,9 +60,16 @@ impl DevStack {
             PartKind::LabHost => self.agent(name.trim_end_matches(".host")).start_host()?.holder(),
             PartKind::Agent => self.start_agent(name)?,
         };
-        self.state.put(Part { process: Some(process), ..part });
+        self.state.put(Part {
+            process: Some(process),
+            ..part
+        });
         self.state.save(&self.layout)?;
-        self.teller.say(&format!("{name} is up after {} ms (pid {})", started.elapsed().as_millis(), process.pid));
+        self.teller.say(&format!(
+            "{name} is up after {} ms (pid {})",
+            started.elapsed().as_millis(),
+            process.pid
+        ));
         Ok(())
     }
 
@@ -92,10 +109,18 @@ impl DevStack {
     }
 
     fn end(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
-        let mut part = self.state.part(name).cloned().with_context(|| format!("there is no part {name}"))?;
+        let mut part = self
+            .state
+            .part(name)
+            .cloned()
+            .with_context(|| format!("there is no part {name}"))?;
         if let Some(process) = part.process.take() {
             // PostgreSQL takes SIGTERM as "when all clients have left".
-            let polite = if part.kind == PartKind::Postgres && signal == Signal::TERM { Signal::INT } else { signal };
+            let polite = if part.kind == PartKind::Postgres && signal == Signal::TERM {
+                Signal::INT
+            } else {
+                signal
+            };
             if !process.end(polite, END_PATIENCE) {
                 bail!("{name} does not end");
             }
@@ -142,14 +167,21 @@ impl DevStack {
             let missing: Vec<String> = self
                 .agents()
                 .into_iter()
-                .filter(|name| !seen.iter().any(|agent| agent.name == *name && agent.is_connected()))
+                .filter(|name| {
+                    !seen
+                        .iter()
+                        .any(|agent| agent.name == *name && agent.is_connected())
+                })
                 .collect();
             if missing.is_empty() {
                 return Ok(());
             }
             if let Some(ended) = missing.iter().find(|name| self.process(name).is_none()) {
                 let log = self.layout.log(ended);
-                bail!("{ended} has ended; its last words:\n{}", super::process::tail(&log, 8));
+                bail!(
+                    "{ended} has ended; its last words:\n{}",
+                    super::process::tail(&log, 8)
+                );
             }
             if deadline.is_over() {
                 bail!("no hello of {} within {CONNECT_PATIENCE:?}", missing.join(", "));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::account::Account;
-use super::layout::{Layout, make_folder, write_file};
+use super::layout::{Layout, PG_SOCKET, make_folder, write_file};
 use super::process::{self, ProcessRef, tail};
 use super::programs::Programs;
 use crate::clock::Deadline;
@@ -47,7 +47,12 @@ impl Cluster {
             PathBuf::from(format!("/var/tmp/writ-{}-pg", layout.short_name()))
         };
         let socket = layout.pg_socket_folder(&folder);
-        Ok(Self { folder, socket, log: layout.log("postgres"), account })
+        Ok(Self {
+            folder,
+            socket,
+            log: layout.log("postgres"),
+            account,
+        })
     }
 
     /// Its folder.
@@ -65,7 +70,9 @@ impl Cluster {
         let mut host = String::new();
         for byte in self.socket.as_os_str().as_encoded_bytes() {
             match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => host.push(char::from(*byte)),
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    host.push(char::from(*byte));
+                }
                 other => {
                     // Writing to a String cannot fail.
                     let _: std::fmt::Result = write!(host, "%{other:02X}");
@@ -90,7 +97,15 @@ impl Cluster {
             fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
         }
         let mut command = self.command(&programs.pg("initdb")?);
-        command.args(["--username", DATABASE, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "--pgdata"]);
+        command.args([
+            "--username",
+            DATABASE,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "--pgdata",
+        ]);
         run(command.arg(&data)).context("making the PostgreSQL cluster")?;
         let settings = format!(
             "listen_addresses = ''\nunix_socket_permissions = 0700\nmax_connections = {CONNECTIONS}\n\
@@ -110,34 +125,85 @@ impl Cluster {
     /// # Errors
     /// When the server ends or does not answer in time; the end of its log is in the error.
     pub fn start(&self, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<ProcessRef> {
-        // A server that was killed leaves its pid file; PostgreSQL itself judges whether it is stale.
+        self.forget_killed_server()?;
         let mut command = self.command(&programs.pg("postgres")?);
         command.arg("-D").arg(self.data()).arg("-k").arg(&self.socket);
         let process = process::start(&mut command, &self.log)?;
-        let waited = self.wait_ready(programs, process, interrupt).and_then(|()| self.ensure_database(programs));
+        let waited = self
+            .wait_ready(programs, process, interrupt)
+            .and_then(|()| self.ensure_database(programs));
         if waited.is_err() {
             process.end(Self::POLITE, process::END_PATIENCE);
         }
         waited.map(|()| process)
     }
 
+    /// A server that was killed leaves its pid file, and PostgreSQL believes it as long as the number is taken, be it by a dead process that
+    /// nobody has fetched. It goes once nobody works in the cluster's folder any more, as the server's orphans do for a moment.
+    fn forget_killed_server(&self) -> anyhow::Result<()> {
+        let data = self.data();
+        let lock = format!("{}.lock", PG_SOCKET.trim_start_matches('/'));
+        let files = [data.join("postmaster.pid"), self.socket.join(lock)];
+        let deadline = Deadline::after(process::END_PATIENCE);
+        while let Some(user) = process::working_in(&data).first() {
+            if deadline.is_over() {
+                bail!(
+                    "another PostgreSQL works in {} (process {}); end it first",
+                    data.display(),
+                    user.pid
+                );
+            }
+            std::thread::sleep(RETRY);
+        }
+        for file in files.iter().filter(|file| file.exists()) {
+            fs::remove_file(file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        Ok(())
+    }
+
     /// The signal that shuts it down quickly and cleanly: fast mode.
     pub const POLITE: rustix::process::Signal = rustix::process::Signal::INT;
 
-    fn wait_ready(&self, programs: &Programs, process: ProcessRef, interrupt: &Interrupt) -> anyhow::Result<()> {
+    fn wait_ready(
+        &self,
+        programs: &Programs,
+        process: ProcessRef,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<()> {
         let deadline = Deadline::after(READY_PATIENCE);
         loop {
             interrupt.check()?;
             let mut ask = self.command(&programs.pg("pg_isready")?);
-            ask.args(["--quiet", "--timeout=5", "--host"]).arg(&self.socket);
-            if ask.stdout(Stdio::null()).stderr(Stdio::null()).status().context("starting pg_isready")?.success() {
+            ask.args([
+                "--quiet",
+                "--timeout=5",
+                "--username",
+                DATABASE,
+                "--dbname",
+                "postgres",
+                "--host",
+            ])
+            .arg(&self.socket);
+            if ask
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .context("starting pg_isready")?
+                .success()
+            {
                 return Ok(());
             }
             if !process.is_alive() {
-                bail!("PostgreSQL ended while starting; its last words:\n{}", tail(&self.log, 8));
+                bail!(
+                    "PostgreSQL ended while starting; its last words:\n{}",
+                    tail(&self.log, 8)
+                );
             }
             if deadline.is_over() {
-                bail!("PostgreSQL did not answer within {READY_PATIENCE:?}; its last words:\n{}", tail(&self.log, 8));
+                bail!(
+                    "PostgreSQL did not answer within {READY_PATIENCE:?}; its last words:\n{}",
+                    tail(&self.log, 8)
+                );
             }
             process.wait(RETRY);
         }
@@ -151,7 +217,8 @@ impl Cluster {
             return Ok(());
         }
         let mut make = self.psql(programs, "postgres")?;
-        run(make.args(["--command", &format!("CREATE DATABASE {DATABASE}")])).context("making the database")?;
+        run(make.args(["--command", &format!("CREATE DATABASE {DATABASE}")]))
+            .context("making the database")?;
         Ok(())
     }
 
@@ -161,7 +228,16 @@ impl Cluster {
     /// When there is no `psql`.
     pub fn psql(&self, programs: &Programs, database: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(programs.pg("psql")?);
-        command.args(["--no-psqlrc", "--username", DATABASE, "--dbname", database, "--host"]).arg(&self.socket);
+        command
+            .args([
+                "--no-psqlrc",
+                "--username",
+                DATABASE,
+                "--dbname",
+                database,
+                "--host",
+            ])
+            .arg(&self.socket);
         Ok(command)
     }
 
@@ -187,14 +263,21 @@ impl Cluster {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir("/").stdin(Stdio::null()).env_remove("PGDATA").env("TZ", "UTC");
+        command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .env_remove("PGDATA")
+            .env("TZ", "UTC");
         Account::wear(self.account.as_ref(), &mut command);
         command
     }
 
     /// Makes a folder that belongs to the server's user alone. One that somebody else put there is refused.
     fn own_folder(&self, folder: &Path) -> anyhow::Result<()> {
-        let wanted = self.account.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |a| a.uid);
+        let wanted = self
+            .account
+            .as_ref()
+            .map_or_else(|| rustix::process::geteuid().as_raw(), |a| a.uid);
         if let Ok(found) = fs::symlink_metadata(folder) {
             if !found.is_dir() || found.uid() != wanted {
                 bail!("{} is there and is not ours; remove it", folder.display());
@@ -211,7 +294,11 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().display().to_string();
     let output = command.output().with_context(|| format!("starting {name}"))?;
     if !output.status.success() {
-        bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{name} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -228,6 +315,9 @@ mod tests {
             log: "/x/log".into(),
             account: None,
         };
-        assert_eq!(cluster.url(), "postgres://writ@localhost/writ?host=%2Fsrv%2Fa%20b%2F%C3%BC");
+        assert_eq!(
+            cluster.url(),
+            "postgres://writ@localhost/writ?host=%2Fsrv%2Fa%20b%2F%C3%BC"
+        );
     }
 }

@@ -61,7 +61,9 @@ impl ProcessRef {
         let deadline = Deadline::after(patience);
         let Some(pid) = self.rustix() else { return true };
         while self.is_alive() {
-            let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { break };
+            let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+                break;
+            };
             let left = deadline.left();
             let timeout = Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -104,6 +106,16 @@ impl ProcessRef {
     }
 }
 
+/// Processes whose working folder is this one.
+pub fn working_in(folder: &Path) -> Vec<ProcessRef> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
+        .filter_map(ProcessRef::of)
+        .filter(ProcessRef::is_alive)
+        .collect()
+}
+
 /// State letter and start time of a process.
 fn stat(pid: u32) -> Option<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -121,11 +133,23 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 pub fn start(command: &mut Command, log: &Path) -> anyhow::Result<ProcessRef> {
     let out = open_log(log)?;
     let err = out.try_clone().context("sharing the log")?;
-    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0);
     without_our_variables(command);
-    let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
+    let child = command
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
     let pid = child.id();
-    ProcessRef::of(pid).with_context(|| format!("{} ended at once; see {}", command.get_program().display(), log.display()))
+    ProcessRef::of(pid).with_context(|| {
+        format!(
+            "{} ended at once; see {}",
+            command.get_program().display(),
+            log.display()
+        )
+    })
 }
 
 /// Our variables (`WRIT_…`) configure us; a controller or agent would take them for its own configuration.
@@ -146,9 +170,13 @@ pub fn open_log(log: &Path) -> anyhow::Result<File> {
 
 /// The last lines of a log, for an error message.
 pub fn tail(log: &Path, lines: usize) -> String {
-    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -164,8 +192,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let process = sleeper(folder.path());
         assert!(process.is_alive());
-        let another_with_its_number = ProcessRef { pid: process.pid, started: process.started + 1 };
-        assert!(!another_with_its_number.is_alive(), "a stale pid file is recognised");
+        let another_with_its_number = ProcessRef {
+            pid: process.pid,
+            started: process.started + 1,
+        };
+        assert!(
+            !another_with_its_number.is_alive(),
+            "a stale pid file is recognised"
+        );
         another_with_its_number.signal(Signal::KILL);
         assert!(process.is_alive(), "a stranger is never signalled");
         assert!(process.end(Signal::TERM, END_PATIENCE));
@@ -177,7 +211,11 @@ mod tests {
     fn ending_takes_the_group_along() {
         let folder = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; sleep 601 & echo $!; wait; wait";
-        let process = start(Command::new("sh").args(["-c", script]), &folder.path().join("log")).unwrap();
+        let process = start(
+            Command::new("sh").args(["-c", script]),
+            &folder.path().join("log"),
+        )
+        .unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
         let child = loop {
             let text = tail(&folder.path().join("log"), 1);
@@ -187,7 +225,10 @@ mod tests {
             assert!(!deadline.is_over());
             std::thread::yield_now();
         };
-        assert!(process.end(Signal::TERM, Duration::from_millis(200)), "SIGTERM is ignored, SIGKILL is not");
+        assert!(
+            process.end(Signal::TERM, Duration::from_millis(200)),
+            "SIGTERM is ignored, SIGKILL is not"
+        );
         assert!(child.wait(Duration::from_secs(5)));
     }
 

@@ -39,6 +39,8 @@ pub struct Wanted {
     pub no_postgres: bool,
     /// A bus is given.
     pub no_nats: bool,
+    /// Only the servers are wanted, no program of ours.
+    pub no_controller: bool,
 }
 
 impl Programs {
@@ -47,9 +49,30 @@ impl Programs {
     /// # Errors
     /// A [`Fault`] that names the missing program and the command that installs it.
     pub fn find(wanted: &Wanted) -> anyhow::Result<Self> {
-        let pg_bin = if wanted.no_postgres { None } else { Some(postgres(wanted.pg_bin.as_deref())?) };
-        let nats_server = if wanted.no_nats { None } else { Some(nats_server()?) };
-        Ok(Self { pg_bin, nats_server, controller: own("writ-controller")?, agent: own("writ-agent")? })
+        let pg_bin = if wanted.no_postgres {
+            None
+        } else {
+            Some(postgres(wanted.pg_bin.as_deref())?)
+        };
+        let nats_server = if wanted.no_nats {
+            None
+        } else {
+            Some(nats_server()?)
+        };
+        let own = |name| {
+            if wanted.no_controller {
+                Ok(PathBuf::new())
+            } else {
+                own(name)
+            }
+        };
+        let (controller, agent) = (own("writ-controller")?, own("writ-agent")?);
+        Ok(Self {
+            pg_bin,
+            nats_server,
+            controller,
+            agent,
+        })
     }
 
     /// A program of PostgreSQL.
@@ -57,7 +80,10 @@ impl Programs {
     /// # Errors
     /// When the stack uses a given server.
     pub fn pg(&self, program: &str) -> anyhow::Result<PathBuf> {
-        let folder = self.pg_bin.as_ref().context("the stack uses a PostgreSQL server of yours")?;
+        let folder = self
+            .pg_bin
+            .as_ref()
+            .context("the stack uses a PostgreSQL server of yours")?;
         Ok(folder.join(program))
     }
 }
@@ -67,23 +93,40 @@ fn postgres(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(folder) = named.map(Path::to_path_buf).or(variable) {
         return match postgres_version(&folder) {
             Some(version) if version >= POSTGRES_OLDEST => Ok(folder),
-            Some(version) => Err(missing_postgres(&format!("{} holds PostgreSQL {version}", folder.display())).into()),
-            None => Err(missing_postgres(&format!("{} holds no PostgreSQL programs", folder.display())).into()),
+            Some(version) => {
+                Err(missing_postgres(&format!("{} holds PostgreSQL {version}", folder.display())).into())
+            }
+            None => {
+                Err(missing_postgres(&format!("{} holds no PostgreSQL programs", folder.display())).into())
+            }
         };
     }
-    let debian = std::fs::read_dir(DEBIAN_POSTGRES).into_iter().flatten().flatten().map(|e| e.path().join("bin"));
+    let debian = std::fs::read_dir(DEBIAN_POSTGRES)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path().join("bin"));
     let on_path = on_path("initdb").and_then(|program| program.parent().map(Path::to_path_buf));
     // Of equal versions the last is taken: Debian's own.
-    let found = on_path.into_iter().chain(debian).filter_map(|folder| Some((postgres_version(&folder)?, folder)));
+    let found = on_path
+        .into_iter()
+        .chain(debian)
+        .filter_map(|folder| Some((postgres_version(&folder)?, folder)));
     match found.max_by_key(|(version, _)| *version) {
         Some((version, folder)) if version >= POSTGRES_OLDEST => Ok(folder),
-        Some((version, _)) => Err(missing_postgres(&format!("the newest PostgreSQL here is {version}")).into()),
+        Some((version, _)) => {
+            Err(missing_postgres(&format!("the newest PostgreSQL here is {version}")).into())
+        }
         None => Err(missing_postgres("PostgreSQL is not installed").into()),
     }
 }
 
 fn missing_postgres(what: &str) -> Fault {
-    Fault::new(Exit::Failed, format!("{what}; {POSTGRES_OLDEST} or newer is needed")).help(
+    Fault::new(
+        Exit::Failed,
+        format!("{what}; {POSTGRES_OLDEST} or newer is needed"),
+    )
+    .help(
         "apt-get install --no-install-recommends postgresql\n\
          or name its folder with --pg-bin or WRIT_PG_BIN, or use a server of yours with --pg URL",
     )
@@ -91,7 +134,10 @@ fn missing_postgres(what: &str) -> Fault {
 
 /// The major version, when the folder holds what we need.
 fn postgres_version(folder: &Path) -> Option<u32> {
-    if !POSTGRES_PROGRAMS.iter().all(|program| folder.join(program).is_file()) {
+    if !POSTGRES_PROGRAMS
+        .iter()
+        .all(|program| folder.join(program).is_file())
+    {
         return None;
     }
     let text = version_text(&folder.join("postgres"))?;
@@ -104,7 +150,9 @@ fn nats_server() -> anyhow::Result<PathBuf> {
     let oldest = NATS_OLDEST.map(|n| n.to_string()).join(".");
     let mut too_old = None;
     for candidate in nats_candidates() {
-        let Some(text) = version_text(&candidate) else { continue };
+        let Some(text) = version_text(&candidate) else {
+            continue;
+        };
         let version: Vec<u32> = number_after_space(&text.replace(": v", " ")).collect();
         if version.as_slice() >= NATS_OLDEST.as_slice() {
             return Ok(candidate);
@@ -112,7 +160,11 @@ fn nats_server() -> anyhow::Result<PathBuf> {
         too_old = Some(format!("{} is {}", candidate.display(), text.trim()));
     }
     let what = too_old.unwrap_or_else(|| "nats-server is not installed".to_owned());
-    Err(Fault::new(Exit::Failed, format!("{what}; {oldest} or newer is needed")).help(help).into())
+    Err(
+        Fault::new(Exit::Failed, format!("{what}; {oldest} or newer is needed"))
+            .help(help)
+            .into(),
+    )
 }
 
 fn nats_candidates() -> Vec<PathBuf> {
@@ -122,8 +174,15 @@ fn nats_candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
     // Programs are built into target/debug or target/release; parts lie beside those.
     for folder in own_folders().iter().filter_map(|f| f.parent()) {
-        let parts = std::fs::read_dir(folder.join("parts")).into_iter().flatten().flatten();
-        found.extend(parts.map(|e| e.path().join("nats-server")).filter(|p| p.is_file()));
+        let parts = std::fs::read_dir(folder.join("parts"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        found.extend(
+            parts
+                .map(|e| e.path().join("nats-server"))
+                .filter(|p| p.is_file()),
+        );
     }
     found.sort();
     found.reverse();
@@ -133,11 +192,17 @@ fn nats_candidates() -> Vec<PathBuf> {
 
 /// One of our own programs, beside the present one.
 fn own(name: &str) -> anyhow::Result<PathBuf> {
-    let found = own_folders().into_iter().map(|f| f.join(name)).find(|p| p.is_file());
+    let found = own_folders()
+        .into_iter()
+        .map(|f| f.join(name))
+        .find(|p| p.is_file());
     found.or_else(|| on_path(name)).ok_or_else(|| {
-        Fault::new(Exit::Failed, format!("{name} is not beside writ and not on the search path"))
-            .help("cargo build --workspace --bins")
-            .into()
+        Fault::new(
+            Exit::Failed,
+            format!("{name} is not beside writ and not on the search path"),
+        )
+        .help("cargo build --workspace --bins")
+        .into()
     })
 }
 
@@ -150,17 +215,25 @@ fn own_folders() -> Vec<PathBuf> {
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|f| f.join(name)).find(|p| p.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|f| f.join(name))
+        .find(|p| p.is_file())
 }
 
 fn version_text(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The dotted numbers of the first word that begins with a digit.
 fn number_after_space(text: &str) -> impl Iterator<Item = u32> {
-    let word = text.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit())).unwrap_or_default();
+    let word = text
+        .split_whitespace()
+        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()))
+        .unwrap_or_default();
     word.split('.').map_while(|n| n.parse().ok())
 }
 
@@ -171,7 +244,10 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_the_programs_print() {
         let read = |text: &str| number_after_space(&text.replace(": v", " ")).collect::<Vec<_>>();
-        assert_eq!(read("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), [15, 14]);
+        assert_eq!(
+            read("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
+            [15, 14]
+        );
         assert_eq!(read("nats-server: v2.15.1"), [2, 15, 1]);
         assert!(read("nats-server: v2.9.10").as_slice() < NATS_OLDEST.as_slice());
         assert_eq!(read("no version"), [0_u32; 0]);
@@ -182,6 +258,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = postgres(Some(folder.path())).unwrap_err();
         let text = crate::fault::tell(&error);
-        assert!(text.contains("apt-get install --no-install-recommends postgresql"), "{text}");
+        assert!(
+            text.contains("apt-get install --no-install-recommends postgresql"),
+            "{text}"
+        );
     }
 }

@@ -115,6 +115,7 @@ impl DevStack {
             pg_bin: options.pg_bin.clone(),
             no_postgres: options.pg.is_some(),
             no_nats: !options.nats.is_empty(),
+            no_controller: options.controllers == 0,
         };
         let programs = Programs::find(&wanted)?;
         let layout = Layout::new(&options.data)?;
@@ -122,7 +123,15 @@ impl DevStack {
         let root = trust::ensure(&layout, clock::now())?;
         let state = State::load(&layout)?;
         let (interrupt, teller) = (interrupt.clone(), teller.clone());
-        Ok(Self { layout, options, programs, state, interrupt, teller, root })
+        Ok(Self {
+            layout,
+            options,
+            programs,
+            state,
+            interrupt,
+            teller,
+            root,
+        })
     }
 
     fn bring_up(&mut self) -> anyhow::Result<()> {
@@ -134,8 +143,9 @@ impl DevStack {
         self.plan_parts()?;
         self.configure()?;
         let names: Vec<String> = self.state.parts.iter().map(|part| part.name.clone()).collect();
-        let (agents, servers): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| self.kind(name).is_some_and(|kind| kind >= PartKind::LabHost));
+        let (agents, servers): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|name| self.kind(name).is_some_and(|kind| kind >= PartKind::LabHost));
         for name in servers {
             self.start(&name)?;
         }
@@ -156,7 +166,9 @@ impl DevStack {
         }
         let reason = lab::available().err();
         if let Some(reason) = &reason {
-            self.teller.say(&format!("{reason}: agents run as plain processes on this machine and change it"));
+            self.teller.say(&format!(
+                "{reason}: agents run as plain processes on this machine and change it"
+            ));
         }
         reason.is_some()
     }
@@ -170,7 +182,9 @@ impl DevStack {
         if self.options.nats.is_empty() {
             wanted.push(("nats".to_owned(), PartKind::Nats));
         }
-        wanted.extend((1..=self.options.controllers).map(|n| (format!("controller-{n}"), PartKind::Controller)));
+        wanted.extend(
+            (1..=self.options.controllers).map(|n| (format!("controller-{n}"), PartKind::Controller)),
+        );
         for name in (1..=self.options.agents).map(|n| format!("lab-{n}")) {
             if !self.state.plain {
                 wanted.push((format!("{name}.host"), PartKind::LabHost));
@@ -182,7 +196,12 @@ impl DevStack {
             let before = self.state.parts.iter().position(|part| part.name == name);
             let mut part = match before {
                 Some(at) => self.state.parts.remove(at),
-                None => Part { name, kind, process: None, port: None },
+                None => Part {
+                    name,
+                    kind,
+                    process: None,
+                    port: None,
+                },
             };
             let listens = matches!(kind, PartKind::Nats | PartKind::Controller);
             let taken = part.state() != "running" && part.port.is_some_and(|port| !nats::is_free(port));
@@ -208,11 +227,16 @@ impl DevStack {
         let ca = self.ca();
         if let Some(bus) = self.bus() {
             let files = tls::ensure(&self.layout)?;
-            if self.state.part("nats").is_some_and(|part| part.state() != "running") {
+            if self
+                .state
+                .part("nats")
+                .is_some_and(|part| part.state() != "running")
+            {
                 bus.configure(&keys, &files, now)?;
             }
         } else if let Some(given) = &self.options.nats_keys {
-            fs::copy(given.join("ca.pem"), &ca).with_context(|| format!("copying {}/ca.pem", given.display()))?;
+            fs::copy(given.join("ca.pem"), &ca)
+                .with_context(|| format!("copying {}/ca.pem", given.display()))?;
         }
         let (login, system) = nats::logins(&keys, &folder, now)?;
         let wiring = Wiring {
@@ -224,10 +248,20 @@ impl DevStack {
             lease_ms: self.options.lease_ms,
             hello_interval_ms: self.options.hello_interval_ms,
         };
-        for part in self.state.parts.iter().filter(|part| part.kind == PartKind::Controller) {
+        for part in self
+            .state
+            .parts
+            .iter()
+            .filter(|part| part.kind == PartKind::Controller)
+        {
             self.controller(&part.name)?.configure(&self.layout, &wiring)?;
         }
-        for part in self.state.parts.iter().filter(|part| part.kind == PartKind::Agent) {
+        for part in self
+            .state
+            .parts
+            .iter()
+            .filter(|part| part.kind == PartKind::Agent)
+        {
             self.agent(&part.name).configure()?;
         }
         Ok(())
@@ -238,9 +272,14 @@ impl DevStack {
         if let Some(given) = &self.options.nats_keys {
             for entry in fs::read_dir(given).with_context(|| format!("reading {}", given.display()))? {
                 let path = entry?.path();
-                if let (Some(name), true) = (path.file_name(), path.extension().is_some_and(|e| e == "seed")) {
+                if let (Some(name), true) = (path.file_name(), path.extension().is_some_and(|e| e == "seed"))
+                {
                     let text = fs::read(&path).map(zeroize::Zeroizing::new);
-                    write_file(&folder.join(name), &text.with_context(|| format!("reading {}", path.display()))?, 0o600)?;
+                    write_file(
+                        &folder.join(name),
+                        &text.with_context(|| format!("reading {}", path.display()))?,
+                        0o600,
+                    )?;
                 }
             }
         }
@@ -253,7 +292,9 @@ impl DevStack {
         if path.exists() {
             return Ok(());
         }
-        let token = self.controller("controller-1")?.create_token("dev-operator", "admin")?;
+        let token = self
+            .controller("controller-1")?
+            .create_token("dev-operator", "admin")?;
         write_file(&path, token.as_bytes(), 0o600)
     }
 
@@ -283,8 +324,16 @@ impl DevStack {
     }
 
     pub(super) fn controller(&self, name: &str) -> anyhow::Result<Controller> {
-        let port = self.state.port(name).with_context(|| format!("there is no part {name}"))?;
-        Ok(Controller::of(&self.layout, name, &self.programs.controller, port))
+        let port = self
+            .state
+            .port(name)
+            .with_context(|| format!("there is no part {name}"))?;
+        Ok(Controller::of(
+            &self.layout,
+            name,
+            &self.programs.controller,
+            port,
+        ))
     }
 
     pub(super) fn cluster(&self) -> anyhow::Result<Cluster> {
@@ -298,7 +347,8 @@ impl DevStack {
 
     /// URLs of the bus.
     pub fn bus_urls(&self) -> Vec<String> {
-        self.bus().map_or_else(|| self.options.nats.clone(), |bus| vec![bus.url()])
+        self.bus()
+            .map_or_else(|| self.options.nats.clone(), |bus| vec![bus.url()])
     }
 
     /// The bus's authority, PEM.
@@ -352,7 +402,11 @@ impl DevStack {
 
     /// Names of the agents.
     pub fn agents(&self) -> Vec<String> {
-        let agents = self.state.parts.iter().filter(|part| part.kind == PartKind::Agent);
+        let agents = self
+            .state
+            .parts
+            .iter()
+            .filter(|part| part.kind == PartKind::Agent);
         agents.map(|part| part.name.clone()).collect()
     }
 
@@ -363,7 +417,8 @@ impl DevStack {
 
     /// The root folder of an agent's host, as this machine sees it; `/` for a plain agent.
     pub fn agent_root(&self, agent: &str) -> PathBuf {
-        self.lab_host(agent).map_or_else(|| Path::new("/").to_path_buf(), |host| host.root())
+        self.lab_host(agent)
+            .map_or_else(|| Path::new("/").to_path_buf(), |host| host.root())
     }
 }
 
@@ -372,8 +427,12 @@ impl DevStack {
 /// # Errors
 /// When something does not end, even when killed.
 pub fn down(layout: &Layout, state: &mut State) -> anyhow::Result<()> {
-    let agents: Vec<ProcessRef> =
-        state.parts.iter().filter(|p| p.kind == PartKind::Agent).filter_map(|p| p.process).collect();
+    let agents: Vec<ProcessRef> = state
+        .parts
+        .iter()
+        .filter(|p| p.kind == PartKind::Agent)
+        .filter_map(|p| p.process)
+        .collect();
     // Draining takes a while: all at once.
     for process in &agents {
         process.signal(Agent::POLITE);

@@ -135,10 +135,17 @@ pub fn lock(layout: &Layout) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => {
-            let what = format!("another `writ dev` is starting or stopping {}", layout.root().display());
-            Err(Fault::new(Exit::Failed, what).help("wait for it, then try again").into())
+            let what = format!(
+                "another `writ dev` is starting or stopping {}",
+                layout.root().display()
+            );
+            Err(Fault::new(Exit::Failed, what)
+                .help("wait for it, then try again")
+                .into())
         }
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
     }
 }
 
@@ -147,17 +154,29 @@ mod tests {
     use super::*;
 
     fn part(name: &str, process: Option<ProcessRef>) -> Part {
-        Part { name: name.into(), kind: PartKind::Agent, process, port: None }
+        Part {
+            name: name.into(),
+            kind: PartKind::Agent,
+            process,
+            port: None,
+        }
     }
 
     #[test]
     fn a_stale_pid_counts_as_gone() {
         let me = ProcessRef::of(std::process::id()).unwrap();
-        let stale = ProcessRef { started: me.started + 1, ..me };
+        let stale = ProcessRef {
+            started: me.started + 1,
+            ..me
+        };
         assert_eq!(part("a", Some(me)).state(), "running");
         assert_eq!(part("a", Some(stale)).state(), "gone");
         assert_eq!(part("a", None).state(), "stopped");
-        let mut state = State { ready: true, parts: vec![part("a", Some(me))], ..State::default() };
+        let mut state = State {
+            ready: true,
+            parts: vec![part("a", Some(me))],
+            ..State::default()
+        };
         assert!(state.is_whole());
         state.put(part("b", Some(stale)));
         assert!(state.is_running() && !state.is_whole());
@@ -168,7 +187,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path()).unwrap();
         assert_eq!(State::load(&layout).unwrap(), State::default());
-        let state = State { plain: true, parts: vec![part("lab-1", None)], ..State::default() };
+        let state = State {
+            plain: true,
+            parts: vec![part("lab-1", None)],
+            ..State::default()
+        };
         state.save(&layout).unwrap();
         assert_eq!(State::load(&layout).unwrap(), state);
         std::fs::write(layout.state(), "{").unwrap();
@@ -181,7 +204,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path()).unwrap();
         let held = lock(&layout).unwrap();
-        assert!(lock(&layout).unwrap_err().to_string().contains("another `writ dev`"));
+        assert!(
+            lock(&layout)
+                .unwrap_err()
+                .to_string()
+                .contains("another `writ dev`")
+        );
         drop(held);
         lock(&layout).unwrap();
     }

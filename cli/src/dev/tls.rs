@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 
 use super::layout::{Layout, write_file};
 
@@ -25,7 +28,11 @@ impl TlsFiles {
     /// Where they lie.
     pub fn of(layout: &Layout) -> Self {
         let folder = layout.tls();
-        Self { ca: folder.join("ca.pem"), certificate: folder.join("server.pem"), key: layout.nats().join("server.key") }
+        Self {
+            ca: folder.join("ca.pem"),
+            certificate: folder.join("server.pem"),
+            key: layout.nats().join("server.key"),
+        }
     }
 }
 
@@ -42,8 +49,11 @@ pub fn ensure(layout: &Layout) -> anyhow::Result<TlsFiles> {
     let mut params = CertificateParams::new(Vec::new()).context("naming the authority")?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, format!("writ dev {}", layout.short_name()));
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("making the authority")?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("writ dev {}", layout.short_name()));
+    let issuer =
+        CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("making the authority")?;
 
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(NAMES.map(str::to_owned)).context("naming the server")?;
@@ -51,7 +61,9 @@ pub fn ensure(layout: &Layout) -> anyhow::Result<TlsFiles> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer).context("signing the server's certificate")?;
+    let certificate = params
+        .signed_by(&key, &issuer)
+        .context("signing the server's certificate")?;
 
     write_file(&files.ca, issuer.pem().as_bytes(), 0o644)?;
     write_file(&files.key, key.serialize_pem().as_bytes(), 0o600)?;

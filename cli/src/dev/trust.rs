@@ -10,7 +10,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::key::SigningKey;
 use writ_protocol::time::Timestamp;
-use writ_protocol::trust::{self, Role, Root, RoleKeys, TrustPolicy, TrustedKey};
+use writ_protocol::trust::{self, Role, RoleKeys, Root, TrustPolicy, TrustedKey};
 
 use super::layout::{Layout, write_file};
 
@@ -42,21 +42,35 @@ pub fn ensure(layout: &Layout, now: Timestamp) -> anyhow::Result<Digest> {
     let signers: Vec<&SigningKey> = roots.iter().take(usize::from(ROOT_THRESHOLD)).collect();
     let root_path = layout.trust().join("root.json");
     if !root_path.exists() {
-        let root = Root { version: 1, expires_at: now.plus(10 * YEAR), keys: root_keys(&roots, now) };
+        let root = Root {
+            version: 1,
+            expires_at: now.plus(10 * YEAR),
+            keys: root_keys(&roots, now),
+        };
         write_file(&root_path, &trust::sign_root(root, &signers)?.to_json()?, 0o644)?;
     }
     let policy_path = layout.trust().join("policy.json");
     if !policy_path.exists() {
         let policy = policy(layout, now)?;
-        write_file(&policy_path, &trust::sign_policy(policy, &signers)?.to_json()?, 0o644)?;
+        write_file(
+            &policy_path,
+            &trust::sign_policy(policy, &signers)?.to_json()?,
+            0o644,
+        )?;
     }
     let bytes = fs::read(&root_path).with_context(|| format!("reading {}", root_path.display()))?;
     Ok(trust::fingerprint(&Envelope::parse(&bytes)?))
 }
 
 fn root_keys(roots: &[SigningKey], now: Timestamp) -> RoleKeys {
-    let keys = roots.iter().enumerate().map(|(n, key)| trusted(key, &format!("root-{}", n + 1), 10 * YEAR, now));
-    RoleKeys { threshold: ROOT_THRESHOLD, keys: keys.collect() }
+    let keys = roots
+        .iter()
+        .enumerate()
+        .map(|(n, key)| trusted(key, &format!("root-{}", n + 1), 10 * YEAR, now));
+    RoleKeys {
+        threshold: ROOT_THRESHOLD,
+        keys: keys.collect(),
+    }
 }
 
 fn policy(layout: &Layout, now: Timestamp) -> anyhow::Result<TrustPolicy> {
@@ -67,9 +81,21 @@ fn policy(layout: &Layout, now: Timestamp) -> anyhow::Result<TrustPolicy> {
         if role == Role::Control {
             // Lifting a halt takes two: the controller and a person.
             let operator = trusted(&load_or_make(&layout.operator_key())?, "operator", YEAR, now);
-            roles.insert(Role::ControlLift, RoleKeys { threshold: 2, keys: vec![key.clone(), operator] });
+            roles.insert(
+                Role::ControlLift,
+                RoleKeys {
+                    threshold: 2,
+                    keys: vec![key.clone(), operator],
+                },
+            );
         }
-        roles.insert(role, RoleKeys { threshold: 1, keys: vec![key] });
+        roles.insert(
+            role,
+            RoleKeys {
+                threshold: 1,
+                keys: vec![key],
+            },
+        );
     }
     Ok(TrustPolicy {
         tenant: TENANT.to_owned(),
@@ -124,7 +150,11 @@ mod tests {
         layout.make().unwrap();
         let now = Timestamp::from_millis(1_790_000_000_000);
         let pin = ensure(&layout, now).unwrap();
-        assert_eq!(pin, ensure(&layout, now.plus(SLACK)).unwrap(), "a second time changes nothing");
+        assert_eq!(
+            pin,
+            ensure(&layout, now.plus(SLACK)).unwrap(),
+            "a second time changes nothing"
+        );
         let read = |name: &str| fs::read(layout.trust().join(name)).unwrap();
         let keyring = Keyring::from_pinned(&read("root.json"), &pin, &read("policy.json"), now).unwrap();
         assert_eq!(keyring.tenant(), TENANT);

@@ -14,19 +14,39 @@ pub fn tell(report: &Report) -> String {
         // Writing to a String cannot fail.
         let _: std::fmt::Result = writeln!(out, "{text}");
     };
-    line(&mut out, format_args!("run {} of tenant {}", report.run_id, report.tenant));
-    line(&mut out, format_args!("  ordered by {}, ended {}", report.ordered_by, report.state));
-    line(&mut out, format_args!("  exported by {} at {}", report.exported_by, report.exported_at));
+    line(
+        &mut out,
+        format_args!("run {} of tenant {}", report.run_id, report.tenant),
+    );
+    line(
+        &mut out,
+        format_args!("  ordered by {}, ended {}", report.ordered_by, report.state),
+    );
+    line(
+        &mut out,
+        format_args!("  exported by {} at {}", report.exported_by, report.exported_at),
+    );
     line(&mut out, format_args!("  trust root {}", report.root));
     for order in &report.orders {
         out.push('\n');
         tell_order(&mut out, order);
     }
-    let (records, batches) = report.orders.iter().fold((0, 0), |(r, b), o| (r + o.records, b + o.batches));
+    let (records, batches) = report
+        .orders
+        .iter()
+        .fold((0, 0), |(r, b), o| (r + o.records, b + o.batches));
     out.push('\n');
-    line(&mut out, format_args!("cost of the run: {}", money(report.cost_micros, currency(report))));
+    line(
+        &mut out,
+        format_args!("cost of the run: {}", money(report.cost_micros, currency(report))),
+    );
     let hosts = report.orders.len();
-    line(&mut out, format_args!("verified: {hosts} hosts, {records} records in {batches} signed batches, every byte accounted for"));
+    line(
+        &mut out,
+        format_args!(
+            "verified: {hosts} hosts, {records} records in {batches} signed batches, every byte accounted for"
+        ),
+    );
     out
 }
 
@@ -41,16 +61,37 @@ fn write_order(out: &mut String, report: &OrderReport) -> std::fmt::Result {
         return writeln!(out, "  refused {}: {code} {}", order.order_id, one_line(detail));
     }
     let Some(says) = &report.execution else {
-        return writeln!(out, "  {} ended {} without reaching the host", order.order_id, order.state);
+        return writeln!(
+            out,
+            "  {} ended {} without reaching the host",
+            order.order_id, order.state
+        );
     };
     let verb = match says.kind {
         OrderKind::Check => "check",
         OrderKind::Apply => "apply",
     };
-    writeln!(out, "  {} ordered {verb} of bundle {}", says.ordered_by, says.bundle.digest.short())?;
-    writeln!(out, "  under manifest ({}, {}), from {} to {}", says.at.epoch, says.at.generation, says.started_at, says.ended_at)?;
-    let reason = says.code.map(|code| format!(" ({code} {})", one_line(&says.detail))).unwrap_or_default();
-    writeln!(out, "  ended {}{reason}, cost {}", says.outcome.name(), money(says.cost_micros, &says.currency))?;
+    writeln!(
+        out,
+        "  {} ordered {verb} of bundle {}",
+        says.ordered_by,
+        says.bundle.digest.short()
+    )?;
+    writeln!(
+        out,
+        "  under manifest ({}, {}), from {} to {}",
+        says.at.epoch, says.at.generation, says.started_at, says.ended_at
+    )?;
+    let reason = says
+        .code
+        .map(|code| format!(" ({code} {})", one_line(&says.detail)))
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "  ended {}{reason}, cost {}",
+        says.outcome.name(),
+        money(says.cost_micros, &says.currency)
+    )?;
     for step in &report.steps {
         write_step(out, step, &says.currency)?;
     }
@@ -58,22 +99,45 @@ fn write_order(out: &mut String, report: &OrderReport) -> std::fmt::Result {
 }
 
 fn write_step(out: &mut String, step: &StepResult, currency: &str) -> std::fmt::Result {
-    let code = step.code.map(|code| format!(" {code} {}", one_line(&step.detail))).unwrap_or_default();
+    let code = step
+        .code
+        .map(|code| format!(" {code} {}", one_line(&step.detail)))
+        .unwrap_or_default();
     writeln!(out, "    {} {}{code}", step.step, step.outcome.name())?;
     if step.outcome == StepOutcome::Unchanged {
         return Ok(());
     }
     for change in &step.changes {
-        writeln!(out, "      {}: {} instead of {}", change.attribute, one_line(&change.want), one_line(&change.got))?;
+        writeln!(
+            out,
+            "      {}: {} instead of {}",
+            change.attribute,
+            one_line(&change.want),
+            one_line(&change.got)
+        )?;
     }
     if let Some(exit) = &step.exit {
-        writeln!(out, "      ended {}, used {}, cost {}", exit_words(exit), usage_words(&step.usage), money(step.cost_micros, currency))?;
+        writeln!(
+            out,
+            "      ended {}, used {}, cost {}",
+            exit_words(exit),
+            usage_words(&step.usage),
+            money(step.cost_micros, currency)
+        )?;
     }
     if !step.limits.is_empty() {
-        writeln!(out, "      under {}", step.limits.iter().map(limit_words).collect::<Vec<_>>().join(", "))?;
+        writeln!(
+            out,
+            "      under {}",
+            step.limits.iter().map(limit_words).collect::<Vec<_>>().join(", ")
+        )?;
     }
     for artefact in &step.artefacts {
-        writeln!(out, "      brought back {} ({} bytes, sha256 {})", artefact.path, artefact.length, artefact.digest)?;
+        writeln!(
+            out,
+            "      brought back {} ({} bytes, sha256 {})",
+            artefact.path, artefact.length, artefact.digest
+        )?;
     }
     Ok(())
 }
@@ -90,21 +154,34 @@ fn exit_words(exit: &Exit) -> String {
 fn usage_words(usage: &Usage) -> String {
     let at_least = if usage.lower_bound { "at least " } else { "" };
     let (cpu, wall) = (usage.cpu_us() / 1_000, usage.wall_us / 1_000);
-    format!("{at_least}{cpu} ms of processor in {wall} ms, {} KiB of memory", usage.peak_memory_bytes >> 10)
+    format!(
+        "{at_least}{cpu} ms of processor in {wall} ms, {} KiB of memory",
+        usage.peak_memory_bytes >> 10
+    )
 }
 
 fn limit_words(limit: &EffectiveLimit) -> String {
-    let note = if limit.requested == limit.effective { String::new() } else { format!(" (asked {})", limit.requested) };
+    let note = if limit.requested == limit.effective {
+        String::new()
+    } else {
+        format!(" (asked {})", limit.requested)
+    };
     format!("{} {}{note} by {}", limit.name, limit.effective, limit.by)
 }
 
 fn currency(report: &Report) -> &str {
-    report.orders.iter().find_map(|o| o.execution.as_ref()).map_or("", |e| e.currency.as_str())
+    report
+        .orders
+        .iter()
+        .find_map(|o| o.execution.as_ref())
+        .map_or("", |e| e.currency.as_str())
 }
 
 /// An amount in micro-units, exactly.
 fn money(micros: u64, currency: &str) -> String {
-    format!("{}.{:06} {currency}", micros / 1_000_000, micros % 1_000_000).trim_end().to_owned()
+    format!("{}.{:06} {currency}", micros / 1_000_000, micros % 1_000_000)
+        .trim_end()
+        .to_owned()
 }
 
 /// Control characters of a host's words must not reach a terminal.
