@@ -11,6 +11,8 @@ mod help;
 mod plans;
 mod runs;
 
+use serde::Serialize;
+
 use crate::api::Client;
 use crate::args::{Args, Command, Global};
 use crate::context::{self, Context, Overrides};
@@ -47,6 +49,18 @@ impl Desk {
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let context = self.context()?;
         Client::new(context.address()?, &context.token()?)
+    }
+
+    /// Shows a list: one object a line where that is asked for, else whole.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        items: &[T],
+        people: impl FnOnce(&[T]) -> String,
+    ) -> anyhow::Result<()> {
+        if self.json_lines {
+            return items.iter().try_for_each(|item| self.printer.line(item));
+        }
+        self.printer.show(&items, || people(items))
     }
 
     /// The context that counts.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod bus_keys;
 pub mod controller;
 pub mod fleet;
+pub mod guard;
 pub mod lab;
 pub mod layout;
 pub mod nats;

@@ -11,7 +11,7 @@ pub(crate) fn run(desk: &Desk, command: args::Agent) -> anyhow::Result<Exit> {
     match command {
         args::Agent::List => {
             let agents = client.agents()?;
-            desk.printer.show(&agents, || told(&agents))?;
+            desk.list(&agents, told)?;
         }
         args::Agent::Show { agent } => one(desk, &client.agent(&agent)?)?,
         args::Agent::Enroll { name, labels, ttl } => {

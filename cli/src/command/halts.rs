@@ -30,7 +30,7 @@ pub(crate) fn run(desk: &Desk, args: &args::Halt) -> anyhow::Result<Exit> {
         one(desk, &set)?;
     } else {
         let halts = client.halts()?;
-        desk.printer.show(&halts, || told(&halts))?;
+        desk.list(&halts, told)?;
     }
     Ok(Exit::Done)
 }

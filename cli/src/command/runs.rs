@@ -27,11 +27,7 @@ pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
 
 fn list(desk: &Desk, limit: usize) -> anyhow::Result<Exit> {
     let runs = desk.client()?.runs(limit)?;
-    if desk.json_lines {
-        runs.iter().try_for_each(|run| desk.printer.line(run))?;
-        return Ok(Exit::Done);
-    }
-    desk.printer.show(&runs, || {
+    desk.list(&runs, |runs| {
         let rows = runs.iter().map(|run| {
             let at = run.created_at.clone().unwrap_or_default();
             [run.id.clone(), run.kind.clone(), run.state.clone(), at, cost(run)]

@@ -306,6 +306,17 @@ impl DevStack {
         down(&self.layout, &mut self.state)
     }
 
+    /// Removes what a stack that is down has outside its data folder.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_outside(&self) -> anyhow::Result<()> {
+        match self.options.pg {
+            Some(_) => Ok(()),
+            None => self.cluster()?.remove(),
+        }
+    }
+
     pub(super) fn kind(&self, name: &str) -> Option<PartKind> {
         self.state.part(name).map(|part| part.kind)
     }
