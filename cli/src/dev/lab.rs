@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
+use writ_protocol::digest::Digest;
 
 use super::layout::make_folder;
 use super::process::{self, ProcessRef, tail};
@@ -42,6 +43,15 @@ pub struct LabSpec {
     pub log: PathBuf,
 }
 
+impl LabSpec {
+    /// The same for a lab host of the same place, and another one for every other.
+    fn machine_id(&self) -> String {
+        let mut id = Digest::of(self.scratch.as_os_str().as_encoded_bytes()).to_hex();
+        id.truncate(32);
+        id
+    }
+}
+
 /// A lab host that is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabHost {
@@ -66,7 +76,7 @@ impl LabHost {
             SCRIPT,
             "lab-host",
         ]);
-        command.arg(&spec.name).arg(&spec.scratch);
+        command.arg(&spec.name).arg(spec.machine_id()).arg(&spec.scratch);
         for bind in &spec.binds {
             command.arg(&bind.source).arg(&bind.target);
         }

@@ -1,8 +1,8 @@
 # Becomes a lab host: a whole system over the machine's own, in which everything may be changed and of which nothing stays.
-# Runs inside fresh mount and uts namespaces. Arguments: NAME SCRATCH, then pairs SOURCE TARGET to bind.
+# Runs inside fresh mount and uts namespaces. Arguments: NAME MACHINE-ID SCRATCH, then pairs SOURCE TARGET to bind.
 set -eu
-name=$1 scratch=$2
-shift 2
+name=$1 machine=$2 scratch=$3
+shift 3
 hostname "$name"
 # An overlay's upper layer must not lie on another overlay, so it lies in memory.
 mount -t tmpfs -o mode=0755,size=50% tmpfs "$scratch"
@@ -16,6 +16,9 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=0755 tmpfs "$root/run"
 echo "$name" > "$root/etc/hostname"
+# Two machines never share this, and it outlives a restart of the machine.
+rm -f "$root/etc/machine-id"
+echo "$machine" > "$root/etc/machine-id"
 while [ $# -gt 1 ]; do
     if [ -d "$1" ]; then mkdir -p "$root$2"; else mkdir -p "$root${2%/*}"; : > "$root$2"; fi
     mount --bind "$1" "$root$2"

@@ -13,6 +13,7 @@ use writ_protocol::nats::NkeyPair;
 use writ_protocol::nats::access;
 use writ_protocol::nats::claims::{self, Allow, UserGrant, UserLimits};
 use writ_protocol::nats::server::{Resolver, ServerClaims, ServerSettings, ServerTls, server_config};
+use writ_protocol::subject;
 use writ_protocol::time::Timestamp;
 
 use super::bus_keys::BusKeys;
@@ -197,8 +198,16 @@ pub fn logins(keys: &BusKeys, folder: &Path, now: Timestamp) -> anyhow::Result<(
         account: &keys.system,
         signer: &keys.system_signer,
     };
-    let core = controller.write(folder, access::controller_allow(&inbox(&keys.controller)), now)?;
-    let system = system.write(folder, access::system_allow(&inbox(&keys.controller_system)), now)?;
+    let core = controller.write(
+        folder,
+        access::controller_allow(&subject::inbox(&keys.controller.user_key()?)),
+        now,
+    )?;
+    let system = system.write(
+        folder,
+        access::system_allow(&subject::inbox(&keys.controller_system.user_key()?)),
+        now,
+    )?;
     Ok((core, system))
 }
 
@@ -223,13 +232,9 @@ impl Entry<'_> {
         Ok(Login {
             jwt,
             seed: folder.join(format!("{}.seed", self.name)),
-            inbox: inbox(self.user),
+            inbox: subject::inbox(&self.user.user_key()?),
         })
     }
-}
-
-fn inbox(user: &NkeyPair) -> String {
-    format!("_INBOX.{}", user.public())
 }
 
 /// Removes the streams of a stopped server, as if its disk had been lost.
