@@ -171,6 +171,46 @@ pub fn enrol(token_key: &UserKey) -> String {
     format!("writ.v1.enrol.{token_key}")
 }
 
+/// The subjects of one agent or token holder, as permission lists name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Its event batches, in whatever shard.
+    pub events: String,
+    /// Its requests.
+    pub requests: String,
+    /// Its live logs.
+    pub log: String,
+    /// Its manifest, in whatever shard.
+    pub order: String,
+    /// Its wake-ups.
+    pub wake: String,
+    /// Its watermarks.
+    pub mark: String,
+    /// Control messages for it.
+    pub control: String,
+    /// Its requests to enrol.
+    pub enrol: String,
+    /// Answers to it.
+    pub inbox: String,
+}
+
+impl Own {
+    /// The subjects of `me`: a user key, or the server's template for one.
+    pub fn of(me: &str) -> Self {
+        Self {
+            events: format!("writ.v1.evt.*.{me}"),
+            requests: format!("writ.v1.rpc.{me}.*"),
+            log: format!("writ.v1.log.{me}"),
+            order: format!("writ.v1.order.*.{me}"),
+            wake: format!("writ.v1.wake.{me}"),
+            mark: format!("writ.v1.mark.{me}"),
+            control: format!("writ.v1.ctl.{me}"),
+            enrol: format!("writ.v1.enrol.{me}"),
+            inbox: format!("_INBOX.{me}.>"),
+        }
+    }
+}
+
 /// Subject of a direct get of the last message on `subject` of a stream.
 pub fn direct_get(stream: &str, subject: &str) -> String {
     format!("$JS.API.DIRECT.GET.{stream}.{subject}")

@@ -9,6 +9,9 @@ use super::nkey::NkeyPublic;
 use crate::limits::AGENT_PAYLOAD_MAX;
 use crate::subject;
 
+/// The server's template for the nkey of whoever is connected.
+const ME: &str = "{{subject()}}";
+
 /// Public keys of the bus's accounts.
 #[derive(Clone, Debug)]
 pub struct AccountKeys {
@@ -113,10 +116,10 @@ pub fn enrol(keys: &AccountKeys) -> Account {
         subscriptions: 4,
         payload: 64 << 10,
     };
-    let me = "{{subject()}}";
+    let own = subject::Own::of(ME);
     let allow = Allow {
-        publish: vec![format!("writ.v1.enrol.{me}")],
-        subscribe: vec![format!("_INBOX.{me}.>")],
+        publish: vec![own.enrol],
+        subscribe: vec![own.inbox],
         responses: None,
     };
     let scope = Scope {
@@ -154,20 +157,20 @@ pub fn system(keys: &AccountKeys) -> Account {
 
 /// What an agent may do; `{{subject()}}` stands for its own nkey.
 pub fn agent_scope() -> Allow {
-    let me = "{{subject()}}";
+    let own = subject::Own::of(ME);
     Allow {
         publish: vec![
-            format!("writ.v1.evt.*.{me}"),
-            format!("writ.v1.rpc.{me}.*"),
-            format!("writ.v1.log.{me}"),
-            subject::direct_get(subject::ORDERS_STREAM, &format!("writ.v1.order.*.{me}")),
+            own.events,
+            own.requests,
+            own.log,
+            subject::direct_get(subject::ORDERS_STREAM, &own.order),
             subject::direct_get(subject::BUNDLES_STREAM, subject::BUNDLES_FILTER),
         ],
         subscribe: vec![
-            format!("_INBOX.{me}.>"),
-            format!("writ.v1.wake.{me}"),
-            format!("writ.v1.mark.{me}"),
-            format!("writ.v1.ctl.{me}"),
+            own.inbox,
+            own.wake,
+            own.mark,
+            own.control,
             subject::CONTROL_ALL.to_owned(),
         ],
         responses: None,
