@@ -109,7 +109,8 @@ impl Cluster {
         run(command.arg(&data)).context("making the PostgreSQL cluster")?;
         let settings = format!(
             "listen_addresses = ''\nunix_socket_permissions = 0700\nmax_connections = {CONNECTIONS}\n\
-             fsync = on\nshared_buffers = '64MB'\nlog_line_prefix = '%m [%p] %q%a '\nlog_checkpoints = off\n"
+             fsync = on\nshared_buffers = '64MB'\nlog_line_prefix = '%m [%p] %q%a '\nlog_checkpoints = off\n\
+             recovery_init_sync_method = syncfs\n"
         );
         let path = data.join("postgresql.conf");
         let present = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
