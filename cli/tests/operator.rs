@@ -97,8 +97,9 @@ fn serve(
     let (status, answer) = found.map_or((404, json!({"title": "not found"})), |(_, s, a)| (*s, a.clone()));
     let text = answer.to_string();
     let length = text.len();
+    let mut answer = stream;
     write!(
-        &stream,
+        answer,
         "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
     )
 }
