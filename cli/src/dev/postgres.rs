@@ -174,24 +174,8 @@ impl Cluster {
         let deadline = Deadline::after(READY_PATIENCE);
         loop {
             interrupt.check()?;
-            let mut ask = self.command(&programs.pg("pg_isready")?);
-            ask.args([
-                "--quiet",
-                "--timeout=5",
-                "--username",
-                DATABASE,
-                "--dbname",
-                "postgres",
-                "--host",
-            ])
-            .arg(&self.socket);
-            if ask
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .context("starting pg_isready")?
-                .success()
-            {
+            // Who asks before it is ready fills its log with refusals.
+            if self.says_ready() && self.answers(programs)? {
                 return Ok(());
             }
             if !process.is_alive() {
@@ -208,6 +192,27 @@ impl Cluster {
             }
             process.wait(RETRY);
         }
+    }
+
+    /// Whether the server has written `ready` where `pg_ctl` looks for it: the eighth line of its pid file.
+    fn says_ready(&self) -> bool {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        text.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+    }
+
+    fn answers(&self, programs: &Programs) -> anyhow::Result<bool> {
+        let mut ask = self.command(&programs.pg("pg_isready")?);
+        ask.args([
+            "--quiet",
+            "--timeout=5",
+            "--username",
+            DATABASE,
+            "--dbname",
+            "postgres",
+            "--host",
+        ]);
+        ask.arg(&self.socket).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(ask.status().context("starting pg_isready")?.success())
     }
 
     fn ensure_database(&self, programs: &Programs) -> anyhow::Result<()> {
