@@ -4,7 +4,7 @@ use serde_json::json;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::hello::{self, RenewRequest};
 
-use super::{Area, Given, swap};
+use super::{Area, Given, put, swap};
 use crate::case::{Check, Context, Vector};
 use crate::world::{MakeError, NOW, identity, key, payload, public, seed, sign_raw};
 
@@ -32,6 +32,14 @@ pub(super) fn make() -> Result<Vec<Vector>, MakeError> {
             error,
         );
     }
+    let mut nothing: serde_json::Value = serde_json::from_str(&text)?;
+    put(&mut nothing, "/subject", json!([]))?;
+    area.bad(
+        "no-subject",
+        "A claim about nothing says nothing.",
+        given(sign_raw(nothing.to_string(), seed::ARTEFACT)?),
+        "statement/subjects",
+    );
     area.bad(
         "payload-not-json",
         "A payload that is no JSON is refused although its signature is good.",
