@@ -41,7 +41,7 @@ const EVENTS_MAX: usize = 64;
 const GATHER_MAX: usize = 32;
 /// A wake-up during a read is answered by another read after at most this.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// Longest wait, at a stop, for the ledger to have everything.
+/// Longest wait, at a stop, for the bus to take everything.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Waits after a failed request.
 const RETRY: BackoffPolicy = BackoffPolicy::new(Duration::from_millis(500), Duration::from_secs(15));
@@ -297,8 +297,10 @@ impl Agent {
         }
         self.greet().await?;
         let give_up = self.now().boot.plus(FAREWELL);
-        while self.is_connected && !self.uplink.is_settled() && self.now().boot < give_up {
-            self.timers.send_at.get_or_insert(self.clock.boot());
+        while self.is_connected && !self.uplink.is_handed_over() && self.now().boot < give_up {
+            if self.uplink.has_new() {
+                self.timers.send_at.get_or_insert(self.clock.boot());
+            }
             self.wind_down(give_up).await?;
         }
         self.with_journal("journal.close", Journal::close).await??;

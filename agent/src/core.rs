@@ -9,6 +9,8 @@ mod halts;
 mod input;
 mod memory;
 mod orders;
+mod results;
+mod running;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,7 +31,7 @@ pub use effect::{Blob, Effect, Ending, StepRef};
 pub use halts::HaltWord;
 pub use input::{Failure, HelloWord, Input, Ran, Seen, StepPlan, Taken};
 pub use memory::{Kept, Memory, Progress, Unfinished};
-pub use steps::Stage;
+pub use running::Stage;
 
 /// Orders held at once, accepted and not done.
 pub const HELD_MAX: usize = 128;
@@ -78,7 +80,7 @@ pub struct AgentCore {
     control_epoch: u64,
     held: BTreeMap<OrderId, Held>,
     queue: VecDeque<OrderId>,
-    running: Option<steps::Running>,
+    running: Option<running::Running>,
     done: BTreeSet<OrderId>,
     done_order: VecDeque<OrderId>,
     unsure: BTreeSet<OrderId>,
@@ -275,7 +277,7 @@ impl AgentCore {
     fn drain(&mut self) {
         self.is_draining = true;
         if let Some(running) = &mut self.running {
-            running.stop(steps::Stop::soft(
+            running.stop(running::Stop::soft(
                 OrderOutcome::Stopped,
                 Code::Draining,
                 "the agent stops",

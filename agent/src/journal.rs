@@ -10,8 +10,10 @@ pub mod docket;
 pub mod inspect;
 pub mod meta;
 pub mod quota;
+mod read;
 pub mod recovery;
 pub mod segment;
+mod write;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use writ_protocol::codec::CodecError;
 use writ_protocol::digest::Digest;
-use writ_protocol::frame::{Frame, FrameError};
+use writ_protocol::frame::FrameError;
 use writ_protocol::id::{JournalId, SessionId};
 use writ_protocol::manifest::Generation;
 use writ_protocol::reason::Code;
@@ -32,7 +34,6 @@ use docket::Docket;
 use meta::Meta;
 use recovery::{Found, Verdict};
 pub use recovery::{Replayed, Torn};
-use segment::Header;
 
 /// The file that is given up to write the last records on a full disk.
 pub const BALLAST: &str = "ballast";
@@ -166,17 +167,9 @@ pub struct Journal {
     segments: VecDeque<Found>,
     end: Position,
     durable: Position,
-    cursor: Option<Cursor>,
+    cursor: Option<read::Cursor>,
     has_ballast: bool,
     is_broken: bool,
-}
-
-/// Where the last read ended, so that the next one need not search.
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    segment: u64,
-    offset: u64,
-    next: Position,
 }
 
 impl Journal {
@@ -355,150 +348,6 @@ impl Journal {
         self.store_meta()
     }
 
-    /// Writes records; not yet durable. Gives the sequence number of the last.
-    ///
-    /// # Errors
-    /// [`JournalError`]; then none of them is in the journal.
-    pub fn append(&mut self, records: &[Record], stamp: Stamp) -> Result<u64, JournalError> {
-        if self.is_broken {
-            return Err(JournalError::Broken);
-        }
-        let (mut bytes, mut end) = (Vec::new(), self.end);
-        for record in records {
-            let payload = record.encode()?;
-            let frame = Frame {
-                kind: record.kind().number(),
-                seq: end.seq + 1,
-                boot_ns: stamp.boot_ns,
-                wall: stamp.wall,
-                payload: &payload,
-            };
-            frame.encode(&mut bytes)?;
-            end = Position {
-                seq: frame.seq,
-                hash: frame.link(&end.hash),
-            };
-        }
-        if bytes.is_empty() {
-            return Ok(end.seq);
-        }
-        let room = self.config.segment_bytes.saturating_sub(bytes.len() as u64);
-        if self
-            .segments
-            .back()
-            .is_none_or(|last| last.bytes > room && last.last_seq >= last.first_seq)
-        {
-            self.roll()?;
-        }
-        self.write(&bytes)?;
-        if let Some(last) = self.segments.back_mut() {
-            last.bytes += bytes.len() as u64;
-            (last.last_seq, last.last_wall) = (end.seq, stamp.wall);
-            last.done
-                .extend(records.iter().filter_map(|record| recovery::ended(Some(record))));
-        }
-        self.end = end;
-        Ok(end.seq)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        let Some((name, length)) = self
-            .segments
-            .back()
-            .map(|last| (segment::name(last.index), last.bytes))
-        else {
-            return Err(JournalError::Broken);
-        };
-        loop {
-            let Err(source) = self.disk.append(&name, bytes) else {
-                return Ok(());
-            };
-            // Whatever part was written must not stand in front of the next frame.
-            self.disk
-                .truncate(&name, length)
-                .map_err(|source| self.broken("take back half a frame", source))?;
-            if source.kind() != io::ErrorKind::StorageFull {
-                return Err(self.broken("write", source));
-            }
-            if !self.drop_ballast()? {
-                return Err(JournalError::Full);
-            }
-        }
-    }
-
-    /// Makes everything that was appended durable.
-    ///
-    /// # Errors
-    /// [`JournalError::Disk`]: the process must end.
-    pub fn sync(&mut self) -> Result<(), JournalError> {
-        if self.is_broken {
-            return Err(JournalError::Broken);
-        }
-        if self.durable == self.end {
-            return Ok(());
-        }
-        if let Some(name) = self.segments.back().map(|last| segment::name(last.index)) {
-            self.disk
-                .sync(&name)
-                .map_err(|source| self.broken("flush", source))?;
-        }
-        self.durable = self.end;
-        Ok(())
-    }
-
-    fn roll(&mut self) -> Result<(), JournalError> {
-        self.sync()?;
-        let last = self.segments.back();
-        let index = last.map_or(1, |last| last.index + 1);
-        if let Some(last) = last {
-            self.disk.close(&segment::name(last.index));
-        }
-        let (first_seq, prev_hash) = (self.end.seq + 1, self.end.hash);
-        let header = Header {
-            journal_id: self.meta.journal_id,
-            incarnation: self.meta.incarnation,
-            first_seq,
-            prev_hash,
-        };
-        let name = segment::name(index);
-        let head = header.encode();
-        loop {
-            let made = self
-                .disk
-                .create(&name)
-                .and_then(|()| self.disk.append(&name, &head));
-            match made {
-                Ok(()) => break,
-                Err(source) if source.kind() == io::ErrorKind::StorageFull => {
-                    self.disk
-                        .remove(&name)
-                        .map_err(|source| self.broken("remove half a segment", source))?;
-                    if !self.drop_ballast()? {
-                        return Err(JournalError::Full);
-                    }
-                }
-                Err(source) => return Err(self.broken("begin a segment", source)),
-            }
-        }
-        let durable = self.disk.sync(&name).and_then(|()| self.disk.sync_dir());
-        durable.map_err(|source| self.broken("flush a new segment", source))?;
-        self.segments.push_back(Found {
-            index,
-            first_seq,
-            prev_hash,
-            last_seq: self.end.seq,
-            bytes: head.len() as u64,
-            last_wall: Timestamp::default(),
-            done: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn broken(&mut self, what: &'static str, source: io::Error) -> JournalError {
-        self.is_broken = true;
-        JournalError::Disk { what, source }
-    }
-
     fn store_meta(&mut self) -> Result<(), JournalError> {
         let stored = self.meta.store(self.disk.as_ref());
         stored.map_err(|source| self.broken("write its memory", source))
@@ -525,83 +374,6 @@ impl Journal {
     pub fn condemn(&mut self) -> Result<(), JournalError> {
         self.meta.condemned = true;
         self.store_meta()
-    }
-
-    /// Durable frames from `seq` on, at most `frames` and `bytes`; one frame at least. `None` when nothing is durable from there on.
-    ///
-    /// # Errors
-    /// [`JournalError::NotHere`] for frames that were removed, and what the disk says.
-    pub fn read(&mut self, seq: u64, frames: usize, bytes: usize) -> Result<Option<Run>, JournalError> {
-        let first = self.segments.front().map_or(1, |front| front.first_seq);
-        if seq > self.durable.seq {
-            return Ok(None);
-        }
-        let not_here = JournalError::NotHere {
-            seq,
-            first,
-            last: self.durable.seq,
-        };
-        let holds = |found: &&Found| found.first_seq <= seq && seq <= found.last_seq;
-        let Some(found) = self.segments.iter().find(holds) else {
-            return Err(not_here);
-        };
-        let whole = Cursor {
-            segment: found.index,
-            offset: segment::HEADER_BYTES as u64,
-            next: Position {
-                seq: found.first_seq,
-                hash: found.prev_hash,
-            },
-        };
-        let usable = |cursor: &Cursor| cursor.segment == found.index && cursor.next.seq <= seq;
-        let mut cursor = self.cursor.filter(usable).unwrap_or(whole);
-        let (segment, last) = (segment::name(found.index), found.last_seq.min(self.durable.seq));
-        let mut run = Run {
-            first_seq: seq,
-            last_seq: 0,
-            prev_hash: Digest::ZERO,
-            last_hash: Digest::ZERO,
-            bytes: Vec::new(),
-        };
-        let mut count = 0;
-        'disk: while cursor.next.seq <= last {
-            let chunk = self.disk.read(&segment, cursor.offset, READ_BYTES);
-            let chunk = chunk.map_err(|source| self.broken("read", source))?;
-            let (mut rest, mut moved) = (chunk.as_slice(), false);
-            while cursor.next.seq <= last {
-                let Ok((frame, taken)) = Frame::parse(rest) else {
-                    break;
-                };
-                if frame.seq == seq {
-                    run.prev_hash = cursor.next.hash;
-                }
-                if frame.seq >= seq {
-                    if count == frames || count > 0 && run.bytes.len() + taken > bytes {
-                        break 'disk;
-                    }
-                    run.bytes.extend_from_slice(rest.get(..taken).unwrap_or_default());
-                    count += 1;
-                }
-                let hash = frame.link(&cursor.next.hash);
-                (run.last_seq, run.last_hash) = (frame.seq, hash);
-                cursor.next = Position {
-                    seq: frame.seq + 1,
-                    hash,
-                };
-                cursor.offset += taken as u64;
-                rest = rest.get(taken..).unwrap_or_default();
-                moved = true;
-            }
-            if !moved {
-                let source = io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a frame that was written cannot be read",
-                );
-                return Err(self.broken("read back", source));
-            }
-        }
-        self.cursor = Some(cursor);
-        Ok((count > 0).then_some(run))
     }
 
     /// The journal's name.
@@ -639,9 +411,6 @@ impl Journal {
         self.disk.is_memory()
     }
 }
-
-/// Bytes read from a segment at once: the largest frame fits.
-const READ_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

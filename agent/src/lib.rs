@@ -13,5 +13,7 @@ pub mod journal;
 pub mod link;
 pub mod machine;
 pub mod metrics;
+#[cfg(test)]
+mod scene;
 pub mod trust;
 pub mod uplink;

@@ -119,6 +119,11 @@ impl Uplink {
         (self.committed < self.durable).then(|| self.quiet_since.plus(self.wait))
     }
 
+    /// Whether the broker has everything that is durable.
+    pub const fn is_handed_over(&self) -> bool {
+        self.next > self.durable && self.in_flight == 0
+    }
+
     /// Whether the ledger has everything that is durable.
     pub const fn is_settled(&self) -> bool {
         self.committed >= self.durable

@@ -8,7 +8,7 @@ use writ_protocol::id::{HaltId, OrderId};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{HaltObserved, OrderOutcome, Record};
 
-use super::steps::Stop;
+use super::running::Stop;
 use super::{AgentCore, Effect};
 
 /// A verified halt.

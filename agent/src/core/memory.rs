@@ -17,7 +17,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderAccepted, OrderOutcome, Record, StepResult};
 use writ_protocol::time::Timestamp;
 
-use super::steps::{Running, Stop};
+use super::running::{Running, Stop};
 use super::{AgentCore, Effect, HaltWord, Held, Now, Settings};
 
 /// How far a step of an unfinished order had come.

@@ -12,7 +12,7 @@ use writ_protocol::manifest::{Generation, Manifest, Order};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{HighWater, OrderAccepted, OrderRefused, Record};
 
-use super::steps::{Running, Stage};
+use super::running::{Running, Stage};
 use super::{AgentCore, Effect, Ending, HELD_MAX, Held, Now, Taken};
 
 impl AgentCore {

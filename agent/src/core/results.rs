@@ -1,0 +1,174 @@
+//! What became of a step: looked at, carried out, and what follows from that.
+
+use writ_protocol::digest::Digest;
+use writ_protocol::id::OrderId;
+use writ_protocol::manifest::OrderKind;
+use writ_protocol::reason::Code;
+use writ_protocol::record::{OrderOutcome, Record, StepIntent, StepOutcome, StepResult};
+use writ_protocol::time::Timestamp;
+
+use super::running::{Stage, Stop};
+use super::steps::{Lease, ended_early, lease_lost, push_result, step_ref};
+use super::{AgentCore, Effect, Failure, Held, Now, Ran, Seen, StepPlan, StepRef};
+
+impl AgentCore {
+    pub(super) fn observed(
+        &mut self,
+        order_id: OrderId,
+        index: usize,
+        result: Result<Seen, Failure>,
+        now: Now,
+    ) {
+        let at = self.corrected(now.wall);
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        let step = running.steps.get(index).cloned();
+        let (Some(step), Some(held)) = (
+            step.filter(|_| running.stage == Stage::Observing(index)),
+            self.held.get(&order_id),
+        ) else {
+            self.running = Some(running);
+            return;
+        };
+        running.stage = Stage::Between;
+        let attempt = running
+            .resume
+            .get(&step.id)
+            .map_or(1, |progress| progress.attempt + 1);
+        let is_check = held.order.kind == OrderKind::Check;
+        let grant = held.order.grant.amount_micros;
+        let intent = step_ref(held, &running, index, &step, attempt);
+        let kind_of = |seen: &Seen| match (seen.changes.is_empty(), is_check) {
+            // Under way at the crash, and there now: it took effect.
+            (true, _) if attempt > 1 => Some(StepOutcome::Changed),
+            (true, _) => Some(StepOutcome::Unchanged),
+            (false, true) => Some(StepOutcome::WouldChange),
+            (false, false) => None,
+        };
+        match result {
+            Err(_) if running.told.is_some() => running.told = None,
+            Err(failure) => {
+                let why = (failure.code, failure.detail);
+                let result = ended_early(order_id, &step, StepOutcome::Failed, Some(why), at);
+                push_result(
+                    &mut running,
+                    index,
+                    StepResult { attempt, ..result },
+                    &mut self.out,
+                );
+            }
+            Ok(seen) => match kind_of(&seen) {
+                Some(outcome) => {
+                    let mut result = ended_early(order_id, &step, outcome, None, at);
+                    (result.attempt, result.before, result.after) = (attempt, seen.digest, seen.digest);
+                    (result.changes, result.usage) = (seen.changes, seen.usage);
+                    result.cost_micros = price(held, &result.usage);
+                    if outcome == StepOutcome::Changed {
+                        "was under way at a restart and is done".clone_into(&mut result.detail);
+                    }
+                    push_result(&mut running, index, result, &mut self.out);
+                }
+                None if running.stop.is_some() => running.told = None,
+                None if running.cost_micros >= grant => {
+                    let detail = format!("{} of {grant} micro-units are spent", running.cost_micros);
+                    running.stop(Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail));
+                }
+                None if matches!(self.lease(&running, now), Lease::Lost | Lease::Wait) => {
+                    running.stop(lease_lost());
+                }
+                None => {
+                    self.out.push(intend(&intent, &step, seen.digest));
+                    self.out.push(Effect::Sync);
+                    self.out.push(Effect::Apply(intent));
+                    (running.before, running.stage) = (Some((seen, at)), Stage::Applying(index));
+                }
+            },
+        }
+        self.running = Some(running);
+    }
+
+    pub(super) fn applied(&mut self, order_id: OrderId, index: usize, ran: Ran) {
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        let step = running.steps.get(index).cloned();
+        let (Some(step), Some(held)) = (
+            step.filter(|_| running.stage == Stage::Applying(index)),
+            self.held.get(&order_id),
+        ) else {
+            self.running = Some(running);
+            return;
+        };
+        let attempt = running
+            .resume
+            .get(&step.id)
+            .map_or(1, |progress| progress.attempt + 1);
+        let ended_at = Timestamp::from_micros(ran.ended_at.as_micros().saturating_add(self.offset_us));
+        let (seen, started_at) = match running.before.take() {
+            Some((seen, started_at)) => (Some(seen), started_at),
+            None => (None, ended_at),
+        };
+        let was_aborted = ran.was_stopped && running.stop.is_some();
+        let (outcome, code, detail) = match (&ran.failure, &running.stop) {
+            (Some(_), Some(stop)) if was_aborted => {
+                (StepOutcome::Aborted, Some(stop.code), stop.detail.clone())
+            }
+            (Some(failure), _) => (StepOutcome::Failed, Some(failure.code), failure.detail.clone()),
+            (None, _) => (StepOutcome::Changed, None, String::new()),
+        };
+        let mut blobs: Vec<_> = ran.output.iter().cloned().collect();
+        blobs.extend(ran.artefacts.iter().cloned());
+        let mut usage = ran.usage;
+        if let Some(seen) = &seen {
+            usage.cpu_user_us = usage.cpu_user_us.saturating_add(seen.usage.cpu_user_us);
+            usage.cpu_system_us = usage.cpu_system_us.saturating_add(seen.usage.cpu_system_us);
+        }
+        let result = StepResult {
+            order_id,
+            step: step.id.clone(),
+            attempt,
+            outcome,
+            code,
+            detail,
+            before: seen.as_ref().map_or(Digest::ZERO, |seen| seen.digest),
+            changes: seen.map(|seen| seen.changes).unwrap_or_default(),
+            after: ran.after,
+            exit: ran.exit,
+            limits: ran.limits,
+            isolation: ran.isolation,
+            kill_confidence: ran.kill_confidence,
+            cost_micros: price(held, &usage),
+            usage,
+            started_at,
+            ended_at,
+            output: ran.output.as_ref().map(super::Blob::reference),
+            output_dropped: ran.output_dropped,
+            artefacts: ran.artefacts.iter().map(super::Blob::reference).collect(),
+        };
+        push_result(&mut running, index, result, &mut self.out);
+        if !blobs.is_empty() {
+            self.out.push(Effect::Blobs { order_id, blobs });
+        }
+        self.out.push(Effect::Sync);
+        self.running = Some(running);
+    }
+}
+
+/// The price by the order's own rate card; what cannot be priced counts as the whole grant.
+fn price(held: &Held, usage: &writ_protocol::exec::Usage) -> u64 {
+    let grant = &held.order.grant;
+    grant.rates.price(usage).unwrap_or(grant.amount_micros)
+}
+
+fn intend(step: &StepRef, plan: &StepPlan, observed: Digest) -> Effect {
+    Effect::Append(Record::StepIntent(StepIntent {
+        order_id: step.order.order_id,
+        step: step.id.clone(),
+        attempt: step.attempt,
+        mode: plan.mode,
+        idempotency_key: step.idempotency_key,
+        limits: plan.limits,
+        observed,
+    }))
+}
