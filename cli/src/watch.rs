@@ -1,6 +1,6 @@
 //! Following a run to its end: lines that change on a terminal, plain lines elsewhere. Ctrl-C leaves the run going.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(150);
 const STILL_HERE: Duration = Duration::from_secs(10);
 /// Most questions in a row that may go unanswered: a controller that restarts is no reason to give up.
 const UNANSWERED_MAX: u32 = 100;
+
+/// Most hosts of a run whose steps are told one by one.
+const STEPS_HOSTS_MAX: usize = 16;
 
 /// How a run is followed.
 #[derive(Debug)]
@@ -83,6 +86,7 @@ struct News<'a> {
     watch: &'a Watch<'a>,
     bar: ProgressBar,
     told: BTreeMap<String, String>,
+    steps: BTreeSet<(String, String, String)>,
     since: Stopwatch,
 }
 
@@ -99,6 +103,7 @@ impl<'a> News<'a> {
             watch,
             bar,
             told: BTreeMap::new(),
+            steps: BTreeSet::new(),
             since: Stopwatch::start(),
         }
     }
@@ -112,6 +117,7 @@ impl<'a> News<'a> {
             run.orders.len()
         ));
         self.bar.tick();
+        self.tell_steps(run)?;
         for order in &run.orders {
             if self.told.get(&order.id) == Some(&order.state) {
                 continue;
@@ -144,6 +150,26 @@ impl<'a> News<'a> {
             self.bar.finish_and_clear();
             if let Some(printer) = &self.watch.lines {
                 printer.line(&serde_json::json!({ "run": run.id, "state": run.state }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps that did something, as they come in.
+    fn tell_steps(&mut self, run: &Run) -> anyhow::Result<()> {
+        if run.kind != "apply" || run.orders.len() > STEPS_HOSTS_MAX {
+            return Ok(());
+        }
+        // They are a courtesy: what decides is the run, and that is asked again.
+        for step in self.watch.client.steps(&run.id).unwrap_or_default() {
+            let key = (step.agent_name.clone(), step.step.clone(), step.outcome.clone());
+            if step.outcome == "unchanged" || !self.steps.insert(key) {
+                continue;
+            }
+            let (host, name) = (plain(&step.agent_name), plain(&step.step));
+            self.line(&format!("{host:<16} {:<10} {name}", step.outcome));
+            if let Some(printer) = &self.watch.lines {
+                printer.line(&serde_json::json!({ "run": run.id, "step": step }))?;
             }
         }
         Ok(())
