@@ -5,6 +5,7 @@ pub mod bus_keys;
 pub mod controller;
 pub mod fleet;
 pub mod guard;
+mod inside;
 pub mod lab;
 pub mod layout;
 pub mod nats;
