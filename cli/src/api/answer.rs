@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
+use writ_protocol::time::Timestamp;
 
 use crate::exit::Exit;
 use crate::fault::exit_of;
@@ -58,9 +59,13 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Whether a hello was seen.
-    pub const fn is_connected(&self) -> bool {
-        self.last_seen.is_some()
+    /// Whether a hello was seen, no earlier than `since` where that is given.
+    pub fn said_hello(&self, since: Option<Timestamp>) -> bool {
+        let seen = self
+            .last_seen
+            .as_deref()
+            .and_then(|text| Timestamp::parse(text).ok());
+        seen.is_some_and(|seen| since.is_none_or(|since| seen >= since))
     }
 }
 
@@ -271,7 +276,15 @@ mod tests {
             serde_json::json!({"id": "a", "name": "n", "state": "active", "labels": {}, "lastSeen": null});
         value["version"] = "0.1.0".into();
         let agent: Agent = serde_json::from_value(value.clone()).unwrap();
-        assert!(!agent.is_connected());
-        assert_eq!(serde_json::to_value(&agent).unwrap(), value);
+        assert!(!agent.said_hello(None));
+        value["lastSeen"] = "2026-01-02T03:04:05Z".into();
+        let seen: Agent = serde_json::from_value(value.clone()).unwrap();
+        let at = |text| Some(Timestamp::parse(text).unwrap());
+        assert!(seen.said_hello(None) && seen.said_hello(at("2026-01-02T03:04:05Z")));
+        assert!(
+            !seen.said_hello(at("2026-01-02T03:04:06Z")),
+            "a hello of an earlier life"
+        );
+        assert_eq!(serde_json::to_value(&seen).unwrap(), value);
     }
 }

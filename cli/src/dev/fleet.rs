@@ -62,7 +62,7 @@ impl Agent {
 
     /// Whether it has been enrolled.
     pub fn is_enrolled(&self) -> bool {
-        self.folder.join("enrolled").is_file()
+        self.state().join("identity").is_dir()
     }
 
     /// Makes its folders and writes its configuration.
@@ -133,7 +133,7 @@ impl Agent {
                 String::from_utf8_lossy(&words).trim()
             );
         }
-        write_file(&self.folder.join("enrolled"), b"", 0o644)
+        Ok(())
     }
 
     /// Starts it.

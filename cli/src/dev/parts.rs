@@ -58,7 +58,12 @@ impl DevStack {
                 controller.start(&self.interrupt)?
             }
             PartKind::LabHost => self.agent(name.trim_end_matches(".host")).start_host()?.holder(),
-            PartKind::Agent => self.start_agent(name)?,
+            PartKind::Agent => {
+                let now = crate::clock::now();
+                let process = self.start_agent(name)?;
+                self.started.insert(name.to_owned(), now);
+                process
+            }
         };
         self.state.put(Part {
             process: Some(process),
@@ -170,7 +175,7 @@ impl DevStack {
                 .filter(|name| {
                     !seen
                         .iter()
-                        .any(|agent| agent.name == *name && agent.is_connected())
+                        .any(|agent| agent.name == *name && agent.said_hello(self.started.get(name).copied()))
                 })
                 .collect();
             if missing.is_empty() {

@@ -1,5 +1,6 @@
 //! A whole private stack: what it consists of, the order in which it comes up and goes down, and handles for tests to hurt it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use writ_protocol::digest::Digest;
+use writ_protocol::time::Timestamp;
 
 use super::bus_keys::BusKeys;
 use super::controller::{Controller, Wiring};
@@ -81,6 +83,8 @@ pub struct DevStack {
     pub(super) state: State,
     pub(super) interrupt: Interrupt,
     pub(super) teller: Teller,
+    /// When agents that we started were started: only a later hello is one of theirs.
+    pub(super) started: BTreeMap<String, Timestamp>,
     pub(super) root: Digest,
 }
 
@@ -130,6 +134,7 @@ impl DevStack {
             state,
             interrupt,
             teller,
+            started: BTreeMap::new(),
             root,
         })
     }
