@@ -1,1 +1,4 @@
 //! Doors, desk and clocks of the controller.
+
+pub mod bus;
+pub mod config;

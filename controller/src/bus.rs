@@ -1,0 +1,4 @@
+//! The doors to the bus. Nothing here decides anything: it carries between the bus and the desk, and the ledger is always right.
+
+pub mod deliver;
+pub mod streams;
