@@ -14,6 +14,6 @@ pub mod link;
 pub mod machine;
 pub mod metrics;
 #[cfg(test)]
-mod scene;
+mod tests;
 pub mod trust;
 pub mod uplink;

@@ -12,7 +12,7 @@ use writ_protocol::record::{OrderDone, OrderOutcome, Record, StepOutcome};
 use writ_protocol::trust::Keyring;
 
 use crate::link::Incoming;
-use crate::scene::{World, halt, key, manifest, order, step};
+use crate::tests::scene::{World, halt, key, manifest, order, step};
 
 /// Waits until `look` finds something; the bound is only for a test that would hang.
 async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {

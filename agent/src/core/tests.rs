@@ -1,8 +1,6 @@
 //! Every state meets every input, and long random lives keep the promises: intent before start, one end for each accepted order, nothing
 //! started under a halt, without a lease, or twice.
 
-use std::collections::BTreeMap;
-
 use uuid::Uuid;
 use writ_protocol::exec::StepMode;
 use writ_protocol::halt::{Halt, HaltAction, Scope};
@@ -10,7 +8,7 @@ use writ_protocol::manifest::{Manifest, OrderKind};
 use writ_protocol::record::{Change, StepOutcome};
 
 use super::*;
-use crate::scene::{boot, manifest, name, order, order_id, step};
+use crate::tests::scene::{boot, manifest, name, order, order_id, step};
 
 fn settings() -> Settings {
     Settings {
@@ -21,7 +19,7 @@ fn settings() -> Settings {
 
 fn at(secs: u64) -> Now {
     Now {
-        wall: crate::scene::now().wall,
+        wall: crate::tests::scene::now().wall,
         boot: boot(secs),
     }
 }
@@ -36,6 +34,7 @@ fn taken(manifest: Manifest) -> Input {
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the input wants it")]
 fn seen(is_done: bool) -> Result<Seen, Failure> {
     let change = Change {
         attribute: "a".into(),
@@ -145,6 +144,7 @@ fn states() -> Vec<(&'static str, AgentCore)> {
     states
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn inputs() -> Vec<(&'static str, Input)> {
     let first = order_id(1);
     let failure = Failure {
@@ -250,7 +250,7 @@ fn check(effects: &[Effect], place: &str) {
             }
             Effect::Append(Record::HighWater(_)) => (water, is_durable) = (true, false),
             Effect::Append(Record::OrderAccepted(_)) => {
-                assert!(water, "{place}: accepted before the high water")
+                assert!(water, "{place}: accepted before the high water");
             }
             Effect::Append(_) => is_durable = false,
             Effect::Sync => is_durable = true,
@@ -412,7 +412,7 @@ fn without_a_lease_no_step_starts_and_a_renewal_keeps_it() {
 
 #[test]
 fn orders_are_refused_for_cause() {
-    let wall = crate::scene::now().wall;
+    let wall = crate::tests::scene::now().wall;
     let mut late = order(1, OrderKind::Apply);
     late.expires_at = wall.minus(Duration::from_secs(60));
     let code_of = |core: &mut AgentCore, manifest: Manifest| {

@@ -10,7 +10,7 @@ use writ_protocol::id::{AgentId, JoinTokenId};
 use writ_protocol::trust::{self, Role, RoleKeys, Root, TrustPolicy, TrustedKey};
 
 use super::*;
-use crate::scene::{key, now};
+use crate::tests::scene::{key, now};
 
 fn role(n: u8) -> RoleKeys {
     let far = Timestamp::from_micros(4_000_000_000_000_000);
@@ -133,16 +133,19 @@ fn an_enrolled_host_loads_its_identity_and_another_host_does_not() {
     );
 }
 
+/// What is wrong, the root that the token pins, who signs for the registry, and what it says otherwise.
+type Case = (&'static str, Digest, u8, fn(&mut AgentKeys));
+
 #[test]
 fn an_answer_that_does_not_fit_leaves_nothing_behind() {
     let state = tempfile::tempdir().expect("directory");
     let dir = state.path().join("identity");
     let pinned = controller().2;
-    let cases: [(&str, Digest, u8, fn(&mut AgentKeys)); 4] = [
+    let cases: [Case; 4] = [
         ("another root", Digest::ZERO, 7, |_| {}),
         ("not the registry", pinned, 8, |_| {}),
         ("another key", pinned, 7, |keys| {
-            keys.artefact_key = key(99).public()
+            keys.artefact_key = key(99).public();
         }),
         ("another tenant", pinned, 7, |keys| keys.tenant = "evil".into()),
     ];

@@ -7,7 +7,7 @@ use writ_protocol::id::AgentId;
 use writ_protocol::manifest::OrderKind;
 
 use super::*;
-use crate::scene::{base64, halt, keyring, manifest, name, now, order, signed};
+use crate::tests::scene::{base64, halt, keyring, manifest, name, now, order, signed};
 
 fn verdict(bytes: &[u8], have: u64) -> Option<Result<u64, Code>> {
     let trust = Trust::new(keyring());
