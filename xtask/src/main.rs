@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod fuzz;
 mod launch;
 mod parts;
 mod place;
@@ -47,6 +48,8 @@ enum Command {
     Check(check::Options),
     /// Arrows between packages and rooms, tokens, sizes, names, migrations, lists against their documents
     Tidy(tidy::Options),
+    /// Every decoder under libFuzzer, for a bounded time
+    Fuzz(fuzz::Options),
     /// Measures, on a release build. Arguments go to `writ-bench`
     #[command(disable_help_flag = true)]
     Bench(PassThrough),
@@ -77,6 +80,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => launch::demo(&place, &args.rest),
         Command::Dev(args) => launch::dev(&place, &args.rest),
         Command::Bench(args) => launch::bench(&place, &args.rest),
+        Command::Fuzz(options) => fuzz::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),
         Command::Check(options) => check::run(&place, &options),
         Command::Tidy(options) => tidy::run(&place, &options),

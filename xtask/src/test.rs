@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::check;
+use crate::fuzz;
 use crate::parts::{self, Need};
 use crate::place::Place;
 use crate::step::{self, Step, call};
@@ -12,10 +13,13 @@ use crate::step::{self, Step, call};
 /// The package whose tests need real servers.
 const SYSTEM: &str = "writ-tests";
 
+/// How long each fuzz target runs here, seconds; `cargo xtask fuzz` runs them longer.
+const FUZZ_SECONDS: u32 = 5;
+
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest)
+    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
@@ -41,6 +45,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
         call(place.cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
         Ok(String::new())
     }));
+    steps.push(tests("fuzz", move || fuzz::step(place, FUZZ_SECONDS)));
     Ok(step::run_all("test", step::select(steps, &options.only)?))
 }
 

@@ -24,7 +24,7 @@ struct Program {
     need: Need,
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 7] = [
     Program {
         name: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -39,6 +39,12 @@ const PROGRAMS: [Program; 6] = [
         name: "unshare",
         packages: &["util-linux"],
         need: Need::Run,
+    },
+    // libFuzzer is C++.
+    Program {
+        name: "c++",
+        packages: &["g++"],
+        need: Need::Test,
     },
     Program {
         name: "git",

@@ -1,0 +1,52 @@
+//! Seeds: the golden vectors of the areas that a target is about, in the forms that it reads.
+
+use std::fs;
+use std::path::Path;
+
+use writ_conformance::make;
+use writ_protocol::envelope::Envelope;
+
+/// Configs to begin with: every kind of resource, selectors, templates, mistakes.
+const CONFIGS: [&str; 4] = [
+    "version: 1\nproject: web\ntargets: { labels: { role: web } }\nresources:\n  - file: /etc/motd\n    content: hello\n",
+    "version: 1\nproject: web\ntargets: { labels: { role: web } }\nlimits: { cpu: 30s, memory: 256MiB, wall: 2m, processes: 64 }\nbudget: { amount: 0.50, currency: USD }\nvars: { port: 8080 }\nresources:\n  - file: /etc/app.conf\n    template: app.j2\n    mode: \"0644\"\n    notify: [command:smoke]\n  - command: smoke\n    argv: [curl, -fsS, \"http://127.0.0.1:{{ port }}/\"]\n    mode: once\n    artefacts: [/var/lib/smoke/index.html]\n    depends_on: [file:/etc/app.conf]\n",
+    "version: 1\nproject: p\ntargets: { agents: [a] }\nresources:\n  - command: c\n    argv: [\"true\"]\n    creates: /x\n    env: { A: \"{{ 1 + 1 }}\" }\n",
+    "version: 2\nproject: [\nresources: *a\n",
+];
+
+/// Writes the seeds of a target.
+pub(crate) fn write(target: &str, folder: &Path) {
+    fs::create_dir_all(folder).expect("the folder of seeds");
+    let save = |name: String, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("a seed");
+    if target == "config" {
+        for (n, text) in CONFIGS.iter().enumerate() {
+            save(format!("config-{n}"), text.as_bytes());
+        }
+        return;
+    }
+    let areas: &[&str] = match target {
+        "statement" => &["statement", "envelope", "hello", "watermark", "halt", "enrol"],
+        "token" => &["enrol", "key"],
+        "record" => &["record", "frame"],
+        "journal" => &["frame", "record"],
+        other => &[other],
+    };
+    for vector in make::all().expect("vectors") {
+        if !areas.contains(&vector.case.area.as_str()) {
+            continue;
+        }
+        let bytes = &vector.files[&vector.case.input];
+        let name = format!("{}-{}", vector.case.area, vector.case.name);
+        if target == "record" {
+            // The target reads a kind and a payload; the vectors are frames.
+            if let Ok((frame, _)) = writ_protocol::frame::Frame::parse(bytes) {
+                save(name, &[&[frame.kind], frame.payload].concat());
+            }
+            continue;
+        }
+        if let Ok(envelope) = Envelope::parse(bytes) {
+            save(format!("{name}-payload"), envelope.unverified_payload());
+        }
+        save(name, bytes);
+    }
+}

@@ -1,0 +1,7 @@
+//! The targets, by what they need to know.
+
+pub(crate) mod config;
+pub(crate) mod journal;
+pub(crate) mod pack;
+pub(crate) mod plain;
+pub(crate) mod signed;
