@@ -15,7 +15,7 @@ use crate::dev::postgres::{Cluster, DATABASE};
 use crate::dev::process::ProcessRef;
 use crate::dev::programs::{Programs, Wanted};
 use crate::dev::stack::{self, DevStack, StackOptions};
-use crate::dev::state::{self, State};
+use crate::dev::state::{self, PartKind, State};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
@@ -53,7 +53,10 @@ pub(crate) fn options(stack: &args::Stack) -> StackOptions {
 
 fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
     let layout = Layout::new(&flags.data.data)?;
-    if State::load(&layout)?.is_whole() {
+    let present = State::load(&layout)?;
+    let as_asked = present.count(PartKind::Agent) == flags.agents
+        && present.count(PartKind::Controller) == flags.controllers;
+    if present.is_whole() && as_asked {
         desk.teller
             .say("the stack is up already; `writ dev status` shows it, `writ dev down` takes it down");
         status(desk, &layout)?;

@@ -128,9 +128,15 @@ impl LabHost {
         command
     }
 
-    /// Takes it down; its mounts go with the last process in it.
+    /// Takes it down with everything that runs on it; its mounts go with the last process.
     pub fn end(&self) -> bool {
-        self.holder.end(Signal::KILL, READY_PATIENCE)
+        let others = process::beside(self.holder);
+        let ended = self.holder.end(Signal::KILL, READY_PATIENCE);
+        let left = others
+            .iter()
+            .filter(|other| !other.end(Signal::KILL, READY_PATIENCE))
+            .count();
+        ended && left == 0
     }
 }
 
@@ -241,6 +247,8 @@ mod tests {
         let sleeper =
             process::start(one.command("/bin/sleep").arg("600"), &folder.path().join("log")).unwrap();
         assert!(sleeper.end(Signal::KILL, READY_PATIENCE));
+        let log = folder.path().join("log");
+        let forgotten = process::start(one.command("/bin/sleep").arg("601"), &log).unwrap();
         assert_eq!(
             sh(one, "cat /etc/lab-only"),
             "here\n",
@@ -248,6 +256,7 @@ mod tests {
         );
 
         assert!(one.end() && two.end());
+        assert!(!forgotten.is_alive(), "what runs on a lab host goes with it");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(
             !mounts.contains(&folder.path().display().to_string()),

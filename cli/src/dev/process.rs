@@ -108,9 +108,27 @@ impl ProcessRef {
 
 /// Processes whose working folder is this one.
 pub fn working_in(folder: &Path) -> Vec<ProcessRef> {
+    with_link("cwd", folder)
+}
+
+/// The other processes in the mount namespace of a process; none when that is the machine's own.
+pub fn beside(process: ProcessRef) -> Vec<ProcessRef> {
+    let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    match link(&process.pid.to_string()) {
+        Some(space) if process.is_alive() && link("self").is_some_and(|ours| ours != space) => {
+            let mut all = with_link("ns/mnt", &space);
+            all.retain(|other| *other != process);
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Processes that run and whose link of this name in `/proc/PID` points there.
+fn with_link(name: &str, target: &Path) -> Vec<ProcessRef> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/{name}")).is_ok_and(|found| found == target))
         .filter_map(ProcessRef::of)
         .filter(ProcessRef::is_alive)
         .collect()

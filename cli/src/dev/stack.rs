@@ -13,7 +13,7 @@ use writ_protocol::time::Timestamp;
 use super::bus_keys::BusKeys;
 use super::controller::{Controller, Wiring};
 use super::fleet::Agent;
-use super::lab;
+use super::lab::{self, LabHost};
 use super::layout::{Layout, write_file};
 use super::nats::{self, Bus};
 use super::postgres::Cluster;
@@ -337,6 +337,9 @@ pub fn down(layout: &Layout, state: &mut State) -> anyhow::Result<()> {
             PartKind::Agent => (Agent::POLITE, DRAIN_PATIENCE),
         };
         match part.process {
+            Some(process) if part.kind == PartKind::LabHost && !LabHost::held_by(process).end() => {
+                stubborn.push(part.name.clone());
+            }
             Some(process) if !process.end(polite, patience) => stubborn.push(part.name.clone()),
             _ => part.process = None,
         }

@@ -119,6 +119,11 @@ impl State {
         self.ready && self.parts.iter().all(|part| part.state() == "running")
     }
 
+    /// How many parts are of a kind.
+    pub fn count(&self, kind: PartKind) -> usize {
+        self.parts.iter().filter(|part| part.kind == kind).count()
+    }
+
     /// The port of a part.
     pub fn port(&self, name: &str) -> Option<u16> {
         self.part(name).and_then(|part| part.port)
