@@ -20,7 +20,7 @@ pub struct StepIntent {
     pub attempt: u32,
     /// What a crash means for it.
     pub mode: StepMode,
-    /// `SHA-256(order id ‖ step)`, handed to the program so that it can recognise a repeat.
+    /// `SHA-256(the order id's 16 bytes ‖ step)`, handed to the program so that it can recognise a repeat.
     pub idempotency_key: Digest,
     /// Limits asked for.
     pub limits: Limits,
