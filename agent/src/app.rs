@@ -43,6 +43,8 @@ const GATHER_MAX: usize = 32;
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// Longest wait, at a stop, for the bus to take everything.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// Shortest wait between hellos that ask for a lease.
+const LEASE_HELLO_MIN: Duration = Duration::from_secs(1);
 /// Waits after a failed request.
 const RETRY: BackoffPolicy = BackoffPolicy::new(Duration::from_millis(500), Duration::from_secs(15));
 
@@ -263,6 +265,12 @@ impl Agent {
         for input in inputs {
             let now = self.now();
             effects.extend(self.core.apply(input, now));
+        }
+        if let Some(until) = self.core.lease_until() {
+            // Asked at half of what is left, so that one lost answer costs no lease.
+            let now = self.clock.boot();
+            let half = now.plus((until.since(now) / 2).max(LEASE_HELLO_MIN));
+            self.timers.hello_at = self.timers.hello_at.min(half);
         }
         self.carry(effects).await
     }

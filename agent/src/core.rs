@@ -217,6 +217,11 @@ impl AgentCore {
         self.running.as_ref().map(|running| running.order_id)
     }
 
+    /// When the first lease runs out, if an order is held: before that the ledger should be asked.
+    pub fn lease_until(&self) -> Option<BootInstant> {
+        self.held.values().map(|held| held.lease_until).min()
+    }
+
     /// The highest `(epoch, generation)` taken.
     pub const fn have(&self) -> Generation {
         self.have

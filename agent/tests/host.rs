@@ -1,5 +1,9 @@
 //! The executor of a real host, with the built agent as its shim: what it sees, what it changes, and that it can be stopped.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test says what it could not set up")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it could not set up"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ use writ_chassis::clock::Clock;
 use writ_protocol::id::OrderId;
 use writ_protocol::limits::BATCH_LINGER;
 use writ_protocol::record::Record;
+use writ_protocol::time::Timestamp;
 
 use super::{Agent, AppError, outcome_name};
 use crate::core::{Effect, Ending};
@@ -76,12 +77,18 @@ impl Agent {
     async fn write(&mut self, writes: Vec<Write>, flush: bool) -> Result<(), AppError> {
         let (clock, me) = (Arc::clone(&self.clock), Arc::clone(&self.me));
         let hostname = self.options.hostname.clone();
+        let ended_at = self.core.corrected(self.clock.now());
         let water = (self.core.have(), self.core.view().control_epoch);
         let work = move |journal: &mut Journal| -> Result<Written, AppError> {
             let mut accepted = Vec::new();
             let before = journal.end().seq;
             for write in writes {
-                write_one(journal, write, (clock.as_ref(), &me, &hostname), &mut accepted)?;
+                write_one(
+                    journal,
+                    write,
+                    (clock.as_ref(), &me, &hostname, ended_at),
+                    &mut accepted,
+                )?;
             }
             if flush {
                 journal.sync()?;
@@ -134,10 +141,10 @@ impl Agent {
 fn write_one(
     journal: &mut Journal,
     write: Write,
-    by: (&dyn Clock, &Identity, &str),
+    by: (&dyn Clock, &Identity, &str, Timestamp),
     accepted: &mut Vec<(OrderId, u64)>,
 ) -> Result<(), AppError> {
-    let (clock, me, hostname) = by;
+    let (clock, me, hostname, ended_at) = by;
     let stamp = Stamp {
         wall: clock.now(),
         boot_ns: clock.boot().as_nanos(),
@@ -169,7 +176,7 @@ fn write_one(
                 hostname,
                 key: &me.artefact_key,
             };
-            let records = evidence::conclude(*ending, place, signer, stamp.wall)?;
+            let records = evidence::conclude(*ending, place, signer, ended_at)?;
             journal.append(&records, stamp)?;
         }
     }

@@ -30,10 +30,6 @@ impl AgentCore {
         self.have = manifest.at;
         self.floor = self.floor.max(manifest.issued_at);
         self.is_quarantined = manifest.quarantined;
-        let brings_new = manifest.orders.iter().any(|order| !self.is_known(order.order_id));
-        if brings_new {
-            self.out.push(Effect::Keep(envelope));
-        }
         let control_epoch = self.control_epoch.max(manifest.control_epoch);
         self.out.push(Effect::Append(Record::HighWater(HighWater {
             at: manifest.at,
@@ -41,15 +37,16 @@ impl AgentCore {
             control_epoch,
         })));
         self.settle_halts(manifest.control_epoch, halts);
+        let before = self.held.len();
         for order in &manifest.orders {
             self.take_order(order, &manifest, digest, now);
         }
+        if self.held.len() > before {
+            // Durable before the acceptances are: without it an order could not be taken up again.
+            self.out.push(Effect::Keep(envelope));
+        }
         self.out.push(Effect::Sync);
         self.cancel(&manifest);
-    }
-
-    fn is_known(&self, order_id: OrderId) -> bool {
-        self.held.contains_key(&order_id) || self.done.contains(&order_id)
     }
 
     fn take_order(&mut self, order: &Order, manifest: &Manifest, digest: Digest, now: Now) {
