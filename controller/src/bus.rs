@@ -1,4 +1,7 @@
 //! The doors to the bus. Nothing here decides anything: it carries between the bus and the desk, and the ledger is always right.
 
 pub mod deliver;
+pub mod ingest;
+pub mod port;
+pub mod relay;
 pub mod streams;

@@ -213,9 +213,10 @@ impl NatsServer {
             name: "writ-test".to_owned(),
             listen: format!("127.0.0.1:{port}"),
             store_dir: self.store(),
-            resolver: match self.memory_resolver {
-                true => Resolver::Memory,
-                false => Resolver::Full(self.dir.join("accounts")),
+            resolver: if self.memory_resolver {
+                Resolver::Memory
+            } else {
+                Resolver::Full(self.dir.join("accounts"))
             },
             tls: Some(ServerTls {
                 certificate: self.dir.join("server.pem"),

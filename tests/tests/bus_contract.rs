@@ -50,7 +50,9 @@ fn fleet(size: u16) -> anyhow::Result<Vec<UserKey>> {
     (0..size)
         .map(|number| {
             let mut seed = [0; 32];
-            seed[..2].copy_from_slice(&number.to_be_bytes());
+            for (place, byte) in seed.iter_mut().zip(number.to_be_bytes()) {
+                *place = byte;
+            }
             Ok(NkeyPair::from_seed_bytes(NkeyKind::User, &seed).user_key()?)
         })
         .collect()

@@ -112,9 +112,8 @@ async fn claims_that_expired_end_the_connection() -> anyhow::Result<()> {
     let (_client, mut events) = world.server.connect(&login).await?;
     let cut = async {
         loop {
-            match events.next().await.context("the events ended")? {
-                NatsEvent::Disconnected => return anyhow::Ok(()),
-                _ => {}
+            if events.next().await.context("the events ended")? == NatsEvent::Disconnected {
+                return anyhow::Ok(());
             }
         }
     };

@@ -1,0 +1,68 @@
+//! What the bus asks of the desk: the only functions that its doors call, so that they can be tried against a real bus without a ledger.
+
+use bytes::Bytes;
+use writ_protocol::nats::UserKey;
+use writ_protocol::subject::Shard;
+
+use super::deliver::Parcel;
+
+/// The desk could not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct DeskError {
+    /// Why, with its causes.
+    pub detail: String,
+    /// Whether the same call can succeed later: the ledger is away, or the lease was lost.
+    pub retryable: bool,
+}
+
+/// Manifests that the bus should hold.
+pub trait Outbox: Send + Sync {
+    /// The newest manifests of agents of a shard whose place on the bus is behind, oldest first, signed.
+    fn dirty(
+        &self,
+        shard: Shard,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Parcel>, DeskError>> + Send;
+
+    /// These are on the bus; whatever became newer meanwhile stays dirty.
+    fn published(&self, parcels: &[Parcel]) -> impl Future<Output = Result<(), DeskError>> + Send;
+}
+
+/// An event batch as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The agent that its subject names; the server has checked it.
+    pub key: UserKey,
+    /// The message.
+    pub message: Bytes,
+    /// How often it was given out, from 1.
+    pub delivery: i64,
+}
+
+/// A signed watermark to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// To whom.
+    pub key: UserKey,
+    /// The envelope's JSON.
+    pub envelope: Bytes,
+}
+
+/// Where event batches go.
+pub trait Inbox: Send + Sync {
+    /// Takes batches of a shard in one transaction, fenced by the shard's lease. Gives the watermarks to send now that it is committed.
+    fn ingest(
+        &self,
+        shard: Shard,
+        arrivals: &[Arrival],
+    ) -> impl Future<Output = Result<Vec<Mark>, DeskError>> + Send;
+
+    /// Sets a batch aside that cannot be taken even alone.
+    fn set_aside(
+        &self,
+        shard: Shard,
+        arrival: &Arrival,
+        why: &DeskError,
+    ) -> impl Future<Output = Result<(), DeskError>> + Send;
+}

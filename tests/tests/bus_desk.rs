@@ -1,0 +1,310 @@
+//! Relay and ingest over the real bus, with a desk in memory that can be away, slow to agree, or spoiled by one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use writ_chassis::nats::publish_acked;
+use writ_controller::bus::deliver::{Parcel, held};
+use writ_controller::bus::ingest::{Flow, FlowError, Round};
+use writ_controller::bus::port::{Arrival, DeskError, Inbox, Mark, Outbox};
+use writ_controller::bus::relay;
+use writ_controller::bus::streams::{StreamSizes, ensure as ensure_streams, ingest_consumer, management};
+use writ_protocol::id::AgentId;
+use writ_protocol::key::SigningKey;
+use writ_protocol::manifest::{self, Generation, Manifest};
+use writ_protocol::nats::{NkeyKind, NkeyPair, UserKey};
+use writ_protocol::subject::{self, Shard};
+use writ_protocol::time::Timestamp;
+use writ_tests::nats::{Login, NatsServer};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Desk {
+    dirty: Mutex<BTreeMap<String, Parcel>>,
+    taken: Mutex<BTreeSet<Bytes>>,
+    aside: Mutex<Vec<Bytes>>,
+    calls: Mutex<Vec<usize>>,
+    away: AtomicBool,
+}
+
+impl Desk {
+    fn check(&self, arrivals: &[Arrival]) -> Result<(), DeskError> {
+        let error = |retryable| DeskError {
+            detail: "as told".to_owned(),
+            retryable,
+        };
+        if self.away.load(Ordering::SeqCst) {
+            return Err(error(true));
+        }
+        if arrivals.iter().any(|arrival| &arrival.message[..] == b"poison") {
+            return Err(error(false));
+        }
+        Ok(())
+    }
+}
+
+impl Inbox for Desk {
+    async fn ingest(&self, _shard: Shard, arrivals: &[Arrival]) -> Result<Vec<Mark>, DeskError> {
+        lock(&self.calls).push(arrivals.len());
+        self.check(arrivals)?;
+        lock(&self.taken).extend(arrivals.iter().map(|a| a.message.clone()));
+        let mark = |a: &Arrival| Mark {
+            key: a.key.clone(),
+            envelope: a.message.clone(),
+        };
+        Ok(arrivals.iter().map(mark).collect())
+    }
+
+    async fn set_aside(&self, _shard: Shard, arrival: &Arrival, _why: &DeskError) -> Result<(), DeskError> {
+        lock(&self.aside).push(arrival.message.clone());
+        Ok(())
+    }
+}
+
+impl Outbox for Desk {
+    async fn dirty(&self, shard: Shard, limit: usize) -> Result<Vec<Parcel>, DeskError> {
+        let dirty = lock(&self.dirty);
+        Ok(dirty
+            .values()
+            .filter(|p| Shard::of(&p.key) == shard)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn published(&self, parcels: &[Parcel]) -> Result<(), DeskError> {
+        let mut dirty = lock(&self.dirty);
+        for parcel in parcels {
+            dirty.remove(parcel.key.as_str());
+        }
+        Ok(())
+    }
+}
+
+fn user(number: u32) -> NkeyPair {
+    let mut seed = [1; 32];
+    for (place, byte) in seed.iter_mut().zip(number.to_be_bytes()) {
+        *place = byte;
+    }
+    NkeyPair::from_seed_bytes(NkeyKind::User, &seed)
+}
+
+/// The keys of `count` agents of one shard.
+fn neighbours(shard: Shard, count: usize) -> Vec<NkeyPair> {
+    let here = |pair: &NkeyPair| pair.user_key().is_ok_and(|key| Shard::of(&key) == shard);
+    (0..u32::MAX).map(user).filter(here).take(count).collect()
+}
+
+fn parcel(key: &UserKey, generation: u64) -> anyhow::Result<Parcel> {
+    let at = Generation { epoch: 1, generation };
+    let manifest = Manifest {
+        tenant: "acme".to_owned(),
+        agent_id: AgentId::from_uuid(uuid::Uuid::nil()),
+        user_key: key.clone(),
+        at,
+        issued_at: Timestamp::from_millis(1_000),
+        expires_at: Timestamp::from_millis(2_000),
+        control_epoch: 0,
+        quarantined: false,
+        orders: vec![],
+        cancelled: vec![],
+        halts: vec![],
+    };
+    let envelope = manifest::sign(manifest, &SigningKey::from_seed(&[9; 32]))?;
+    Ok(Parcel {
+        key: key.clone(),
+        at,
+        envelope: envelope.to_json()?.into(),
+    })
+}
+
+async fn send(server: &NatsServer, login: &Login, bodies: &[&'static str]) -> anyhow::Result<()> {
+    let (client, _events) = server.connect(login).await?;
+    for body in bodies {
+        let subject = subject::events(&login.key());
+        publish_acked(&client, subject, HeaderMap::new(), (*body).into(), PATIENCE).await?;
+    }
+    Ok(())
+}
+
+async fn open(client: &Client, shard: Shard) -> anyhow::Result<Flow> {
+    let consumer = ingest_consumer(&management(client), shard).await?;
+    Ok(Flow::open(client.clone(), &consumer, shard).await?)
+}
+
+#[tokio::test]
+async fn what_is_dirty_is_published_and_then_clean_and_a_wiped_bus_leaves_it_dirty() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut server = NatsServer::start(dir.path())?;
+    let login = server.controller()?;
+    let (client, _events) = server.connect(&login).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let shard = Shard::new(3).context("a shard")?;
+    let desk = Desk::default();
+    let keys: Vec<UserKey> = neighbours(shard, 40)
+        .iter()
+        .map(NkeyPair::user_key)
+        .collect::<Result<_, _>>()?;
+    let fill = |generation| -> anyhow::Result<()> {
+        for key in &keys {
+            lock(&desk.dirty).insert(key.to_string(), parcel(key, generation)?);
+        }
+        Ok(())
+    };
+    fill(1)?;
+    let other = Shard::new(4).context("a shard")?;
+    ensure!(
+        relay::pass(&client, &desk, other).await?.published == 0,
+        "another shard's"
+    );
+    let pass = relay::pass(&client, &desk, shard).await?;
+    ensure!(
+        pass.published == 40 && pass.failed == 0 && !pass.is_full(),
+        "{pass:?}"
+    );
+    ensure!(lock(&desk.dirty).is_empty());
+    ensure!(
+        held(&client, &keys[7])
+            .await?
+            .is_some_and(|at| at.generation == 1)
+    );
+
+    server.wipe()?;
+    let (client, _events) = server.connect(&login).await?;
+    fill(2)?;
+    let pass = relay::pass(&client, &desk, shard).await?;
+    ensure!(
+        pass.bus_is_empty && pass.failed == 40 && pass.published == 0,
+        "{pass:?}"
+    );
+    ensure!(lock(&desk.dirty).len() == 40, "nothing counts as published");
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    ensure!(relay::pass(&client, &desk, shard).await?.published == 40);
+    Ok(())
+}
+
+#[tokio::test]
+async fn batches_of_many_agents_go_in_one_transaction_and_marks_come_back() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let shard = Shard::new(5).context("a shard")?;
+    let mut pairs = neighbours(shard, 2).into_iter();
+    let mut login = || server.agent_with(pairs.next().context("a key")?, None);
+    let (one, two) = (login()?, login()?);
+    let (agent, _agent_events) = server.connect(&one).await?;
+    let mut marks = agent.subscribe(subject::mark(&one.key())).await?;
+    agent.flush().await?;
+    send(&server, &one, &["a1", "a2"]).await?;
+    send(&server, &two, &["b1"]).await?;
+
+    let desk = Desk::default();
+    let mut flow = open(&client, shard).await?;
+    let round = flow.round(&desk).await?;
+    ensure!(
+        round
+            == Round {
+                taken: 3,
+                ..Round::default()
+            },
+        "{round:?}"
+    );
+    ensure!(*lock(&desk.calls) == [3], "one transaction");
+    for wanted in ["a1", "a2"] {
+        let mark = tokio::time::timeout(PATIENCE, marks.next())
+            .await?
+            .context("a mark")?;
+        ensure!(&mark.payload[..] == wanted.as_bytes());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poisonous_batch_is_set_aside_and_blocks_nobody() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let login = server.agent(None)?;
+    let shard = Shard::of(&login.key());
+    send(&server, &login, &["1", "poison", "2"]).await?;
+    let desk = Desk::default();
+    let mut flow = open(&client, shard).await?;
+    let round = flow.round(&desk).await?;
+    ensure!(
+        round
+            == Round {
+                taken: 2,
+                set_aside: 1,
+                strange: 0
+            },
+        "{round:?}"
+    );
+    ensure!(*lock(&desk.aside) == ["poison"]);
+    ensure!(lock(&desk.taken).len() == 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_desk_that_is_away_could_not_take_comes_again() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let login = server.agent(None)?;
+    let shard = Shard::of(&login.key());
+    send(&server, &login, &["1", "2"]).await?;
+    let desk = Desk::default();
+    desk.away.store(true, Ordering::SeqCst);
+    let mut flow = open(&client, shard).await?;
+    ensure!(matches!(flow.round(&desk).await, Err(FlowError::Desk(_))));
+    ensure!(lock(&desk.taken).is_empty());
+    desk.away.store(false, Ordering::SeqCst);
+    let all = async {
+        while lock(&desk.taken).len() < 2 {
+            flow.round(&desk).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_under_another_shard_never_reaches_the_desk() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let login = server.agent(None)?;
+    let own = Shard::of(&login.key());
+    let wrong = Shard::new((own.number() + 1) % 16).context("a shard")?;
+    let (agent, _agent_events) = server.connect(&login).await?;
+    // The server lets an agent choose the shard's token, so this is for the controller to refuse.
+    let subject = subject::events(&login.key()).replacen(&own.token(), &wrong.token(), 1);
+    publish_acked(&agent, subject, HeaderMap::new(), "x".into(), PATIENCE).await?;
+    let desk = Desk::default();
+    let round = open(&client, wrong).await?.round(&desk).await?;
+    ensure!(
+        round
+            == Round {
+                strange: 1,
+                ..Round::default()
+            },
+        "{round:?}"
+    );
+    ensure!(lock(&desk.calls).is_empty());
+    Ok(())
+}
