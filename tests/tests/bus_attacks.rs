@@ -37,9 +37,12 @@ async fn bounced_replies_never_reach_a_stored_subject() -> anyhow::Result<()> {
         }
     }
     world.settled().await?;
+    let (own, last) = (subject::events(&world.a), HeaderMap::new());
+    let ack = publish_acked(&world.attacker, own, last, "sixth".into(), PATIENCE).await?;
+    let stored = world.stored(subject::EVENTS_STREAM).await?;
     ensure!(
-        world.stored(subject::EVENTS_STREAM).await? == 5,
-        "only the attacker's own five events"
+        ack.sequence == 6 && stored == 6,
+        "only the attacker's own six events, not {stored}"
     );
     let js = jetstream::new(world.controller.clone());
     let events = js.get_stream(subject::EVENTS_STREAM).await?;
