@@ -45,6 +45,10 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Shortest wait between hellos that ask for a lease.
 const LEASE_HELLO_MIN: Duration = Duration::from_secs(1);
+/// After a pause this long in sending, what comes first goes almost at once: somebody waits for the acceptance of an order.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first records after a pause wait for company.
+const FIRST_LINGER: Duration = Duration::from_millis(2);
 /// Waits after a failed request.
 const RETRY: BackoffPolicy = BackoffPolicy::new(Duration::from_millis(500), Duration::from_secs(15));
 
@@ -169,6 +173,7 @@ struct Timers {
     tries: u32,
     read_retry: Backoff,
     send_at: Option<BootInstant>,
+    sent_at: BootInstant,
     send_retry: Backoff,
     renew_at: Option<BootInstant>,
     is_renewing: bool,
@@ -350,6 +355,7 @@ impl Timers {
             tries: 0,
             read_retry: retry("agent.read"),
             send_at: None,
+            sent_at: BootInstant::default(),
             send_retry: retry("agent.send"),
             renew_at: None,
             is_renewing: false,

@@ -9,7 +9,7 @@ use writ_protocol::limits::BATCH_LINGER;
 use writ_protocol::record::Record;
 use writ_protocol::time::Timestamp;
 
-use super::{Agent, AppError, outcome_name};
+use super::{Agent, AppError, FIRST_LINGER, PAUSE, outcome_name};
 use crate::core::{Effect, Ending};
 use crate::evidence::{self, Place, Signer};
 use crate::identity::Identity;
@@ -110,8 +110,10 @@ impl Agent {
         }
         self.uplink.note_durable(written.durable.seq);
         if flush && !self.uplink.is_settled() {
-            let at = self.clock.boot().plus(BATCH_LINGER);
-            self.timers.send_at.get_or_insert(at);
+            let now = self.clock.boot();
+            let is_first = now.since(self.timers.sent_at) >= PAUSE;
+            let linger = if is_first { FIRST_LINGER } else { BATCH_LINGER };
+            self.timers.send_at.get_or_insert(now.plus(linger));
         }
         Ok(())
     }

@@ -134,7 +134,8 @@ impl Agent {
                     return Err(AppError::Journal(JournalError::Broken));
                 }
             };
-            self.uplink.note_sent(last, self.clock.boot());
+            self.timers.sent_at = self.clock.boot();
+            self.uplink.note_sent(last, self.timers.sent_at);
             self.metrics.batches.inc();
             let (link, report) = (self.link.clone(), self.report.clone());
             self.lifecycle.spawn_contained("agent.events", async move {
