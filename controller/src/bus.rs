@@ -3,5 +3,6 @@
 pub mod deliver;
 pub mod ingest;
 pub mod port;
+pub mod reconcile;
 pub mod relay;
 pub mod streams;

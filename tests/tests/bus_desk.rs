@@ -12,9 +12,9 @@ use futures_util::StreamExt as _;
 use writ_chassis::nats::publish_acked;
 use writ_controller::bus::deliver::{Parcel, held};
 use writ_controller::bus::ingest::{Flow, FlowError, Round};
-use writ_controller::bus::port::{Arrival, DeskError, Inbox, Mark, Outbox};
-use writ_controller::bus::relay;
+use writ_controller::bus::port::{Arrival, DeskError, Inbox, Mark, Outbox, Place, Walk};
 use writ_controller::bus::streams::{StreamSizes, ensure as ensure_streams, ingest_consumer, management};
+use writ_controller::bus::{reconcile, relay};
 use writ_protocol::id::AgentId;
 use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{self, Generation, Manifest};
@@ -306,5 +306,69 @@ async fn a_batch_under_another_shard_never_reaches_the_desk() -> anyhow::Result<
         "{round:?}"
     );
     ensure!(lock(&desk.calls).is_empty());
+    Ok(())
+}
+
+#[derive(Default)]
+struct Ledger {
+    places: Vec<Place>,
+    dirty: Mutex<Vec<AgentId>>,
+}
+
+impl Walk for Ledger {
+    async fn places(&self, after: Option<AgentId>, limit: usize) -> Result<Vec<Place>, DeskError> {
+        let later = self
+            .places
+            .iter()
+            .filter(|place| after.is_none_or(|after| place.agent > after));
+        Ok(later.take(limit).cloned().collect())
+    }
+
+    async fn mark_dirty(&self, agents: &[AgentId]) -> Result<(), DeskError> {
+        lock(&self.dirty).extend_from_slice(agents);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_walk_finds_what_is_missing_behind_and_ahead_on_the_bus() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut server = NatsServer::start(dir.path())?;
+    let login = server.controller()?;
+    let (client, _events) = server.connect(&login).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let mut ledger = Ledger::default();
+    let mut parcels = Vec::new();
+    // The bus is at 5. The ledger says 5, 6 (behind), 4 (ahead) in turn, and every tenth agent is missing on the bus.
+    for number in 0..u32::try_from(reconcile::PAGE + 20)? {
+        let key = user(number).user_key()?;
+        let generation = [5, 6, 4][usize::try_from(number % 3)?];
+        if number % 10 != 0 {
+            parcels.push(parcel(&key, 5)?);
+        }
+        let agent = AgentId::from_uuid(uuid::Uuid::from_u128(u128::from(number) + 1));
+        let at = Generation { epoch: 1, generation };
+        ledger.places.push(Place { agent, key, at });
+    }
+    for outcome in writ_controller::bus::deliver::manifests(&client, &parcels).await {
+        outcome?;
+    }
+    let first = reconcile::page(&client, &ledger, None).await?;
+    let second = reconcile::page(&client, &ledger, first.next).await?;
+    ensure!(first.compared == reconcile::PAGE && first.unanswered == 0 && !first.bus_is_empty);
+    ensure!(second.compared == 20 && second.next.is_none(), "{second:?}");
+    let wanted: Vec<AgentId> = (0_u32..)
+        .zip(&ledger.places)
+        .filter(|(number, _)| number % 10 == 0 || number % 3 == 1)
+        .map(|(_, place)| place.agent)
+        .collect();
+    ensure!(*lock(&ledger.dirty) == wanted);
+    ensure!(first.behind + second.behind == wanted.len());
+    ensure!(first.ahead > 0, "and what is ahead is counted, not repaired");
+
+    server.wipe()?;
+    let (client, _events) = server.connect(&login).await?;
+    let seen = reconcile::page(&client, &ledger, None).await?;
+    ensure!(seen.bus_is_empty && seen.compared == 0, "{seen:?}");
     Ok(())
 }

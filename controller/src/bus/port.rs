@@ -1,6 +1,8 @@
 //! What the bus asks of the desk: the only functions that its doors call, so that they can be tried against a real bus without a ledger.
 
 use bytes::Bytes;
+use writ_protocol::id::AgentId;
+use writ_protocol::manifest::Generation;
 use writ_protocol::nats::UserKey;
 use writ_protocol::subject::Shard;
 
@@ -65,4 +67,28 @@ pub trait Inbox: Send + Sync {
         arrival: &Arrival,
         why: &DeskError,
     ) -> impl Future<Output = Result<(), DeskError>> + Send;
+}
+
+/// Where the ledger says that an agent's manifest stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its bus identity.
+    pub key: UserKey,
+    /// Its newest signed manifest. An agent without one has no place.
+    pub at: Generation,
+}
+
+/// The ledger, agent by agent.
+pub trait Walk: Send + Sync {
+    /// The places of the next agents in the order of their ids.
+    fn places(
+        &self,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Place>, DeskError>> + Send;
+
+    /// Has the manifests of these agents published again.
+    fn mark_dirty(&self, agents: &[AgentId]) -> impl Future<Output = Result<(), DeskError>> + Send;
 }
