@@ -149,7 +149,7 @@ impl Controller {
         loop {
             interrupt.check()?;
             let answer = ask(self.port, "/readyz").unwrap_or_default();
-            if answer.starts_with("HTTP/1.1 200") {
+            if answer.split_whitespace().nth(1) == Some("200") {
                 return Ok(());
             }
             if !process.is_alive() {

@@ -67,9 +67,11 @@ impl Programs {
             }
         };
         let (controller, agent) = (own("writ-controller")?, own("writ-agent")?);
+        // They are started from other folders than the present one.
+        let absolute = |path: PathBuf| std::path::absolute(path).context("finding the present folder");
         Ok(Self {
-            pg_bin,
-            nats_server,
+            pg_bin: pg_bin.map(absolute).transpose()?,
+            nats_server: nats_server.map(absolute).transpose()?,
             controller,
             agent,
         })
