@@ -225,6 +225,20 @@ async fn enroll(token: &str, state: &Path, name: Option<String>, tls_first: bool
         .into());
     }
     std::fs::create_dir_all(state)?;
+    let disk = open_disk(&state.join("journal"))?;
+    if disk
+        .list()?
+        .iter()
+        .any(|file| journal::segment::index_of(file).is_some())
+    {
+        let code = writ_protocol::reason::Code::JournalForeign;
+        let dir = state.join("journal");
+        return Err(format!(
+            "{code}: {} holds the journal of another identity; move it away first",
+            dir.display()
+        )
+        .into());
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = SystemIds::new(Arc::clone(&clock))?;
     let token = JoinToken::parse(&read_token(token)?)?;
@@ -238,14 +252,7 @@ async fn enroll(token: &str, state: &Path, name: Option<String>, tls_first: bool
     let request = enrolment.request(clock.now())?;
     let answer = nats::ask_to_enrol(&token, tls_first, request, seed_from(&ids)).await?;
     // Before the identity appears: with an identity, a journal that is missing is a loss.
-    let disk = open_disk(&state.join("journal"))?;
-    if !disk
-        .list()?
-        .iter()
-        .any(|file| journal::segment::index_of(file).is_some())
-    {
-        Journal::create(&disk, journal_id)?;
-    }
+    Journal::create(&disk, journal_id)?;
     let card = enrolment.finish(&answer, &identity_dir, clock.now())?;
     say(&format!(
         "enrolled as {} ({}) in tenant {}",

@@ -306,3 +306,40 @@ async fn without_a_ledger_work_goes_on_and_the_evidence_waits() {
     handle.stop();
     lifecycle.run().await.expect("ends well");
 }
+
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("lists").count()
+}
+
+#[tokio::test]
+async fn many_agents_live_in_one_process_without_threads_of_their_own() {
+    const AGENTS: usize = 200;
+    let before = threads();
+    let lifecycle = Lifecycle::new(Duration::from_secs(30));
+    let handle = lifecycle.handle();
+    let (mut worlds, mut buses) = (Vec::new(), Vec::new());
+    for _ in 0..AGENTS {
+        let mut world = World::new(vec![step("a", StepMode::Checked, vec![])]);
+        world.host = std::sync::Arc::new(crate::tests::scene::FakeHost {
+            steps: vec![step("a", StepMode::Checked, vec![])],
+            inline: true,
+            ..Default::default()
+        });
+        world.bus.publish(manifest(1, vec![order(1, OrderKind::Apply)]));
+        let (agent, bus) = world.agent(&handle).await;
+        handle.spawn("agent", Box::pin(agent.run()));
+        worlds.push(world);
+        buses.push(bus);
+    }
+    for world in &worlds {
+        assert_eq!(eventually(|| done(world)).await.outcome, OrderOutcome::Succeeded);
+    }
+    assert!(
+        threads() <= before + 2,
+        "{} threads for {AGENTS} agents",
+        threads()
+    );
+    handle.stop();
+    lifecycle.run().await.expect("all end well");
+}

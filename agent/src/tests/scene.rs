@@ -333,6 +333,8 @@ impl Transport for FakeBus {
 #[derive(Debug, Default)]
 pub(crate) struct FakeHost {
     pub(crate) steps: Vec<StepPlan>,
+    /// Calls return at once, as in a swarm.
+    pub(crate) inline: bool,
     pub(crate) applied: Mutex<Vec<String>>,
     pub(crate) satisfied: Mutex<Vec<String>>,
     /// Steps during which everything hangs, until told to stop.
@@ -361,6 +363,10 @@ impl FakeHost {
 impl Executor for FakeHost {
     fn plan(&self, _order: &Order) -> Option<(String, Vec<StepPlan>)> {
         Some(("web".to_owned(), self.steps.clone()))
+    }
+
+    fn is_inline(&self) -> bool {
+        self.inline
     }
 
     fn observe(&self, job: &Job) -> Result<Seen, Failure> {
