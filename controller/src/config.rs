@@ -4,15 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use writ_chassis::config::{self, ConfigError, Problem, Secret};
 use writ_chassis::nats::{Capacities, Credentials, NatsOptions};
 use writ_chassis::telemetry::LogConfig;
 use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
-
-use crate::bus::streams::StreamSizes;
 
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
@@ -81,6 +79,31 @@ pub struct Bus {
     /// How large the streams may become.
     #[serde(default)]
     pub streams: StreamSizes,
+}
+
+/// How large the streams may become and how often they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamSizes {
+    /// Copies of each stream, 1 to 5.
+    pub replicas: usize,
+    /// Bytes of newest manifests.
+    pub orders_bytes: i64,
+    /// Bytes of events.
+    pub events_bytes: i64,
+    /// Bytes of bundles.
+    pub bundles_bytes: i64,
+}
+
+impl Default for StreamSizes {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            orders_bytes: 1 << 30,
+            events_bytes: 1 << 30,
+            bundles_bytes: 1 << 30,
+        }
+    }
 }
 
 /// Files of a login.

@@ -8,10 +8,12 @@ use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish};
 use async_nats::jetstream::{Context, ContextBuilder, ErrorCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use writ_protocol::limits::{BATCH_MESSAGE_BYTES_MAX, BUNDLE_CHUNK_BYTES, MANIFEST_BYTES_MAX};
 use writ_protocol::subject::{self, Shard};
+
+pub use crate::config::StreamSizes;
 
 /// Longest wait for the answer of the bus's management.
 const API_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,31 +31,6 @@ pub const PULL_MAX: usize = 1_000;
 const PULLS_WAITING_MAX: i64 = 16;
 /// Most consumers of the events stream; the shards, and room for people who look.
 const EVENTS_CONSUMERS_MAX: i32 = 32;
-
-/// How large the streams may become and how often they are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StreamSizes {
-    /// Copies of each stream, 1 to 5.
-    pub replicas: usize,
-    /// Bytes of newest manifests.
-    pub orders_bytes: i64,
-    /// Bytes of events.
-    pub events_bytes: i64,
-    /// Bytes of bundles.
-    pub bundles_bytes: i64,
-}
-
-impl Default for StreamSizes {
-    fn default() -> Self {
-        Self {
-            replicas: 1,
-            orders_bytes: 1 << 30,
-            events_bytes: 1 << 30,
-            bundles_bytes: 1 << 30,
-        }
-    }
-}
 
 /// The bus's management failed.
 #[derive(Debug, thiserror::Error)]
