@@ -32,6 +32,7 @@ pub mod key;
 pub mod limits;
 pub mod manifest;
 pub mod nats;
+pub mod plan;
 pub mod reason;
 pub mod record;
 pub mod statement;
