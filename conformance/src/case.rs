@@ -30,6 +30,8 @@ pub enum Check {
     ManifestAdmit,
     /// Open a bundle named by `bundle`.
     BundleOpen,
+    /// Open the plan role's statement about a plan.
+    PlanOpen,
     /// Read a graph.
     GraphDecode,
     /// Read the frame at the start of the input.

@@ -11,6 +11,7 @@ use writ_protocol::envelope::{Envelope, Verified};
 use writ_protocol::evidence::verify;
 use writ_protocol::hello::{self, RenewRequest};
 use writ_protocol::manifest::{self, Admission};
+use writ_protocol::plan::PlanStatement;
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
@@ -86,6 +87,11 @@ impl Bench<'_> {
             Check::TrustRoot => self.next_root(input)?,
             Check::ManifestAdmit => self.manifest(input)?,
             Check::BundleOpen => self.bundle(input)?,
+            Check::PlanOpen => self
+                .keyring()?
+                .open::<PlanStatement>(input, self.at()?)
+                .map(|plan| json!(plan.predicate))
+                .map_err(Refusal::from),
             Check::GraphDecode => read::graph(input),
             Check::FrameParse => read::frame(input),
             Check::RecordDecode => read::record(input),

@@ -9,6 +9,7 @@ mod halt;
 mod key;
 mod manifest;
 mod pack;
+mod plan;
 mod record;
 mod statement;
 mod trust;
@@ -28,12 +29,13 @@ type Maker = fn() -> Result<Vec<Vector>, MakeError>;
 /// # Errors
 /// When a document of the world cannot be written: a mistake in this crate.
 pub fn all() -> Result<Vec<Vector>, MakeError> {
-    let makers: [Maker; 12] = [
+    let makers: [Maker; 13] = [
         envelope::make,
         statement::make,
         trust::make,
         manifest::make,
         bundle::make,
+        plan::make,
         record::make,
         batch::make,
         agent::make,

@@ -366,7 +366,6 @@ pub fn frame(kind: u8, seq: u64, payload: &[u8], previous: &Digest) -> Result<(V
 }
 
 fn intent(step: &StepResult) -> StepIntent {
-    let order = step.order_id.to_string();
     StepIntent {
         order_id: step.order_id,
         step: step.step.clone(),
@@ -376,7 +375,7 @@ fn intent(step: &StepResult) -> StepIntent {
         } else {
             StepMode::Checked
         },
-        idempotency_key: Digest::of_parts(&[order.as_bytes(), step.step.as_bytes()]),
+        idempotency_key: Digest::of_parts(&[step.order_id.as_uuid().as_bytes(), step.step.as_bytes()]),
         limits: Limits::default(),
         observed: step.before,
     }

@@ -49,6 +49,7 @@ fn every_area_has_good_and_bad_vectors_and_every_one_says_why() {
         "key",
         "manifest",
         "pack",
+        "plan",
         "record",
         "statement",
         "trust",
