@@ -109,13 +109,9 @@ impl<'a> News<'a> {
     }
 
     fn tell(&mut self, run: &Run) -> anyhow::Result<()> {
-        let done = run.orders.iter().filter(|order| !is_open(&order.state)).count();
-        self.bar.set_message(format!(
-            "{} {}: {done} of {} hosts done",
-            run.kind,
-            run.state,
-            run.orders.len()
-        ));
+        let (done, all) = run.progress();
+        self.bar
+            .set_message(format!("{} {}: {done} of {all} hosts done", run.kind, run.state));
         self.bar.tick();
         self.tell_steps(run)?;
         for order in &run.orders {
@@ -140,10 +136,8 @@ impl<'a> News<'a> {
         }
         if self.bar.is_hidden() && self.since.elapsed() > STILL_HERE {
             self.line(&format!(
-                "{} is {}: {done} of {} hosts done",
-                run.id,
-                run.state,
-                run.orders.len()
+                "{} is {}: {done} of {all} hosts done",
+                run.id, run.state
             ));
         }
         if run.is_over() {
@@ -179,8 +173,4 @@ impl<'a> News<'a> {
         self.since = Stopwatch::start();
         self.bar.suspend(|| self.watch.teller.say(text.trim_end()));
     }
-}
-
-fn is_open(state: &str) -> bool {
-    matches!(state, "pending" | "accepted")
 }

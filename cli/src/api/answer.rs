@@ -91,7 +91,10 @@ pub struct Run {
     /// In which currency.
     #[serde(default)]
     pub currency: Option<String>,
-    /// One order for each host.
+    /// How many orders stand where.
+    #[serde(default)]
+    pub counts: BTreeMap<String, u64>,
+    /// One order for each host; of a large run only the first of them.
     #[serde(default)]
     pub orders: Vec<Order>,
     /// Everything else.
@@ -124,6 +127,21 @@ impl Run {
     /// Whether nothing about it will change by itself.
     pub fn is_over(&self) -> bool {
         !matches!(self.state.as_str(), "queued" | "running" | "cancelling")
+    }
+
+    /// How many of its hosts are done, and how many there are.
+    pub fn progress(&self) -> (u64, u64) {
+        let open = |state: &str| matches!(state, "pending" | "accepted");
+        if self.counts.is_empty() {
+            let done = self.orders.iter().filter(|order| !open(&order.state)).count();
+            return (done as u64, self.orders.len() as u64);
+        }
+        let done = self
+            .counts
+            .iter()
+            .filter(|(state, _)| !open(state))
+            .map(|(_, count)| count);
+        (done.sum(), self.counts.values().sum())
     }
 
     /// Whether it did all that it was to do.
@@ -235,6 +253,24 @@ pub struct Halt {
     pub rest: Rest,
 }
 
+/// How far a halt has come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HaltStatus {
+    /// Agents that have taken it.
+    pub stopped: u64,
+    /// Agents that are heard and have not taken it yet.
+    pub pending: u64,
+    /// Agents that are not heard.
+    pub unreachable: u64,
+    /// The latest instant at which any of those may still start a step.
+    #[serde(default)]
+    pub all_stopped_by: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
 /// What a lift has to say beside who signs it and why.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -267,6 +303,7 @@ mod tests {
         assert_eq!(run("failed", &["W0306", "W0312"]).exit(), Exit::Stale);
         assert_eq!(run("aborted", &["W0301"]).exit(), Exit::Halted);
         assert_eq!(run("unresolved", &[]).exit(), Exit::Unresolved);
+        assert_eq!(run("failed", &["W0306"]).progress(), (1, 1));
         assert!(!run("running", &[]).is_over() && run("cancelled", &[]).is_over());
     }
 

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
 
-use super::{Agent, Artefact, Client, Halt, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step};
+use super::{
+    Agent, Artefact, Client, Halt, HaltStatus, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step,
+};
 
 /// Most pages of a list that are followed.
 const PAGES_MAX: usize = 1_000;
@@ -180,6 +182,14 @@ impl Client {
             "/api/v1/halts",
             &json!({ "scope": scope, "action": action, "reason": reason }),
         )
+    }
+
+    /// How far a halt has come.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn halt_status(&self, halt: &str) -> anyhow::Result<HaltStatus> {
+        self.get(&format!("/api/v1/halts/{halt}/status"))
     }
 
     /// What a lift of a halt has to say.

@@ -5,7 +5,7 @@ use writ_protocol::halt::{self, Lift};
 use writ_protocol::id::HaltId;
 
 use super::Desk;
-use crate::api::{Client, Halt};
+use crate::api::{Client, Halt, HaltStatus};
 use crate::args;
 use crate::clock;
 use crate::dev::trust::load_key;
@@ -27,10 +27,10 @@ pub(crate) fn run(desk: &Desk, args: &args::Halt) -> anyhow::Result<Exit> {
             "soft"
         };
         let set = client.set_halt(&scope_of(&client, scope)?, action, reason)?;
-        one(desk, &set)?;
+        let set = with_progress(&client, vec![set])?;
+        desk.list(&set, told)?;
     } else {
-        let halts = client.halts()?;
-        desk.list(&halts, told)?;
+        desk.list(&with_progress(&client, client.halts()?)?, told)?;
     }
     Ok(Exit::Done)
 }
@@ -90,6 +90,35 @@ fn one(desk: &Desk, halt: &Halt) -> anyhow::Result<()> {
     desk.printer.show(halt, || told(std::slice::from_ref(halt)))
 }
 
+/// Halts in force, with how far they have come.
+fn with_progress(client: &Client, mut halts: Vec<Halt>) -> anyhow::Result<Vec<Halt>> {
+    for halt in halts.iter_mut().filter(|halt| halt.state == "set") {
+        let status = client.halt_status(&halt.id)?;
+        halt.rest
+            .insert("progress".to_owned(), serde_json::to_value(status)?);
+    }
+    Ok(halts)
+}
+
+/// The progress of a halt for people: how many stopped, how many are not heard, and by when all have stopped.
+fn progress(halt: &Halt) -> String {
+    let status = halt.rest.get("progress").cloned();
+    let Some(status) = status.and_then(|value| serde_json::from_value::<HaltStatus>(value).ok()) else {
+        return "-".to_owned();
+    };
+    let HaltStatus {
+        stopped,
+        pending,
+        unreachable,
+        all_stopped_by,
+        ..
+    } = status;
+    let latest = all_stopped_by
+        .map(|at| format!(", all by {at}"))
+        .unwrap_or_default();
+    format!("{stopped} stopped, {pending} pending, {unreachable} unreachable{latest}")
+}
+
 fn told(halts: &[Halt]) -> String {
     let rows = halts.iter().map(|halt| {
         let scope = halt
@@ -100,11 +129,12 @@ fn told(halts: &[Halt]) -> String {
             halt.id.clone(),
             halt.state.clone(),
             halt.action.clone(),
+            progress(halt),
             scope,
             halt.reason.clone(),
         ]
     });
-    table(["halt", "state", "action", "scope", "reason"], rows)
+    table(["halt", "state", "action", "progress", "scope", "reason"], rows)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `writ plan` and `writ apply`: a check of the hosts, what it found, and carrying it out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -206,11 +207,10 @@ pub(crate) fn failed(run: &Run) -> Fault {
 
 /// A run in a few lines.
 pub(crate) fn summary(run: &Run) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for order in &run.orders {
-        match counts.iter_mut().find(|(state, _)| *state == order.state) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((&order.state, 1)),
+    let mut counts: BTreeMap<String, u64> = run.counts.clone();
+    if counts.is_empty() {
+        for order in &run.orders {
+            *counts.entry(order.state.clone()).or_default() += 1;
         }
     }
     let counts: Vec<String> = counts
