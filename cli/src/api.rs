@@ -42,18 +42,31 @@ impl Client {
                     .into(),
             );
         }
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_PATIENCE))
-            .timeout_recv_response(Some(ANSWER_PATIENCE))
-            .max_redirects(0)
-            .user_agent(concat!("writ/", env!("CARGO_PKG_VERSION")))
-            .build();
         Ok(Self {
-            agent: config.into(),
+            agent: agent(ureq::tls::TlsConfig::default()),
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
         })
+    }
+
+    /// Believes only the authorities in this PEM text, for a controller behind a private one.
+    ///
+    /// # Errors
+    /// When the text holds no certificate.
+    pub fn trusting(mut self, pem: &[u8]) -> anyhow::Result<Self> {
+        let certificates: Vec<_> = ureq::tls::parse_pem(pem)
+            .filter_map(|item| match item {
+                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        anyhow::ensure!(
+            !certificates.is_empty(),
+            "the file of authorities holds no certificate"
+        );
+        let roots = ureq::tls::RootCerts::new_with_certs(&certificates);
+        self.agent = agent(ureq::tls::TlsConfig::builder().root_certs(roots).build());
+        Ok(self)
     }
 
     /// Where the API is.
@@ -167,6 +180,18 @@ impl Client {
     }
 }
 
+fn agent(tls: ureq::tls::TlsConfig) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_PATIENCE))
+        .timeout_recv_response(Some(ANSWER_PATIENCE))
+        .max_redirects(0)
+        .user_agent(concat!("writ/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls)
+        .build()
+        .into()
+}
+
 type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
 
 /// A problem document (RFC 9457) as a fault; any other answer by its status.
@@ -255,6 +280,17 @@ mod tests {
         assert_eq!(problem("/x", 401, "<html>").exit, Exit::Unauthenticated);
         assert_eq!(problem("/x", 503, "").exit, Exit::Unreachable);
         assert_eq!(problem("/x", 500, "{}").message, "HTTP status 500");
+    }
+
+    #[test]
+    fn a_file_of_authorities_must_hold_one() {
+        let client = Client::new("https://controller.example", "t").unwrap();
+        assert!(client.clone().trusting(b"no certificate").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let layout = crate::dev::layout::Layout::new(folder.path()).unwrap();
+        layout.make().unwrap();
+        let files = crate::dev::tls::ensure(&layout).unwrap();
+        assert!(client.trusting(&std::fs::read(files.ca).unwrap()).is_ok());
     }
 
     #[test]

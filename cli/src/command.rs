@@ -11,6 +11,7 @@ mod help;
 mod plans;
 mod runs;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::api::Client;
@@ -48,7 +49,14 @@ impl Desk {
     /// A client of the controller that counts.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let context = self.context()?;
-        Client::new(context.address()?, &context.token()?)
+        let client = Client::new(context.address()?, &context.token()?)?;
+        match &context.ca_file {
+            Some(path) => {
+                let pem = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                client.trusting(&pem)
+            }
+            None => Ok(client),
+        }
     }
 
     /// Shows a list: one object a line where that is asked for, else whole.

@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Context {
     /// Address of its API.
     pub server: String,
+    /// Authorities of its certificate, PEM; the public ones when absent.
+    pub ca_file: Option<PathBuf>,
     /// File with the API token.
     pub token_file: Option<PathBuf>,
     /// Fingerprint of the root of trust, for offline verification.
@@ -197,6 +199,7 @@ mod tests {
     fn dev() -> Context {
         Context {
             server: "http://127.0.0.1:1".into(),
+            ca_file: None,
             token_file: Some("/t".into()),
             root: Some("ab".into()),
             operator_key: None,

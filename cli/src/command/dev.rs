@@ -101,6 +101,7 @@ pub(crate) fn remember(stack: &DevStack) -> anyhow::Result<()> {
     let mut file = ContextFile::load(&path)?;
     let dev = Context {
         server: stack.api_url("controller-1")?,
+        ca_file: None,
         token_file: Some(stack.layout().api_token()),
         root: Some(stack.root().to_hex()),
         operator_key: Some(stack.layout().operator_key()),
