@@ -25,7 +25,15 @@ pub(crate) fn write(target: &str, folder: &Path) {
         return;
     }
     let areas: &[&str] = match target {
-        "statement" => &["statement", "envelope", "hello", "watermark", "halt", "enrol"],
+        "statement" => &[
+            "statement",
+            "envelope",
+            "hello",
+            "watermark",
+            "halt",
+            "enrol",
+            "plan",
+        ],
         "token" => &["enrol", "key"],
         "record" => &["record", "frame"],
         "journal" => &["frame", "record"],

@@ -16,6 +16,7 @@ use writ_protocol::graph::Graph;
 use writ_protocol::halt;
 use writ_protocol::hello::{Hello, HelloReply, RenewRequest, Watermark};
 use writ_protocol::manifest::{self, Admission, BundleRef, Generation, Identity};
+use writ_protocol::plan::PlanStatement;
 use writ_protocol::statement::{self, PAYLOAD_TYPE, Predicate};
 use writ_protocol::trust::{self, Keyring};
 
@@ -173,6 +174,7 @@ pub(crate) fn statement(data: &[u8]) {
     opened::<Execution>(&signed);
     opened::<PackSeal>(&signed);
     opened::<BundleStatement>(&signed);
+    opened::<PlanStatement>(&signed);
     let _ = halt::open(data, &world().keyring, NOW);
     let _ = halt::open_lift(data, &world().keyring, NOW);
     let _ = enrol::open_request(data, &public(seed::ARTEFACT));
