@@ -1,0 +1,234 @@
+//! The desk: one use case, one function, one transaction. Doors call it, clocks ring it; it asks the rulebook and writes to the ledger.
+
+mod agent;
+mod enrol;
+mod error;
+mod evidence;
+mod halt;
+mod hello;
+mod ingest;
+mod life;
+mod manifest;
+mod plan;
+mod run;
+mod sweep;
+mod token;
+pub mod view;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use writ_chassis::clock::Clock;
+use writ_chassis::ids::IdSource;
+use writ_protocol::cost::RateCard;
+use writ_protocol::time::Timestamp;
+use writ_store::Store;
+
+pub use enrol::NewJoinToken;
+pub use error::Error;
+pub use evidence::Pack;
+pub use halt::{NewHalt, SignedHalt};
+pub use ingest::{Incoming, IngestOutcome, Outcome};
+pub use life::{Fence, Health};
+pub use manifest::Published;
+pub use sweep::SweepReport;
+pub use token::{Idempotent, NewToken};
+
+use crate::signer::Signer;
+
+/// What an operator may do. Ordered: a later one may do all that an earlier one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OperatorRole {
+    /// May look.
+    Viewer,
+    /// May order, cancel and halt.
+    Operator,
+    /// May enrol, remove and make tokens.
+    Admin,
+}
+
+impl OperatorRole {
+    /// Its name in the ledger and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name.
+    pub name: String,
+    /// What it may do.
+    pub role: OperatorRole,
+}
+
+impl Caller {
+    /// Refuses a caller that may not do what `needed` may.
+    ///
+    /// # Errors
+    /// [`Error`] with code W0006.
+    pub fn require(&self, needed: OperatorRole) -> Result<(), Error> {
+        if self.role >= needed {
+            return Ok(());
+        }
+        Err(Error::forbidden(format!(
+            "{} is a {}, this needs {}",
+            self.name,
+            self.role.name(),
+            needed.name()
+        )))
+    }
+}
+
+/// What the desk is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The tenant.
+    pub tenant: String,
+    /// Length of an order's lease.
+    pub lease: Duration,
+    /// What agents are told about hellos.
+    pub hello_interval: Duration,
+    /// Over how long agents spread their reconnects.
+    pub reconnect_window: Duration,
+    /// How long an order may wait for its agent.
+    pub order_ttl: Duration,
+    /// How long a manifest is valid.
+    pub manifest_ttl: Duration,
+    /// How long an agent's bus credentials hold.
+    pub login_ttl: Duration,
+    /// What an order may cost when its config names no budget, micro-units.
+    pub default_grant_micros: u64,
+    /// The prices.
+    pub rates: RateCard,
+    /// Bus servers as agents reach them.
+    pub public_servers: Vec<String>,
+    /// The bus's authority, PEM.
+    pub ca_pem: String,
+}
+
+impl Settings {
+    /// Settings with everything that has a good default.
+    pub fn new(tenant: String, public_servers: Vec<String>, ca_pem: String) -> Self {
+        Self {
+            tenant,
+            lease: writ_domain::lease::LEASE,
+            hello_interval: writ_protocol::limits::HELLO_INTERVAL,
+            reconnect_window: Duration::from_secs(5),
+            order_ttl: Duration::from_secs(3_600),
+            manifest_ttl: Duration::from_secs(24 * 3_600),
+            login_ttl: Duration::from_secs(24 * 3_600),
+            default_grant_micros: 10_000_000,
+            rates: RateCard::default(),
+            public_servers,
+            ca_pem,
+        }
+    }
+}
+
+/// The desk.
+pub struct App {
+    store: Store,
+    signer: Signer,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    settings: Settings,
+    nudge: Arc<Notify>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("tenant", &self.settings.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Wires the desk.
+    pub fn new(
+        store: Store,
+        signer: Signer,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            store,
+            signer,
+            clock,
+            ids,
+            settings,
+            nudge: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Rings when a manifest on the bus is behind, so that the relay need not wait for its clock.
+    pub fn dirty_nudge(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudge)
+    }
+
+    /// What the desk was told.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Most items of one page.
+pub const PAGE_MAX: u32 = 500;
+/// Items of a page where nobody asks for a number.
+pub const PAGE_DEFAULT: u32 = 100;
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What `next` of the page before said.
+    pub cursor: Option<String>,
+    /// How many items, at most [`PAGE_MAX`].
+    pub limit: Option<u32>,
+}
+
+impl Page {
+    fn limit(&self) -> u32 {
+        self.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
+    }
+
+    fn cursor(&self) -> &str {
+        self.cursor.as_deref().unwrap_or_default()
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Paged<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; none after the last.
+    pub next: Option<String>,
+}
+
+impl<T> Paged<T> {
+    fn of(items: Vec<T>, limit: u32, cursor: impl FnOnce(&T) -> String) -> Self {
+        let full = u32::try_from(items.len()).is_ok_and(|count| count >= limit);
+        let next = items.last().filter(|_| full).map(cursor);
+        Self { items, next }
+    }
+}

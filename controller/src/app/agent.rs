@@ -1,0 +1,185 @@
+//! Agents: looking at them, and putting them aside.
+
+use std::collections::BTreeMap;
+
+use writ_domain::agent::{AgentEvent, AgentState, apply};
+use writ_protocol::id::AgentId;
+use writ_protocol::nats::UserKey;
+use writ_protocol::time::Timestamp;
+use writ_store::{Tx, agent, audit};
+
+use super::enrol::check_labels;
+use super::view::AgentView;
+use super::{App, Caller, Error, OperatorRole, Page, Paged};
+
+impl App {
+    /// Agents that carry all these labels, by name.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_agents(
+        &self,
+        page: &Page,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Paged<AgentView>, Error> {
+        let mut tx = self.store.begin("agent.list").await?;
+        let agents = agent::page(&mut tx, page.cursor(), labels, page.limit()).await?;
+        Ok(Paged::of(
+            agents.into_iter().map(AgentView::from).collect(),
+            page.limit(),
+            |a: &AgentView| a.name.clone(),
+        ))
+    }
+
+    /// One agent, by name or id.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn get_agent(&self, which: &str) -> Result<AgentView, Error> {
+        let mut tx = self.store.begin("agent.get").await?;
+        Ok(find(&mut tx, which).await?.into())
+    }
+
+    /// Sets an agent's labels.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn set_labels(
+        &self,
+        caller: &Caller,
+        which: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<AgentView, Error> {
+        caller.require(OperatorRole::Admin)?;
+        check_labels(&labels)?;
+        let now = self.now();
+        let mut tx = self.store.begin("agent.set_labels").await?;
+        let found = find(&mut tx, which).await?;
+        agent::set_labels(&mut tx, found.agent_id, &labels, now).await?;
+        let act = audit::Act {
+            at: now,
+            actor: &caller.name,
+        };
+        audit::write(
+            &mut tx,
+            act,
+            "agent.labels",
+            &found.agent_id.to_string(),
+            serde_json::json!({ "labels": labels }),
+        )
+        .await?;
+        let shown = find(&mut tx, which).await?;
+        tx.commit().await?;
+        Ok(shown.into())
+    }
+
+    /// Puts an agent aside: it is ordered nothing until it is released.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn quarantine_agent(
+        &self,
+        caller: &Caller,
+        which: &str,
+        reason: &str,
+    ) -> Result<AgentView, Error> {
+        self.change_agent(caller, which, AgentEvent::Quarantine, reason)
+            .await
+    }
+
+    /// Lets an agent work again. The session it speaks with from now on is the one that counts.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn release_agent(
+        &self,
+        caller: &Caller,
+        which: &str,
+        reason: &str,
+    ) -> Result<AgentView, Error> {
+        self.change_agent(caller, which, AgentEvent::Release, reason)
+            .await
+    }
+
+    /// Removes an agent for good. The bus is told of it by the clocks ([`App::removed_agents`]).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn remove_agent(&self, caller: &Caller, which: &str, reason: &str) -> Result<AgentView, Error> {
+        caller.require(OperatorRole::Admin)?;
+        self.change_agent(caller, which, AgentEvent::Remove, reason).await
+    }
+
+    /// Bus identities of removed agents and when they were removed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn removed_agents(&self) -> Result<Vec<(UserKey, Timestamp)>, Error> {
+        let mut tx = self.store.begin("agent.removed").await?;
+        Ok(agent::removed_keys(&mut tx).await?)
+    }
+
+    async fn change_agent(
+        &self,
+        caller: &Caller,
+        which: &str,
+        event: AgentEvent,
+        reason: &str,
+    ) -> Result<AgentView, Error> {
+        caller.require(OperatorRole::Operator)?;
+        let now = self.now();
+        let mut tx = self.store.begin("agent.change").await?;
+        let found = find(&mut tx, which).await?;
+        agent::lock(&mut tx, &[found.agent_id]).await?;
+        set_state(&mut tx, found.agent_id, event, (&caller.name, reason), now).await?;
+        let shown = find(&mut tx, &found.agent_id.to_string()).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(shown.into())
+    }
+}
+
+/// Applies an event to an agent whose row is locked; writes audit and feed, and renews its manifest.
+pub(super) async fn set_state(
+    tx: &mut Tx,
+    id: AgentId,
+    event: AgentEvent,
+    (actor, reason): (&str, &str),
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let found = agent::by_id(tx, id)
+        .await?
+        .ok_or_else(|| Error::not_found("agent", id))?;
+    let transition =
+        apply(found.state, event).map_err(|gone| Error::conflict(format!("{}: {gone}", found.name)))?;
+    if !transition.changed {
+        return Ok(false);
+    }
+    agent::set_state(tx, id, transition.next, reason, now).await?;
+    let verb = match transition.next {
+        AgentState::Active => "agent.release",
+        AgentState::Quarantined => "agent.quarantine",
+        AgentState::Removed => "agent.remove",
+    };
+    let body = serde_json::json!({ "id": id, "name": found.name, "reason": reason });
+    audit::write(
+        tx,
+        audit::Act { at: now, actor },
+        verb,
+        &id.to_string(),
+        body.clone(),
+    )
+    .await?;
+    audit::tell(tx, now, verb, vec![("agents".to_owned(), body)]).await?;
+    agent::bump(tx, &[id], now).await?;
+    Ok(true)
+}
+
+pub(super) async fn find(tx: &mut Tx, which: &str) -> Result<agent::Agent, Error> {
+    let found = match which.parse::<AgentId>() {
+        Ok(id) => agent::by_id(tx, id).await?,
+        Err(_) => agent::by_name(tx, which).await?,
+    };
+    let shown: String = which.chars().take(64).collect();
+    found.ok_or_else(|| Error::not_found("agent", shown))
+}

@@ -1,0 +1,273 @@
+//! Halts: set by one signature, lifted by two, confirmed by each agent, and counted.
+
+use serde_json::json;
+use writ_domain::halt::{Subject, covers};
+use writ_domain::lease::stops_by;
+use writ_protocol::envelope::Envelope;
+use writ_protocol::halt::{self as word, Halt, HaltAction, Lift, Scope};
+use writ_protocol::id::{AgentId, HaltId};
+use writ_protocol::reason::Code;
+use writ_protocol::statement;
+use writ_protocol::time::Timestamp;
+use writ_store::{Tx, agent, audit, halt, meta, order};
+
+use super::view::{HaltStatusView, HaltView, LiftTermsView};
+use super::{App, Caller, Error, OperatorRole, PAGE_MAX};
+
+/// Most halts listed.
+const LIST_MAX: u32 = 1_000;
+/// Most agents named in a status.
+const NAMES_MAX: usize = 100;
+/// Longest reason, bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+
+/// A halt to be set.
+#[derive(Clone, Debug)]
+pub struct NewHalt {
+    /// What it covers.
+    pub scope: Scope,
+    /// How hard it stops.
+    pub action: HaltAction,
+    /// Why.
+    pub reason: String,
+}
+
+/// A halt or lift, and its signed words for the bus.
+#[derive(Clone, Debug)]
+pub struct SignedHalt {
+    /// The halt as it stands now.
+    pub view: HaltView,
+    /// The envelope's JSON, to be sent live.
+    pub envelope: Vec<u8>,
+}
+
+impl App {
+    /// Sets a halt.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn set_halt(&self, caller: &Caller, new: NewHalt) -> Result<SignedHalt, Error> {
+        caller.require(OperatorRole::Operator)?;
+        if new.reason.trim().is_empty() || new.reason.len() > REASON_BYTES_MAX {
+            return Err(Error::malformed(format!(
+                "a halt needs a reason of at most {REASON_BYTES_MAX} bytes"
+            )));
+        }
+        let now = self.now();
+        let mut tx = self.store.begin("halt.set").await?;
+        self.meta(&mut tx).await?;
+        let control_epoch = meta::next_control_epoch(&mut tx).await?;
+        let halt_id = HaltId::from_uuid(self.ids.uuid());
+        let envelope = self.signer.halt(Halt {
+            tenant: self.settings.tenant.clone(),
+            halt_id,
+            scope: new.scope.clone(),
+            action: new.action,
+            control_epoch,
+            reason: new.reason.clone(),
+            set_by: caller.name.clone(),
+            issued_at: now,
+        })?;
+        let envelope = envelope
+            .to_json()
+            .map_err(|e| Error::internal("a halt cannot be written", e))?;
+        let row = halt::Halt {
+            halt_id,
+            scope: new.scope,
+            action: new.action,
+            control_epoch,
+            envelope: envelope.clone(),
+            reason: new.reason,
+            set_by: caller.name.clone(),
+            set_at: now,
+            lifted_at: None,
+            lift: None,
+        };
+        halt::create(&mut tx, &row).await?;
+        Self::announce(
+            &mut tx,
+            audit::Act {
+                at: now,
+                actor: &caller.name,
+            },
+            "halt.set",
+            &row,
+        )
+        .await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(SignedHalt {
+            view: HaltView::from(&row),
+            envelope,
+        })
+    }
+
+    /// What a lift of a halt has to say.
+    ///
+    /// # Errors
+    /// [`Error`]: there is no such halt, or it is lifted.
+    pub async fn lift_terms(&self, id: HaltId) -> Result<LiftTermsView, Error> {
+        let mut tx = self.store.begin("halt.terms").await?;
+        in_force(&mut tx, id).await?;
+        let control_epoch = self.meta(&mut tx).await?.control_epoch.saturating_add(1);
+        Ok(LiftTermsView {
+            tenant: self.settings.tenant.clone(),
+            control_epoch,
+        })
+    }
+
+    /// Lifts a halt: `lift` is signed by a principal other than the controller, which adds its own signature.
+    ///
+    /// # Errors
+    /// [`Error`] with W0200 when the two signatures are not those of two trusted principals.
+    pub async fn release_halt(&self, caller: &Caller, id: HaltId, lift: &[u8]) -> Result<SignedHalt, Error> {
+        caller.require(OperatorRole::Operator)?;
+        let now = self.now();
+        let mut envelope = Envelope::parse(lift).map_err(statement::StatementError::from)?;
+        let claimed = statement::peek::<Lift>(&envelope)?.predicate;
+        self.signer.co_sign_lift(&mut envelope)?;
+        let bytes = envelope
+            .to_json()
+            .map_err(|e| Error::internal("a lift cannot be written", e))?;
+        let verified = word::open_lift(&bytes, self.signer.keyring(), now)?;
+        let mut tx = self.store.begin("halt.release").await?;
+        self.meta(&mut tx).await?;
+        let mut row = in_force(&mut tx, id).await?;
+        let control_epoch = meta::next_control_epoch(&mut tx).await?;
+        if verified.predicate.halt_id != id || claimed.control_epoch != control_epoch {
+            let detail =
+                "the lift was signed for another halt, or another halt or lift came meanwhile; sign it again";
+            return Err(Error::conflict(detail));
+        }
+        halt::lift(&mut tx, id, control_epoch, &bytes, now).await?;
+        (row.lifted_at, row.lift) = (Some(now), Some(bytes.clone()));
+        Self::announce(
+            &mut tx,
+            audit::Act {
+                at: now,
+                actor: &caller.name,
+            },
+            "halt.lift",
+            &row,
+        )
+        .await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(SignedHalt {
+            view: HaltView::from(&row),
+            envelope: bytes,
+        })
+    }
+
+    /// Audit, feed, and a new manifest for every agent.
+    async fn announce(tx: &mut Tx, act: audit::Act<'_>, verb: &str, row: &halt::Halt) -> Result<(), Error> {
+        let body = json!({ "id": row.halt_id, "scope": row.scope, "action": halt::action_name(row.action), "reason": row.reason });
+        audit::write(tx, act, verb, &row.halt_id.to_string(), body.clone()).await?;
+        audit::tell(tx, act.at, verb, vec![("halts".to_owned(), body)]).await?;
+        agent::bump_all(tx, act.at).await?;
+        Ok(())
+    }
+
+    /// Halts, newest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_halts(&self) -> Result<Vec<HaltView>, Error> {
+        let mut tx = self.store.begin("halt.list").await?;
+        Ok(halt::list(&mut tx, LIST_MAX)
+            .await?
+            .iter()
+            .map(HaltView::from)
+            .collect())
+    }
+
+    /// One halt.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn get_halt(&self, id: HaltId) -> Result<HaltView, Error> {
+        let mut tx = self.store.begin("halt.get").await?;
+        let row = halt::read(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("halt", id))?;
+        Ok(HaltView::from(&row))
+    }
+
+    /// How far a stop has come: who confirmed, who is out of reach, and until when those may still start a step.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn halt_status(&self, id: HaltId) -> Result<HaltStatusView, Error> {
+        let now = self.now();
+        let mut tx = self.store.begin("halt.status").await?;
+        let row = halt::read(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("halt", id))?;
+        let acked = halt::acked(&mut tx, id, row.lifted_at.is_some()).await?;
+        let mut status = HaltStatusView {
+            stopped: 0,
+            pending: 0,
+            unreachable: 0,
+            all_stopped_by: None,
+            waiting_for: Vec::new(),
+        };
+        let (mut after, mut latest): (String, Option<Timestamp>) = (String::new(), None);
+        loop {
+            let agents = agent::page(&mut tx, &after, &std::collections::BTreeMap::new(), PAGE_MAX).await?;
+            let Some(last) = agents.last() else { break };
+            after.clone_from(&last.name);
+            let waiting: Vec<&agent::Agent> = agents
+                .iter()
+                .filter(|a| in_scope(&row.scope, a) && !acked.contains(&a.agent_id))
+                .collect();
+            status.stopped +=
+                agents.iter().filter(|a| in_scope(&row.scope, a)).count() as u64 - waiting.len() as u64;
+            for one in &waiting {
+                let heard = one.seen.as_ref().map(|s| s.at);
+                let silent = heard.is_none_or(|at| now.since(at) > self.settings.hello_interval * 2);
+                if silent {
+                    status.unreachable += 1;
+                } else {
+                    status.pending += 1;
+                }
+                if status.waiting_for.len() < NAMES_MAX {
+                    status.waiting_for.push(one.name.clone());
+                }
+            }
+            latest = latest.max(self.latest(&mut tx, &waiting).await?);
+        }
+        status.all_stopped_by = latest.map(|t| t.to_string());
+        Ok(status)
+    }
+
+    /// Until when agents may still start steps, by the leases of what they accepted.
+    async fn latest(&self, tx: &mut Tx, waiting: &[&agent::Agent]) -> Result<Option<Timestamp>, Error> {
+        let ids: Vec<AgentId> = waiting.iter().map(|a| a.agent_id).collect();
+        let reach = order::reach(tx, &ids).await?;
+        // An order that is under way to an agent can be accepted until it is heard of: one lease from its last hello.
+        let heard = waiting
+            .iter()
+            .filter_map(|a| a.seen.as_ref())
+            .map(|s| stops_by(s.at, self.settings.lease));
+        Ok(reach.into_iter().map(|(.., by)| by).chain(heard).max())
+    }
+}
+
+fn in_scope(scope: &Scope, agent: &agent::Agent) -> bool {
+    let idle = Subject {
+        agent_id: agent.agent_id,
+        labels: &agent.labels,
+        order: None,
+    };
+    covers(scope, &idle) || matches!(scope, Scope::Project(_) | Scope::Run(_))
+}
+
+async fn in_force(tx: &mut Tx, id: HaltId) -> Result<halt::Halt, Error> {
+    let row = halt::read(tx, id)
+        .await?
+        .ok_or_else(|| Error::not_found("halt", id))?;
+    if row.lifted_at.is_some() {
+        return Err(Error::new(Code::Conflict, format!("{id} is lifted already")));
+    }
+    Ok(row)
+}

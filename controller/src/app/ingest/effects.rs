@@ -1,0 +1,267 @@
+//! What committed records change: orders, runs, steps, halts, alarms. Gathered over all agents of a pass and written in a few statements.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+use writ_domain::order::{OrderError, OrderEvent, OrderState, apply};
+use writ_protocol::id::{AgentId, HaltId, OrderId, RunId};
+use writ_protocol::reason::Code;
+use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record, StepResult};
+use writ_protocol::time::Timestamp;
+use writ_store::{Tx, agent, audit, halt, ingest, order, step};
+
+use super::super::Error;
+use super::super::run::{rule, settle};
+use super::Decoded;
+
+/// Longest words kept of an alarm.
+const WORDS_MAX: usize = 2_048;
+
+/// What records say about orders, in the order of each journal.
+enum Word<'a> {
+    Accepted(&'a OrderAccepted),
+    Refused(&'a OrderRefused),
+    Done(&'a OrderDone),
+    Touched,
+}
+
+struct Said<'a> {
+    agent_id: AgentId,
+    journal_id: writ_protocol::id::JournalId,
+    seq: u64,
+    order_id: OrderId,
+    word: Word<'a>,
+}
+
+/// Everything that a pass changes.
+pub(super) struct Effects<'a> {
+    said: Vec<Said<'a>>,
+    steps: Vec<(AgentId, u64, &'a StepResult)>,
+    halts: Vec<(HaltId, AgentId, bool)>,
+    alarms: Vec<(AgentId, String, String)>,
+}
+
+impl<'a> Effects<'a> {
+    pub(super) fn gather(decoded: &'a [Decoded<'a>]) -> Self {
+        let mut out = Self {
+            said: Vec::new(),
+            steps: Vec::new(),
+            halts: Vec::new(),
+            alarms: Vec::new(),
+        };
+        for one in decoded {
+            out.add(one);
+        }
+        out
+    }
+
+    fn add(&mut self, one: &'a Decoded<'a>) {
+        let (agent_id, seq) = (one.event.agent_id, one.event.seq);
+        let record = match &one.record {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                return self.alarm(
+                    agent_id,
+                    Code::DeadLetter,
+                    &format!("record {seq} is of kind {}, unknown here", one.event.kind),
+                );
+            }
+            Err(why) => {
+                return self.alarm(
+                    agent_id,
+                    Code::Malformed,
+                    &format!("record {seq} cannot be read: {why}"),
+                );
+            }
+        };
+        if let Some(order_id) = record.order_id() {
+            let word = match record {
+                Record::OrderAccepted(r) => Word::Accepted(r),
+                Record::OrderRefused(r) => Word::Refused(r),
+                Record::OrderDone(r) => Word::Done(r),
+                _ => Word::Touched,
+            };
+            self.said.push(Said {
+                agent_id,
+                journal_id: one.event.journal_id,
+                seq,
+                order_id,
+                word,
+            });
+        }
+        match record {
+            Record::StepResult(result) => self.steps.push((agent_id, seq, result)),
+            Record::HaltObserved(seen) => self.halts.push((seen.halt_id, agent_id, seen.lifted)),
+            Record::Alarm(alarm) => self.alarm(agent_id, alarm.code, &alarm.detail),
+            Record::ManifestRefused(refused) => self.alarm(agent_id, refused.code, &refused.detail),
+            Record::SessionStart(_)
+            | Record::HighWater(_)
+            | Record::OrderAccepted(_)
+            | Record::OrderRefused(_)
+            | Record::StepIntent(_)
+            | Record::BlobChunk(_)
+            | Record::Signed(_)
+            | Record::OrderDone(_) => {}
+        }
+    }
+
+    fn alarm(&mut self, agent_id: AgentId, code: Code, words: &str) {
+        self.alarms.push((
+            agent_id,
+            code.to_string(),
+            words.chars().take(WORDS_MAX).collect(),
+        ));
+    }
+
+    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<(), Error> {
+        let ids: Vec<OrderId> = self
+            .said
+            .iter()
+            .map(|s| s.order_id)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
+        if !ids.is_empty() {
+            orders = order::lock(tx, &ids)
+                .await?
+                .into_iter()
+                .map(|o| (o.order_id, o))
+                .collect();
+        }
+        let (mut runs, mut ended, mut told) =
+            (BTreeSet::<RunId>::new(), BTreeSet::<AgentId>::new(), Vec::new());
+        let mut orphans: BTreeMap<OrderId, AgentId> = BTreeMap::new();
+        for said in std::mem::take(&mut self.said) {
+            let Some(one) = orders
+                .get_mut(&said.order_id)
+                .filter(|o| o.agent_id == said.agent_id)
+            else {
+                orphans.insert(said.order_id, said.agent_id);
+                continue;
+            };
+            let before = one.state;
+            if let Err(error) = take(one, &said, lease, now) {
+                self.alarm(
+                    said.agent_id,
+                    Code::Conflict,
+                    &format!("record {} of {}: {error}", said.seq, said.order_id),
+                );
+            }
+            if one.state != before {
+                runs.insert(one.run_id);
+                let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });
+                told.push((format!("run:{}", one.run_id), body));
+                if one.state.is_terminal() {
+                    ended.insert(one.agent_id);
+                }
+            }
+        }
+        let known: Vec<order::Order> = orders.into_values().collect();
+        order::save(tx, &known, now).await?;
+        audit::tell(tx, now, "order.state", told).await?;
+        self.store_steps(tx, &known, now).await?;
+        settle(tx, &runs, now).await?;
+        // The next manifest no longer lists what has ended.
+        agent::bump(tx, &ended.into_iter().collect::<Vec<_>>(), now).await?;
+        self.store_rest(tx, orphans, now).await
+    }
+
+    async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {
+        let owner: BTreeMap<OrderId, &order::Order> = known.iter().map(|o| (o.order_id, o)).collect();
+        let mine = self
+            .steps
+            .iter()
+            .filter(|(agent, _, r)| owner.get(&r.order_id).is_some_and(|o| o.agent_id == *agent));
+        let mut seen = BTreeSet::new();
+        let steps: Vec<(u64, &StepResult)> = mine
+            .filter(|(_, _, r)| seen.insert((r.order_id, r.step.as_str(), r.attempt)))
+            .map(|(_, seq, r)| (*seq, *r))
+            .collect();
+        step::store(tx, &steps).await?;
+        let told = steps.iter().filter_map(|(_, r)| {
+            let one = owner.get(&r.order_id)?;
+            let body = json!({ "orderId": r.order_id, "host": one.agent_name, "step": r.step, "outcome": r.outcome.name() });
+            Some((format!("run:{}", one.run_id), body))
+        });
+        Ok(audit::tell(tx, now, "step.done", told.collect()).await?)
+    }
+
+    async fn store_rest(
+        &self,
+        tx: &mut Tx,
+        orphans: BTreeMap<OrderId, AgentId>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        halt::ack(tx, &self.halts, now).await?;
+        if !self.alarms.is_empty() {
+            ingest::store_alarms(tx, &self.alarms, now).await?;
+            let tell = |(agent, code, words): &(AgentId, String, String)| {
+                (
+                    "agents".to_owned(),
+                    json!({ "id": agent, "code": code, "detail": words }),
+                )
+            };
+            audit::tell(tx, now, "agent.alarm", self.alarms.iter().map(tell).collect()).await?;
+        }
+        if !orphans.is_empty() {
+            let words = "reported by the agent, unknown to this database";
+            let rows: Vec<_> = orphans
+                .into_iter()
+                .map(|(o, a)| (o, a, words.to_owned()))
+                .collect();
+            ingest::store_orphans(tx, &rows, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies what one record says to its order.
+fn take(one: &mut order::Order, said: &Said<'_>, lease: Duration, now: Timestamp) -> Result<(), OrderError> {
+    let event = match &said.word {
+        Word::Accepted(r) => OrderEvent::Accepted {
+            fencing_token: r.fencing_token,
+        },
+        Word::Refused(r) => OrderEvent::Refused {
+            fencing_token: r.fencing_token,
+        },
+        Word::Done(r) => OrderEvent::Done {
+            fencing_token: r.fencing_token,
+            outcome: r.outcome,
+        },
+        Word::Touched => OrderEvent::Heard {
+            fencing_token: one.fencing_token,
+        },
+    };
+    let next = apply(&rule(one), event, lease, now)?;
+    let guessed = matches!(
+        one.state,
+        OrderState::Expired | OrderState::Unresolved | OrderState::Cancelled
+    );
+    one.late |= guessed && next.next.state.is_proven();
+    one.journal_id = Some(said.journal_id);
+    one.first_seq = Some(one.first_seq.map_or(said.seq, |first| first.min(said.seq)));
+    one.last_seq = Some(one.last_seq.map_or(said.seq, |last| last.max(said.seq)));
+    one.heard_at = Some(now);
+    (one.state, one.deadline_at) = (next.next.state, next.next.deadline_at);
+    match &said.word {
+        Word::Accepted(r) if one.accepted_at.is_none() => {
+            one.accepted_at = Some(now);
+            one.at = Some(r.at);
+        }
+        Word::Refused(r) if next.changed => {
+            one.ended_at = Some(now);
+            (one.code, one.detail) = (Some(r.code.to_string()), Some(r.detail.clone()));
+        }
+        Word::Done(r) if next.changed => {
+            one.ended_at = Some(now);
+            (one.code, one.detail) = (r.code.map(|c| c.to_string()), Some(r.detail.clone()));
+            one.steps = Some([r.changed, r.unchanged, r.failed, r.skipped]);
+            one.cost_micros = Some(r.cost_micros);
+            one.statement = Some(r.statement);
+        }
+        Word::Accepted(_) | Word::Refused(_) | Word::Done(_) | Word::Touched => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! The ledger's own life as the desk sees it: schema, epoch, leases of controllers, what watchers are told.
+
+use std::time::Duration;
+
+use writ_protocol::id::ControllerId;
+use writ_protocol::reason::Code;
+use writ_protocol::subject::Shard;
+use writ_store::{Tx, audit, lease, meta};
+
+use super::view::FeedView;
+use super::{App, Error};
+
+/// What a holder of a lease shows with its writes.
+pub type Fence = lease::Fence;
+
+/// Whether the desk can work.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The database's epoch.
+    pub epoch: u32,
+    /// The control epoch.
+    pub control_epoch: u64,
+}
+
+impl App {
+    /// Brings the schema up to date and begins the database's first epoch.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn migrate(&self) -> Result<(), Error> {
+        self.store.migrate().await?;
+        let mut tx = self.store.begin("life.migrate").await?;
+        meta::init(&mut tx, &self.settings.tenant).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Checks the schema, the tenant, and that the database lives the life its epoch was written in.
+    ///
+    /// # Errors
+    /// [`Error`] with W0500, W0501 or W0203.
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.store.check_schema().await?;
+        let mut tx = self.store.begin("life.health").await?;
+        let meta = self.meta(&mut tx).await?;
+        if !meta.same_life {
+            let detail = "the database was restored, promoted or replaced; after making sure that it is the right one, run \
+                          `writ-controller raise-epoch` so that agents send again what it lost";
+            return Err(Error::new(Code::EpochNotRaised, detail));
+        }
+        Ok(Health {
+            epoch: meta.epoch,
+            control_epoch: meta.control_epoch,
+        })
+    }
+
+    /// Begins a new epoch after a restore: every manifest is signed anew, above all that agents have seen.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn raise_epoch(&self) -> Result<u32, Error> {
+        let now = self.now();
+        let mut tx = self.store.begin("life.raise_epoch").await?;
+        let epoch = meta::raise_epoch(&mut tx).await?;
+        writ_store::agent::bump_all(&mut tx, now).await?;
+        let act = audit::Act {
+            at: now,
+            actor: "controller",
+        };
+        audit::write(
+            &mut tx,
+            act,
+            "epoch.raise",
+            &epoch.to_string(),
+            serde_json::json!({}),
+        )
+        .await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(epoch)
+    }
+
+    /// Takes or renews a lease; none when another controller holds it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn acquire_lease(
+        &self,
+        name: &str,
+        holder: ControllerId,
+        ttl: Duration,
+    ) -> Result<Option<Fence>, Error> {
+        let mut tx = self.store.begin("lease.acquire").await?;
+        let fence = lease::acquire(&mut tx, name, holder, ttl).await?;
+        tx.commit().await?;
+        Ok(fence)
+    }
+
+    /// Gives up every lease of a controller.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn release_leases(&self, holder: ControllerId) -> Result<(), Error> {
+        let mut tx = self.store.begin("lease.release").await?;
+        lease::release(&mut tx, holder).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Changes after a place, on these topics; all topics where none is named.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn feed_after(
+        &self,
+        place: i64,
+        topics: &[String],
+        limit: u32,
+    ) -> Result<Vec<FeedView>, Error> {
+        let mut tx = self.store.begin("feed.after").await?;
+        let entries = audit::after(&mut tx, place, topics, limit).await?;
+        let view = |e: audit::FeedEntry| FeedView {
+            id: e.feed_id,
+            at: e.at.to_string(),
+            topic: e.topic,
+            kind: e.kind,
+            body: e.body,
+        };
+        Ok(entries.into_iter().map(view).collect())
+    }
+
+    /// The newest place of the feed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn feed_newest(&self) -> Result<i64, Error> {
+        let mut tx = self.store.begin("feed.newest").await?;
+        Ok(audit::newest(&mut tx).await?)
+    }
+
+    /// The name of the lease that covers a shard's relay and ingest.
+    pub fn shard_lease(shard: Shard) -> String {
+        format!("shard-{}", shard.token())
+    }
+
+    pub(super) async fn meta(&self, tx: &mut Tx) -> Result<meta::Meta, Error> {
+        let found = meta::read(tx).await?;
+        let meta = found.ok_or_else(|| {
+            Error::new(
+                Code::SchemaVersion,
+                "the database was never begun; run `writ-controller migrate`",
+            )
+        })?;
+        if meta.tenant != self.settings.tenant {
+            let detail = format!(
+                "the database belongs to tenant {:?}, the configuration says {:?}",
+                meta.tenant, self.settings.tenant
+            );
+            return Err(Error::new(Code::WrongTenant, detail));
+        }
+        Ok(meta)
+    }
+
+    pub(super) async fn guard(tx: &mut Tx, fence: &Fence) -> Result<(), Error> {
+        if lease::guard(tx, fence).await? {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::LeaseLost,
+            format!("the lease {} is no longer held", fence.name),
+        ))
+    }
+}

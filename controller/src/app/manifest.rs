@@ -1,0 +1,324 @@
+//! Manifests: built from rows, signed once for each `(epoch, generation)`, handed to the relay and to agents that ask.
+
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64;
+use writ_domain::agent::AgentState;
+use writ_domain::halt::{Subject, covers};
+use writ_protocol::cost::Grant;
+use writ_protocol::id::{AgentId, RunId};
+use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, HALTS_MAX, ORDERS_MAX};
+use writ_protocol::manifest::{BundleRef, Generation, Manifest, Order};
+use writ_protocol::nats::UserKey;
+use writ_protocol::subject::Shard;
+use writ_protocol::time::Timestamp;
+use writ_store::{Tx, agent, halt, manifest, order, run};
+
+use super::{App, Error};
+
+/// A signed manifest for the bus.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its bus identity.
+    pub user_key: UserKey,
+    /// Where the manifest stands.
+    pub at: Generation,
+    /// The envelope's JSON.
+    pub envelope: Vec<u8>,
+}
+
+/// What all manifests of one pass have in common.
+struct Common {
+    epoch: u32,
+    control_epoch: u64,
+    halts: Vec<halt::Halt>,
+    now: Timestamp,
+}
+
+impl App {
+    /// Agents of a shard whose manifest on the bus is behind, longest waiting first, with their newest manifests.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn dirty_manifests(&self, shard: Shard, limit: u32) -> Result<Vec<Published>, Error> {
+        let mut tx = self.store.begin("manifest.dirty").await?;
+        let dirty = manifest::dirty(&mut tx, shard, limit).await?;
+        if dirty.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<AgentId> = dirty.iter().map(|(id, ..)| *id).collect();
+        let signed = self.current(&mut tx, &ids).await?;
+        tx.commit().await?;
+        Ok(signed)
+    }
+
+    /// The newest manifest of an agent, from the ledger: the answer to one that does not trust the bus.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003 for an unknown agent.
+    pub async fn manifest_for(&self, key: &UserKey) -> Result<Vec<u8>, Error> {
+        let mut tx = self.store.begin("manifest.for").await?;
+        let found = agent::by_keys(&mut tx, &[key.to_string()]).await?;
+        let id = found
+            .first()
+            .map(|a| a.agent_id)
+            .ok_or_else(|| Error::not_found("agent", key))?;
+        let signed = self.current(&mut tx, &[id]).await?;
+        tx.commit().await?;
+        signed
+            .into_iter()
+            .next()
+            .map(|p| p.envelope)
+            .ok_or_else(|| Error::not_found("manifest of agent", id))
+    }
+
+    /// Takes agents off the relay's list, unless they changed again meanwhile.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn mark_published(&self, published: &[(AgentId, u64)]) -> Result<(), Error> {
+        let mut tx = self.store.begin("manifest.published").await?;
+        manifest::clean(&mut tx, published).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Agents after an id with their newest generation, for comparing with the bus.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn reconcile_page(
+        &self,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<(AgentId, UserKey, Generation)>, Error> {
+        let mut tx = self.store.begin("manifest.reconcile").await?;
+        let epoch = self.meta(&mut tx).await?.epoch;
+        let after = after.unwrap_or(AgentId::from_uuid(uuid::Uuid::nil()));
+        let page = agent::walk(&mut tx, after, limit).await?;
+        Ok(page
+            .into_iter()
+            .map(|(id, key, generation)| (id, key, Generation { epoch, generation }))
+            .collect())
+    }
+
+    /// Marks agents as behind on the bus.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn mark_dirty(&self, ids: &[AgentId]) -> Result<(), Error> {
+        let mut tx = self.store.begin("manifest.mark").await?;
+        manifest::mark(&mut tx, ids, self.now()).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(())
+    }
+
+    /// Marks every agent as behind on the bus: it was wiped.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn mark_all_dirty(&self) -> Result<u64, Error> {
+        let mut tx = self.store.begin("manifest.mark_all").await?;
+        let count = manifest::mark_all(&mut tx, self.now()).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(count)
+    }
+
+    /// Bundles of runs that have not ended: what the bus should hold.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn outstanding_bundles(&self) -> Result<Vec<BundleRef>, Error> {
+        let mut tx = self.store.begin("bundle.outstanding").await?;
+        Ok(run::outstanding_bundles(&mut tx).await?)
+    }
+
+    /// A bundle's bytes.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn bundle_bytes(&self, digest: &writ_protocol::digest::Digest) -> Result<Vec<u8>, Error> {
+        let mut tx = self.store.begin("bundle.bytes").await?;
+        let found = run::read_bundle(&mut tx, digest).await?;
+        found
+            .map(|b| b.bytes)
+            .ok_or_else(|| Error::not_found("bundle", digest))
+    }
+
+    /// One chunk of a bundle.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn bundle_chunk(
+        &self,
+        digest: &writ_protocol::digest::Digest,
+        index: u32,
+    ) -> Result<Vec<u8>, Error> {
+        let mut tx = self.store.begin("bundle.chunk").await?;
+        let size = u32::try_from(BUNDLE_CHUNK_BYTES).unwrap_or(u32::MAX);
+        let found = run::bundle_chunk(&mut tx, digest, u64::from(index) * u64::from(size), size).await?;
+        found
+            .filter(|chunk| !chunk.is_empty())
+            .ok_or_else(|| Error::not_found("chunk of bundle", digest))
+    }
+
+    /// The newest manifests of agents, signing those that are behind their agent's generation.
+    async fn current(&self, tx: &mut Tx, ids: &[AgentId]) -> Result<Vec<Published>, Error> {
+        let now = self.now();
+        let meta = self.meta(tx).await?;
+        // The generation is read before the orders: a manifest may hold more than its generation promises, never less.
+        let agents = agent::by_ids(tx, ids).await?;
+        let newest = manifest::newest(tx, ids).await?;
+        let at = |a: &agent::Agent| Generation {
+            epoch: meta.epoch,
+            generation: a.generation,
+        };
+        let stands = |a: &agent::Agent| newest.iter().any(|m| m.agent_id == a.agent_id && m.at == at(a));
+        let behind: Vec<&agent::Agent> = agents
+            .iter()
+            .filter(|a| a.state != AgentState::Removed && !stands(a))
+            .collect();
+        let signed = if behind.is_empty() {
+            newest
+        } else {
+            let common = Common {
+                epoch: meta.epoch,
+                control_epoch: meta.control_epoch,
+                halts: halt::active(tx).await?,
+                now,
+            };
+            self.sign_all(tx, &behind, &common).await?;
+            manifest::newest(tx, ids).await?
+        };
+        let keys: BTreeMap<AgentId, &UserKey> = agents.iter().map(|a| (a.agent_id, &a.user_key)).collect();
+        let with_key = |m: manifest::Signed| {
+            let user_key = (*keys.get(&m.agent_id)?).clone();
+            Some(Published {
+                agent_id: m.agent_id,
+                user_key,
+                at: m.at,
+                envelope: m.envelope,
+            })
+        };
+        Ok(signed.into_iter().filter_map(with_key).collect())
+    }
+
+    async fn sign_all(&self, tx: &mut Tx, agents: &[&agent::Agent], common: &Common) -> Result<(), Error> {
+        let ids: Vec<AgentId> = agents.iter().map(|a| a.agent_id).collect();
+        let mut orders: BTreeMap<AgentId, Vec<order::Order>> = BTreeMap::new();
+        for one in order::outstanding(tx, &ids, ORDERS_MAX).await? {
+            orders.entry(one.agent_id).or_default().push(one);
+        }
+        let mut run_ids: Vec<RunId> = orders.values().flatten().map(|o| o.run_id).collect();
+        run_ids.sort_unstable();
+        run_ids.dedup();
+        let runs: BTreeMap<RunId, run::Run> = run::by_ids(tx, &run_ids)
+            .await?
+            .into_iter()
+            .map(|r| (r.run_id, r))
+            .collect();
+        let mut signed = Vec::with_capacity(agents.len());
+        for one in agents {
+            let mine = orders.remove(&one.agent_id).unwrap_or_default();
+            signed.push(self.sign_one(one, &mine, &runs, common)?);
+        }
+        Ok(manifest::store(tx, &signed).await?)
+    }
+
+    fn sign_one(
+        &self,
+        agent: &agent::Agent,
+        orders: &[order::Order],
+        runs: &BTreeMap<RunId, run::Run>,
+        common: &Common,
+    ) -> Result<manifest::ToStore, Error> {
+        let quarantined = agent.state == AgentState::Quarantined;
+        let mine = |halt: &&halt::Halt| {
+            let idle = Subject {
+                agent_id: agent.agent_id,
+                labels: &agent.labels,
+                order: None,
+            };
+            let of = |o: &order::Order| runs.get(&o.run_id).map(|r| (r.run_id, r.project.as_str()));
+            covers(&halt.scope, &idle)
+                || orders
+                    .iter()
+                    .any(|o| covers(&halt.scope, &Subject { order: of(o), ..idle }))
+        };
+        let halts: Vec<String> = common
+            .halts
+            .iter()
+            .filter(mine)
+            .take(HALTS_MAX)
+            .map(|h| BASE64.encode(&h.envelope))
+            .collect();
+        let listed = if quarantined { &[][..] } else { orders };
+        let word: Vec<Order> = listed
+            .iter()
+            .filter_map(|o| runs.get(&o.run_id).map(|r| self.order_word(o, r)))
+            .collect();
+        let count = u32::try_from(word.len()).unwrap_or(u32::MAX);
+        let at = Generation {
+            epoch: common.epoch,
+            generation: agent.generation,
+        };
+        let expires_at = common.now.plus(self.settings.manifest_ttl);
+        let envelope = self.signer.manifest(Manifest {
+            tenant: self.settings.tenant.clone(),
+            agent_id: agent.agent_id,
+            user_key: agent.user_key.clone(),
+            at,
+            issued_at: common.now,
+            expires_at,
+            control_epoch: common.control_epoch,
+            quarantined,
+            orders: word,
+            cancelled: orders
+                .iter()
+                .filter(|o| o.cancel_requested)
+                .map(|o| o.order_id)
+                .collect(),
+            halts,
+        })?;
+        let digest = envelope.payload_digest();
+        let envelope = envelope
+            .to_json()
+            .map_err(|e| Error::internal("a manifest cannot be written", e))?;
+        let signed = manifest::Signed {
+            agent_id: agent.agent_id,
+            at,
+            envelope,
+            digest,
+            expires_at,
+        };
+        Ok(manifest::ToStore {
+            signed,
+            orders: count,
+            signed_at: common.now,
+        })
+    }
+
+    fn order_word(&self, o: &order::Order, run: &run::Run) -> Order {
+        Order {
+            order_id: o.order_id,
+            run_id: o.run_id,
+            ordered_by: run.ordered_by.clone(),
+            kind: run.kind,
+            bundle: run.bundle,
+            plan_digest: run.plan_digest,
+            issued_at: o.issued_at,
+            not_before: o.issued_at,
+            expires_at: o.expires_at,
+            lease_ms: o.lease_ms,
+            fencing_token: o.fencing_token,
+            control_epoch: o.control_epoch,
+            grant: Grant {
+                amount_micros: o.grant_micros,
+                rates: self.settings.rates.clone(),
+            },
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Runs: asking for one, looking at it, cancelling it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use writ_domain::order::{OrderEvent, apply};
+use writ_domain::run::{RunState, verdict};
+use writ_plan::compile::{Sources, compile};
+use writ_protocol::bundle::BundleStatement;
+use writ_protocol::digest::Digest;
+use writ_protocol::id::{AgentId, OrderId, RunId};
+use writ_protocol::manifest::OrderKind;
+use writ_protocol::reason::Code;
+use writ_protocol::record::{BlobChunk, Record};
+use writ_protocol::time::Timestamp;
+use writ_store::{Tx, agent, audit, evidence, order, run, step};
+
+use super::view::{ArtefactView, OrderView, RunView, StepView};
+use super::{App, Caller, Error, OperatorRole, Page, Paged};
+
+/// Slack after the last order's expiry before the sweeper looks at a run by itself.
+const RUN_SLACK: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// Most artefacts listed of one run.
+const ARTEFACTS_MAX: u32 = 10_000;
+
+/// What a new run is made of.
+pub(super) struct NewRun {
+    pub(super) kind: OrderKind,
+    pub(super) project: String,
+    pub(super) bundle: run::Bundle,
+    pub(super) plan_digest: Option<Digest>,
+    pub(super) reason: Option<String>,
+    pub(super) targets: Vec<AgentId>,
+}
+
+impl App {
+    /// Compiles a config and orders every host that it targets to be checked against it.
+    ///
+    /// # Errors
+    /// [`Error`]: the config has mistakes ([`Error::diagnostics`]), or no active agent matches.
+    pub async fn submit_check(&self, caller: &Caller, sources: &Sources) -> Result<RunView, Error> {
+        caller.require(OperatorRole::Operator)?;
+        let now = self.now();
+        let compiled = compile(sources).map_err(Error::config)?;
+        if let Some(budget) = compiled
+            .budget
+            .as_ref()
+            .filter(|b| b.currency != self.settings.rates.currency)
+        {
+            let rates = &self.settings.rates.currency;
+            return Err(Error::malformed(format!(
+                "the budget is in {}, the rate card in {rates}",
+                budget.currency
+            )));
+        }
+        let statement = BundleStatement {
+            tenant: self.settings.tenant.clone(),
+            project: compiled.project.clone(),
+            config_digest: compiled.config_digest,
+            graph_digest: Digest::ZERO,
+            author: caller.name.clone(),
+            issued_at: now,
+        };
+        let (bytes, name) = self.signer.bundle(statement, &compiled.graph, compiled.blobs)?;
+        let graph = compiled
+            .graph
+            .encode()
+            .map_err(|e| Error::internal("the graph cannot be written", e))?;
+        let bundle = run::Bundle {
+            name,
+            bytes,
+            project: compiled.project.clone(),
+            config_digest: compiled.config_digest,
+            graph_digest: Digest::of(&graph),
+            budget: compiled.budget.map(|b| (b.amount_micros, b.currency)),
+        };
+        let mut tx = self.store.begin("run.check").await?;
+        let targets = agent::targets(
+            &mut tx,
+            &compiled.targets.labels.clone().into_iter().collect(),
+            &compiled.targets.hosts,
+        )
+        .await?;
+        if targets.is_empty() {
+            let detail = "no active agent has these labels and names; `writ agent list` shows what there is";
+            return Err(Error::new(Code::NoTargets, detail));
+        }
+        run::store_bundle(&mut tx, &bundle, &caller.name, now).await?;
+        let new = NewRun {
+            kind: OrderKind::Check,
+            project: compiled.project,
+            bundle,
+            plan_digest: None,
+            reason: None,
+            targets: targets.iter().map(|t| t.agent_id).collect(),
+        };
+        let view = self.order_all(&mut tx, caller, new, now).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(view)
+    }
+
+    /// Creates a run with one order for each target, and marks their manifests: a handful of statements, however many hosts.
+    pub(super) async fn order_all(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        new: NewRun,
+        now: Timestamp,
+    ) -> Result<RunView, Error> {
+        let meta = self.meta(tx).await?;
+        let run_id = RunId::from_uuid(self.ids.uuid());
+        let expires_at = now.plus(self.settings.order_ttl);
+        let each = new.targets.len().max(1) as u64;
+        let grant = new
+            .bundle
+            .budget
+            .as_ref()
+            .map_or(self.settings.default_grant_micros, |(amount, _)| amount / each);
+        let row = run::Run {
+            run_id,
+            kind: new.kind,
+            project: new.project,
+            state: RunState::Queued,
+            bundle: new.bundle.name,
+            plan_digest: new.plan_digest,
+            ordered_by: caller.name.clone(),
+            reason: new.reason,
+            created_at: now,
+            ended_at: None,
+            deadline_at: Some(expires_at.plus(RUN_SLACK)),
+        };
+        run::create(tx, &row).await?;
+        let orders: Vec<(OrderId, AgentId)> = new
+            .targets
+            .iter()
+            .map(|a| (OrderId::from_uuid(self.ids.uuid()), *a))
+            .collect();
+        let common = order::NewOrders {
+            run_id,
+            control_epoch: meta.control_epoch,
+            lease_ms: u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX),
+            issued_at: now,
+            expires_at,
+            grant_micros: grant,
+        };
+        order::create(tx, &common, &orders).await?;
+        agent::bump(tx, &new.targets, now).await?;
+        let body = json!({ "id": run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": orders.len() });
+        audit::write(
+            tx,
+            audit::Act {
+                at: now,
+                actor: &caller.name,
+            },
+            "run.create",
+            &run_id.to_string(),
+            body.clone(),
+        )
+        .await?;
+        audit::tell(tx, now, "run.created", vec![("runs".to_owned(), body)]).await?;
+        self.show(tx, row, &Page::default()).await
+    }
+
+    /// A run with a page of its orders.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn get_run(&self, id: RunId, orders: &Page) -> Result<RunView, Error> {
+        let mut tx = self.store.begin("run.get").await?;
+        let row = run::read(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("run", id))?;
+        self.show(&mut tx, row, orders).await
+    }
+
+    async fn show(&self, tx: &mut Tx, row: run::Run, page: &Page) -> Result<RunView, Error> {
+        let counts = order::counts(tx, &[row.run_id]).await?;
+        let orders = order::of_run(tx, row.run_id, page.cursor(), page.limit()).await?;
+        let shown: Vec<OrderView> = orders.into_iter().map(OrderView::from).collect();
+        let shown = Paged::of(shown, page.limit(), |o: &OrderView| o.agent_name.clone());
+        let mut view = RunView::new(&row, &counts, &self.settings.rates.currency);
+        (view.orders, view.orders_next) = (shown.items, shown.next);
+        Ok(view)
+    }
+
+    /// Runs, newest first, without their orders.
+    ///
+    /// # Errors
+    /// [`Error`]: the cursor or state is unknown.
+    pub async fn list_runs(&self, page: &Page, state: Option<&str>) -> Result<Paged<RunView>, Error> {
+        let before = page
+            .cursor
+            .as_deref()
+            .map(|c| c.parse::<RunId>().map_err(|e| Error::malformed(e.to_string())))
+            .transpose()?;
+        let state = state
+            .map(|s| RunState::of(s).ok_or_else(|| Error::malformed("there is no such state of a run")))
+            .transpose()?;
+        let mut tx = self.store.begin("run.list").await?;
+        let rows = run::page(&mut tx, before, state, page.limit()).await?;
+        let ids: Vec<RunId> = rows.iter().map(|r| r.run_id).collect();
+        let counts = order::counts(&mut tx, &ids).await?;
+        let views = rows
+            .iter()
+            .map(|r| RunView::new(r, &counts, &self.settings.rates.currency))
+            .collect();
+        Ok(Paged::of(views, page.limit(), |r: &RunView| r.id.clone()))
+    }
+
+    /// Steps of a run, by order and time.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_steps(&self, id: RunId, page: &Page) -> Result<Paged<StepView>, Error> {
+        let malformed = || Error::malformed("the cursor is not one of this list");
+        let after = match page.cursor.as_deref() {
+            None => (OrderId::from_uuid(uuid::Uuid::nil()), 0),
+            Some(cursor) => {
+                let (order, seq) = cursor.rsplit_once('.').ok_or_else(malformed)?;
+                (
+                    order.parse().map_err(|_| malformed())?,
+                    seq.parse().map_err(|_| malformed())?,
+                )
+            }
+        };
+        let mut tx = self.store.begin("run.steps").await?;
+        let steps = step::of_run(&mut tx, id, after, page.limit()).await?;
+        let mut names: BTreeMap<OrderId, String> = BTreeMap::new();
+        for order_id in steps.iter().map(|s| s.result.order_id).collect::<BTreeSet<_>>() {
+            let name = order::read(&mut tx, order_id)
+                .await?
+                .map(|o| o.agent_name)
+                .unwrap_or_default();
+            names.insert(order_id, name);
+        }
+        let next = Paged::of(steps, page.limit(), |s| {
+            format!("{}.{}", s.result.order_id, s.seq)
+        });
+        let view = |s: &step::StoredStep| {
+            StepView::new(
+                &s.result,
+                names.get(&s.result.order_id).map_or("", String::as_str),
+            )
+        };
+        Ok(Paged {
+            items: next.items.iter().map(view).collect(),
+            next: next.next,
+        })
+    }
+
+    /// Files that a run produced, by host.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_artefacts(&self, id: RunId) -> Result<Vec<ArtefactView>, Error> {
+        let mut tx = self.store.begin("run.artefacts").await?;
+        Ok(step::artefacts_of_run(&mut tx, id, ARTEFACTS_MAX)
+            .await?
+            .into_iter()
+            .map(ArtefactView::from)
+            .collect())
+    }
+
+    /// Bytes of an artefact or a step's output of a run, put together from the records that carry them.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003 while not all of them have come.
+    pub async fn read_blob(&self, id: RunId, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let mut tx = self.store.begin("run.blob").await?;
+        let mut after = String::new();
+        loop {
+            let orders = order::of_run(&mut tx, id, &after, super::PAGE_MAX).await?;
+            let Some(last) = orders.last() else {
+                return Err(Error::not_found("blob", digest));
+            };
+            after.clone_from(&last.agent_name);
+            for one in &orders {
+                let frames = evidence::chunks(&mut tx, one.order_id).await?;
+                if let Some(bytes) = assemble(&frames, digest) {
+                    return Ok(bytes);
+                }
+            }
+        }
+    }
+
+    /// Asks every order of a run that has not ended to stop.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel_run(&self, caller: &Caller, id: RunId, reason: &str) -> Result<RunView, Error> {
+        caller.require(OperatorRole::Operator)?;
+        let now = self.now();
+        let mut tx = self.store.begin("run.cancel").await?;
+        let row = run::read(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("run", id))?;
+        if row.state.is_terminal() {
+            return Err(Error::conflict(format!("{id} has ended: {}", row.state.name())));
+        }
+        let mut orders = order::lock_run(&mut tx, id).await?;
+        for one in &mut orders {
+            if let Ok(next) = apply(&rule(one), OrderEvent::CancelRequested, self.settings.lease, now) {
+                one.cancel_requested = next.next.cancel_requested;
+            }
+        }
+        order::save(&mut tx, &orders, now).await?;
+        let agents: Vec<AgentId> = orders.iter().map(|o| o.agent_id).collect();
+        agent::bump(&mut tx, &agents, now).await?;
+        let body = json!({ "id": id, "reason": reason, "orders": orders.len() });
+        audit::write(
+            &mut tx,
+            audit::Act {
+                at: now,
+                actor: &caller.name,
+            },
+            "run.cancel",
+            &id.to_string(),
+            body.clone(),
+        )
+        .await?;
+        audit::tell(&mut tx, now, "run.cancelled", vec![(format!("run:{id}"), body)]).await?;
+        let view = self.show(&mut tx, row, &Page::default()).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(view)
+    }
+}
+
+/// An order as the rules see it.
+pub(super) const fn rule(o: &order::Order) -> writ_domain::order::Order {
+    writ_domain::order::Order {
+        state: o.state,
+        fencing_token: o.fencing_token,
+        cancel_requested: o.cancel_requested,
+        expires_at: o.expires_at,
+        deadline_at: o.deadline_at,
+    }
+}
+
+/// Recomputes where runs stand from their orders, and tells those who watch of what changed.
+pub(super) async fn settle(tx: &mut Tx, ids: &BTreeSet<RunId>, now: Timestamp) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<RunId> = ids.iter().copied().collect();
+    let runs = run::lock(tx, &ids).await?;
+    let counts = order::counts(tx, &ids).await?;
+    let mut told = Vec::new();
+    for mut one in runs {
+        let mine = counts.iter().filter(|c| c.run_id == one.run_id);
+        let state = verdict(mine.map(|c| (c.state, c.orders)));
+        if state == one.state {
+            continue;
+        }
+        one.state = state;
+        if state.is_terminal() {
+            one.ended_at = one.ended_at.or(Some(now));
+            one.deadline_at = None;
+        } else {
+            // The agent's late word can bring a run back from a guess.
+            one.ended_at = None;
+            one.deadline_at = one.deadline_at.or(Some(now.plus(RUN_SLACK)));
+        }
+        run::set_state(tx, &one, now).await?;
+        let body = json!({ "id": one.run_id, "state": state.name() });
+        told.push((format!("run:{}", one.run_id), body.clone()));
+        told.push(("runs".to_owned(), body));
+    }
+    Ok(audit::tell(tx, now, "run.state", told).await?)
+}
+
+/// Puts a blob together from frames that carry parts of it and perhaps of others.
+fn assemble(frames: &[Vec<u8>], digest: &Digest) -> Option<Vec<u8>> {
+    let chunk = |raw: &Vec<u8>| -> Option<BlobChunk> {
+        let (frame, _) = writ_protocol::frame::Frame::parse(raw).ok()?;
+        match Record::decode(&frame).ok()?? {
+            Record::BlobChunk(chunk) if chunk.digest == *digest => Some(chunk),
+            _ => None,
+        }
+    };
+    let mut chunks: Vec<BlobChunk> = frames.iter().filter_map(chunk).collect();
+    chunks.sort_by_key(|c| c.offset);
+    let mut bytes = Vec::new();
+    for part in chunks {
+        if part.offset == bytes.len() as u64 {
+            bytes.extend_from_slice(&part.bytes);
+        }
+    }
+    (Digest::of(&bytes) == *digest).then_some(bytes)
+}

@@ -1,0 +1,90 @@
+//! The sweeper: every waiting state has a deadline, and this is who looks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use writ_domain::order::{OrderEvent, OrderState, apply};
+use writ_protocol::id::{AgentId, RunId};
+use writ_protocol::reason::Code;
+use writ_store::{agent, audit, idempotency, manifest, order, run};
+
+use super::life::Fence;
+use super::run::{rule, settle};
+use super::{App, Error};
+
+/// Most rows looked at in one pass; the next pass takes the rest.
+const PASS_MAX: u32 = 1_000;
+/// Answers under idempotency keys are kept this long.
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3_600);
+/// The feed is kept this long.
+const FEED_TTL: Duration = Duration::from_secs(24 * 3_600);
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Orders whose deadline had passed.
+    pub orders: u64,
+    /// Runs looked at because of their own deadline.
+    pub runs: u64,
+    /// Manifests renewed before they expire.
+    pub manifests: u64,
+    /// Old answers and changes forgotten.
+    pub forgotten: u64,
+}
+
+impl App {
+    /// Moves whatever has waited too long.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn sweep(&self, fence: Option<&Fence>) -> Result<SweepReport, Error> {
+        let now = self.now();
+        let mut report = SweepReport::default();
+        let mut tx = self.store.begin("sweep").await?;
+        if let Some(fence) = fence {
+            Self::guard(&mut tx, fence).await?;
+        }
+        let mut overdue = order::overdue(&mut tx, now, PASS_MAX).await?;
+        let (mut runs, mut agents, mut told) =
+            (BTreeSet::<RunId>::new(), BTreeSet::<AgentId>::new(), Vec::new());
+        for one in &mut overdue {
+            let Ok(next) = apply(&rule(one), OrderEvent::DeadlinePassed, self.settings.lease, now) else {
+                continue;
+            };
+            (one.state, one.deadline_at) = (next.next.state, next.next.deadline_at);
+            let (code, words) = match one.state {
+                OrderState::Expired => (Code::Expired, "no word from the agent before the order expired"),
+                OrderState::Cancelled => (Code::Cancelled, "cancelled before the agent answered"),
+                _ => (
+                    Code::Unresolved,
+                    "the agent accepted the order and its lease ran out without word; its journal will say what happened",
+                ),
+            };
+            one.ended_at = Some(now);
+            (one.code, one.detail) = (Some(code.to_string()), Some(words.to_owned()));
+            runs.insert(one.run_id);
+            agents.insert(one.agent_id);
+            let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });
+            told.push((format!("run:{}", one.run_id), body));
+        }
+        order::save(&mut tx, &overdue, now).await?;
+        audit::tell(&mut tx, now, "order.state", told).await?;
+        report.orders = overdue.len() as u64;
+        let late: Vec<RunId> = run::overdue(&mut tx, now, PASS_MAX).await?;
+        report.runs = late.len() as u64;
+        runs.extend(late);
+        settle(&mut tx, &runs, now).await?;
+        let renew = manifest::expiring(&mut tx, now.plus(self.settings.manifest_ttl / 2), PASS_MAX).await?;
+        report.manifests = renew.len() as u64;
+        agents.extend(renew);
+        agent::bump(&mut tx, &agents.into_iter().collect::<Vec<_>>(), now).await?;
+        report.forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
+            + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
+        tx.commit().await?;
+        if report.orders + report.manifests > 0 {
+            self.nudge.notify_waiters();
+        }
+        Ok(report)
+    }
+}

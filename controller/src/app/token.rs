@@ -1,0 +1,217 @@
+//! API tokens and idempotency keys.
+
+use std::time::Duration;
+
+use writ_protocol::digest::Digest;
+use writ_protocol::id::TokenId;
+use writ_protocol::reason::Code;
+use writ_store::{audit, idempotency, token};
+
+use super::view::TokenView;
+use super::{App, Caller, Error, OperatorRole};
+
+/// What every API token begins with, so that scanners find a leaked one.
+const PREFIX: &str = "writ_pat_";
+/// Longest API token, bytes.
+const TOKEN_BYTES_MAX: usize = 256;
+/// A claim without an answer is given up after this: the process that made it has died.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Who it stands for.
+    pub name: String,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// How long it holds; for ever where nobody says.
+    pub ttl: Option<Duration>,
+}
+
+/// What to do with a POST under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Idempotent {
+    /// Do it, then call [`App::idempotent_finish`].
+    First,
+    /// It was done: answer this.
+    Answered(u16, Vec<u8>),
+}
+
+impl App {
+    /// Who a bearer token stands for.
+    ///
+    /// # Errors
+    /// [`Error`] with W0005 when it is not valid.
+    pub async fn authenticate(&self, text: &str) -> Result<Caller, Error> {
+        let refused = || Error::new(Code::Unauthenticated, "the token is unknown, expired or revoked");
+        if text.len() > TOKEN_BYTES_MAX || !text.starts_with(PREFIX) {
+            return Err(refused());
+        }
+        let mut tx = self.store.begin("token.authenticate").await?;
+        let found = token::find(&mut tx, &Digest::of(text.as_bytes()), self.now())
+            .await?
+            .ok_or_else(refused)?;
+        let role = OperatorRole::of(&found.role).ok_or_else(refused)?;
+        Ok(Caller {
+            name: found.name,
+            role,
+        })
+    }
+
+    /// Makes a token; its text is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`Error`]: not an admin, or the name is taken.
+    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenView, Error> {
+        caller.require(OperatorRole::Admin)?;
+        check_name(&new.name)?;
+        let now = self.now();
+        let mut secret = [0_u8; 32];
+        self.ids.random(&mut secret);
+        let text = format!("{PREFIX}{}", Digest::from_bytes(secret));
+        let row = token::ApiToken {
+            token_id: TokenId::from_uuid(self.ids.uuid()),
+            name: new.name,
+            role: new.role.name().to_owned(),
+            created_at: now,
+            expires_at: new.ttl.map(|ttl| now.plus(ttl)),
+            revoked_at: None,
+        };
+        let mut tx = self.store.begin("token.create").await?;
+        token::create(&mut tx, &row, &Digest::of(text.as_bytes())).await?;
+        let act = audit::Act {
+            at: now,
+            actor: &caller.name,
+        };
+        audit::write(
+            &mut tx,
+            act,
+            "token.create",
+            &row.token_id.to_string(),
+            serde_json::json!({ "name": row.name, "role": row.role }),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(TokenView {
+            token: Some(text),
+            ..row.into()
+        })
+    }
+
+    /// Every token.
+    ///
+    /// # Errors
+    /// [`Error`]: not an admin.
+    pub async fn list_tokens(&self, caller: &Caller) -> Result<Vec<TokenView>, Error> {
+        caller.require(OperatorRole::Admin)?;
+        let mut tx = self.store.begin("token.list").await?;
+        Ok(token::list(&mut tx)
+            .await?
+            .into_iter()
+            .map(TokenView::from)
+            .collect())
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// [`Error`]: not an admin, or there is no such token.
+    pub async fn revoke_token(&self, caller: &Caller, id: TokenId) -> Result<(), Error> {
+        caller.require(OperatorRole::Admin)?;
+        let now = self.now();
+        let mut tx = self.store.begin("token.revoke").await?;
+        if !token::revoke(&mut tx, id, now).await? {
+            return Err(Error::not_found("token", id));
+        }
+        audit::write(
+            &mut tx,
+            audit::Act {
+                at: now,
+                actor: &caller.name,
+            },
+            "token.revoke",
+            &id.to_string(),
+            serde_json::json!({}),
+        )
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Claims an idempotency key for a request.
+    ///
+    /// # Errors
+    /// [`Error`] with W0007 when the key was used for another request, W0009 while the first is still under way.
+    pub async fn idempotent_begin(
+        &self,
+        caller: &Caller,
+        key: &str,
+        request: &Digest,
+    ) -> Result<Idempotent, Error> {
+        if key.is_empty() || key.len() > 128 || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::new(
+                Code::IdempotencyMissing,
+                "an idempotency key has 1 to 128 visible ASCII characters",
+            ));
+        }
+        let now = self.now();
+        let mut tx = self.store.begin("idempotency.begin").await?;
+        if idempotency::begin(&mut tx, &caller.name, key, request, now).await? {
+            tx.commit().await?;
+            return Ok(Idempotent::First);
+        }
+        let known = idempotency::read(&mut tx, &caller.name, key).await?;
+        let Some(known) = known else {
+            return Err(Error::new(
+                Code::Unavailable,
+                "the request under this key was just given up; try again",
+            ));
+        };
+        if known.request != *request {
+            return Err(Error::new(
+                Code::IdempotencyMismatch,
+                format!("the key {key:?} was used for another request"),
+            ));
+        }
+        if let Some((status, body)) = known.answer {
+            return Ok(Idempotent::Answered(status, body));
+        }
+        if now.since(known.created_at) > CLAIM_PATIENCE {
+            idempotency::abandon(&mut tx, &caller.name, key).await?;
+            tx.commit().await?;
+        }
+        Err(Error::new(
+            Code::Unavailable,
+            "the request under this key is under way; try again",
+        ))
+    }
+
+    /// Writes down the answer to a POST; without one the key is free again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn idempotent_finish(
+        &self,
+        caller: &Caller,
+        key: &str,
+        answer: Option<(u16, &[u8])>,
+    ) -> Result<(), Error> {
+        let mut tx = self.store.begin("idempotency.finish").await?;
+        match answer {
+            Some((status, body)) => idempotency::finish(&mut tx, &caller.name, key, status, body).await?,
+            None => idempotency::abandon(&mut tx, &caller.name, key).await?,
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Names of tokens, agents and labels: short, visible, without surprises in a subject, a path or a shell.
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '/');
+    if name.is_empty() || name.len() > writ_protocol::limits::NAME_BYTES_MAX || !name.chars().all(fine) {
+        let shown: String = name.chars().take(40).collect();
+        return Err(Error::malformed(format!(
+            "the name {shown:?} must have 1 to 128 letters, digits or -_.@/"
+        )));
+    }
+    Ok(())
+}
