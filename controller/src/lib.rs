@@ -1,6 +1,10 @@
 //! Doors, desk and clocks of the controller.
 
+pub mod api;
 pub mod app;
 pub mod bus;
 pub mod config;
+pub mod metrics;
+pub mod serve;
 pub mod signer;
+pub mod tasks;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use writ_chassis::nats::{PublishError, RequestError, publish_acked, request_with_timeout};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
@@ -64,7 +65,11 @@ impl DeliverError {
 
 /// Publishes manifests, [`IN_FLIGHT`] at a time; gives the outcome of each at its place.
 pub async fn manifests(client: &Client, parcels: &[Parcel]) -> Vec<Result<(), DeliverError>> {
-    let each = parcels.iter().map(|parcel| manifest(client, parcel));
+    // Boxed one by one: the compiler cannot see that a stream of borrowing futures may move between threads.
+    let each: Vec<BoxFuture<'_, _>> = parcels
+        .iter()
+        .map(|parcel| manifest(client, parcel).boxed())
+        .collect();
     stream::iter(each).buffered(IN_FLIGHT).collect().await
 }
 
@@ -105,7 +110,8 @@ pub async fn bundle(client: &Client, digest: &Digest, bytes: &Bytes) -> Result<u
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         chunk_once(client, digest, index, chunk).await
     };
-    let mut done = stream::iter((0..chunks).map(put_chunk)).buffered(IN_FLIGHT);
+    let each: Vec<BoxFuture<'_, _>> = (0..chunks).map(|index| put_chunk(index).boxed()).collect();
+    let mut done = stream::iter(each).buffered(IN_FLIGHT);
     while let Some(outcome) = done.next().await {
         outcome?;
     }
@@ -135,10 +141,8 @@ pub async fn held(client: &Client, key: &UserKey) -> Result<Option<Generation>, 
 
 /// [`held`] of many agents, [`IN_FLIGHT`] at a time; gives the answer for each at its place.
 pub async fn held_by(client: &Client, keys: &[UserKey]) -> Vec<Result<Option<Generation>, RequestError>> {
-    stream::iter(keys.iter().map(|key| held(client, key)))
-        .buffered(IN_FLIGHT)
-        .collect()
-        .await
+    let each: Vec<BoxFuture<'_, _>> = keys.iter().map(|key| held(client, key).boxed()).collect();
+    stream::iter(each).buffered(IN_FLIGHT).collect().await
 }
 
 /// Where an envelope says that it stands. Not verified: good for comparing with the ledger, for nothing else.

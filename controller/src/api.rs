@@ -1,0 +1,188 @@
+//! The doors for operators: HTTP under `/api/v1`, and the health and metrics doors beside it.
+//!
+//! A handler reads a request, calls one function of the desk, and shapes the answer. Who asks, whether it may be done twice, how large and how
+//! slow a request may be are decided before any handler, in [`gate`].
+
+mod agents;
+mod gate;
+mod halts;
+mod ops;
+mod page;
+mod problem;
+mod runs;
+mod stream;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use writ_chassis::health::Health;
+use writ_chassis::ids::IdSource;
+use writ_chassis::lifecycle::LifecycleHandle;
+
+use crate::app::App;
+use crate::bus::control::Control;
+use crate::bus::logs::Logs;
+use crate::metrics::ControllerMetrics;
+
+/// Most requests that are worked on at once; a further one is refused and told to come again.
+const REQUESTS_MAX: usize = 128;
+/// Most open streams of changes or logs.
+const STREAMS_MAX: usize = 64;
+
+/// What the doors stand on.
+#[derive(Clone)]
+pub struct Doors {
+    /// The desk.
+    pub app: Arc<App>,
+    /// Halts on their way to agents.
+    pub control: Control,
+    /// Live logs.
+    pub logs: Logs,
+    /// What works.
+    pub health: Health,
+    /// Numbers.
+    pub metrics: ControllerMetrics,
+    /// Names of requests.
+    pub ids: Arc<dyn IdSource>,
+    /// Whether the process is stopping.
+    pub life: LifecycleHandle,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Doors")
+    }
+}
+
+/// Parts of [`Doors`].
+#[derive(Debug)]
+pub struct Parts {
+    /// The desk.
+    pub app: Arc<App>,
+    /// Halts on their way to agents.
+    pub control: Control,
+    /// Live logs.
+    pub logs: Logs,
+    /// What works.
+    pub health: Health,
+    /// Numbers.
+    pub metrics: ControllerMetrics,
+    /// Names of requests.
+    pub ids: Arc<dyn IdSource>,
+    /// The process.
+    pub life: LifecycleHandle,
+}
+
+impl Doors {
+    /// Doors with their bounds.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            app: parts.app,
+            control: parts.control,
+            logs: parts.logs,
+            health: parts.health,
+            metrics: parts.metrics,
+            ids: parts.ids,
+            life: parts.life,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Writ controller",
+    description = "Operators' interface. Every POST and DELETE needs an Idempotency-Key header; errors are problem documents (RFC 9457) with a stable code.",
+))]
+struct Document;
+
+fn operations() -> OpenApiRouter<Doors> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(tokens::create_join_token))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::get, agents::delete))
+        .routes(routes!(agents::set_labels))
+        .routes(routes!(agents::quarantine))
+        .routes(routes!(agents::release))
+        .routes(routes!(agents::remove))
+        .routes(routes!(runs::list, runs::submit))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::apply_plan))
+        .routes(routes!(runs::plan))
+        .routes(routes!(runs::steps))
+        .routes(routes!(runs::artefacts))
+        .routes(routes!(runs::blob))
+        .routes(routes!(runs::evidence))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(halts::list, halts::set))
+        .routes(routes!(halts::get))
+        .routes(routes!(halts::status))
+        .routes(routes!(halts::lift_terms))
+        .routes(routes!(halts::release))
+        .routes(routes!(stream::changes))
+        .routes(routes!(stream::logs))
+}
+
+/// The document that describes the interface, as JSON.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn document() -> Result<String, serde_json::Error> {
+    let (_, document) = operations().split_for_parts();
+    document.to_pretty_json().map(|text| text + "\n")
+}
+
+/// Everything that is served.
+pub fn router(doors: Doors) -> Router {
+    let (operations, _) = operations().split_for_parts();
+    operations
+        .route_layer(middleware::from_fn_with_state(doors.clone(), gate::pass))
+        // The gate bounds bodies, by door.
+        .layer(DefaultBodyLimit::disable())
+        .merge(ops::router())
+        .fallback(ops::nothing_here)
+        .layer(middleware::from_fn_with_state(doors.clone(), gate::count))
+        .with_state(doors)
+}
+
+/// Serves until the process stops: what was begun is finished.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(listener: TcpListener, doors: Doors) -> std::io::Result<()> {
+    let stop = doors.life.stop_token();
+    axum::serve(listener, router(doors))
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    /// After a deliberate change: `WRIT_UPDATE=1 cargo nextest run -p writ-controller openapi`.
+    #[test]
+    fn the_openapi_document_is_the_one_that_was_reviewed() {
+        let now = super::document().expect("written");
+        let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        if writ_chassis::config::env_text("WRIT_UPDATE").is_some() {
+            std::fs::write(place, &now).expect("kept");
+        }
+        let kept = std::fs::read_to_string(place).expect("docs/openapi.json");
+        assert!(
+            kept == now,
+            "the interface changed: look at the difference, then update docs/openapi.json"
+        );
+    }
+}

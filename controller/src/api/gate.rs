@@ -1,0 +1,219 @@
+//! What stands before every handler: who asks, how large and slow a request may be, and that a change asked for twice is made once.
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use writ_protocol::digest::Digest;
+use writ_protocol::reason::Code;
+
+use super::Doors;
+use super::problem::Problem;
+use crate::app::{Caller, Idempotent};
+use crate::metrics::Answer;
+
+/// Largest body of a submission, bytes: a config and its files, in base64.
+const SUBMISSION_BYTES_MAX: usize = 32 << 20;
+/// Largest body of any other request, bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Largest answer that is kept for repeats, bytes.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Longest idempotency key.
+const KEY_CHARS_MAX: usize = 128;
+/// Longest bearer token, bytes.
+const TOKEN_BYTES_MAX: usize = 512;
+/// Longest work on one request, reading its body included.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the largest bodies go.
+const SUBMISSIONS: &str = "/api/v1/runs";
+/// The header of keys.
+const KEY: &str = "idempotency-key";
+
+/// Counts a request, times it, and names it in the log and in the answer.
+pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = doors.ids.uuid().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        problem.request_id = Some(id.clone());
+        response = problem.into_response();
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    doors.metrics.http(Answer::of_status(status.as_u16()));
+    doors.metrics.http_seconds.observe(begun.elapsed().as_secs_f64());
+    if status.is_server_error() {
+        tracing::warn!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request failed");
+    } else {
+        tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request answered");
+    }
+    response
+}
+
+/// Lets a request through to its handler.
+pub(super) async fn pass(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = doors.requests.clone().try_acquire_owned() else {
+        return Problem::new(
+            Code::RateLimited,
+            "the controller has as many requests as it works on at once",
+        )
+        .into_response();
+    };
+    let work = admit(&doors, request, next);
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => Problem::new(
+            Code::Unavailable,
+            "the request took longer than 30 s; it may have had its effect: ask again with the same key",
+        )
+        .into_response(),
+    }
+}
+
+async fn admit(doors: &Doors, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let caller = doors.app.authenticate(bearer(request.headers())?).await?;
+    request.extensions_mut().insert(caller.clone());
+    if request.method() == Method::GET || request.method() == Method::HEAD {
+        return Ok(next.run(request).await);
+    }
+    let key = key_of(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let body = read(body, body_max(&parts.method, parts.uri.path())).await?;
+    let digest = Digest::of_parts(&[
+        parts.method.as_str().as_bytes(),
+        parts.uri.to_string().as_bytes(),
+        &body,
+    ]);
+    match doors.app.idempotent_begin(&caller, &key, &digest).await? {
+        Idempotent::Answered(status, body) => Ok(stored(status, body)),
+        Idempotent::First => {
+            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            keep(doors, &caller, &key, response).await
+        }
+    }
+}
+
+/// Keeps a good answer for repeats. A refusal had no effect, so its key is free again.
+async fn keep(doors: &Doors, caller: &Caller, key: &str, response: Response) -> Result<Response, Problem> {
+    if !response.status().is_success() {
+        doors.app.idempotent_finish(caller, key, None).await?;
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, ANSWER_BYTES_MAX)
+        .await
+        .map_err(|_| Problem::new(Code::Internal, "the answer is longer than its bound"))?;
+    doors
+        .app
+        .idempotent_finish(caller, key, Some((parts.status.as_u16(), &body)))
+        .await?;
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn stored(status: u16, body: Vec<u8>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    response
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = given.and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    token
+        .filter(|token| !token.is_empty() && token.len() <= TOKEN_BYTES_MAX)
+        .ok_or_else(|| Problem::new(Code::Unauthenticated, "the request has no bearer token"))
+}
+
+fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
+    let key = headers
+        .get(KEY)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let fine = (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if fine {
+        return Ok(key.to_owned());
+    }
+    Err(Problem::new(
+        Code::IdempotencyMissing,
+        "a request that changes something needs an Idempotency-Key header",
+    ))
+}
+
+fn body_max(method: &Method, path: &str) -> usize {
+    if method == Method::POST && path == SUBMISSIONS {
+        SUBMISSION_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
+    }
+}
+
+async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, max).await.map_err(|_| {
+        Problem::new(
+            Code::TooLarge,
+            format!("the body did not come whole within {max} bytes"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn only_a_bearer_token_is_taken() {
+        assert_eq!(
+            bearer(&headers("authorization", "Bearer abc")).expect("taken"),
+            "abc"
+        );
+        assert_eq!(
+            bearer(&headers("authorization", "bearer abc")).expect("taken"),
+            "abc"
+        );
+        for bad in [
+            "Basic abc",
+            "Bearer ",
+            "abc",
+            &format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1)),
+        ] {
+            assert!(bearer(&headers("authorization", bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_visible_characters_and_a_bound() {
+        assert!(key_of(&headers(KEY, "k-1")).is_ok());
+        assert!(key_of(&HeaderMap::new()).is_err());
+        assert!(key_of(&headers(KEY, "a b")).is_err());
+        assert!(key_of(&headers(KEY, &"k".repeat(KEY_CHARS_MAX + 1))).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_its_bound_is_refused() {
+        assert_eq!(body_max(&Method::POST, "/api/v1/runs"), SUBMISSION_BYTES_MAX);
+        assert_eq!(body_max(&Method::POST, "/api/v1/halts"), BODY_BYTES_MAX);
+        assert!(read(Body::from(vec![0; 9]), 8).await.is_err());
+        assert_eq!(read(Body::from(vec![0; 8]), 8).await.expect("read").len(), 8);
+    }
+}

@@ -1,0 +1,181 @@
+//! The desk as the bus sees it: [`App`] behind the ports, with the fence of the shard's lease on every write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_nats::Client;
+use bytes::Bytes;
+use writ_chassis::telemetry::ErrorChain;
+use writ_protocol::digest::Digest;
+use writ_protocol::id::AgentId;
+use writ_protocol::reason::Code;
+use writ_protocol::subject::Shard;
+
+use super::deliver::{self, Parcel};
+use super::port::{Arrival, DeskError, Inbox, Mark, Outbox, Place, Walk};
+use crate::app::{App, Error, Fence, Incoming};
+use crate::metrics::ControllerMetrics;
+use crate::tasks::lease::Held;
+
+/// Most bundles that are remembered as sent; beyond it they are looked at again.
+const SENT_MAX: usize = 10_000;
+
+/// The desk behind the ports of the bus.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    app: Arc<App>,
+    client: Client,
+    held: Held,
+    metrics: ControllerMetrics,
+    sent: Arc<Mutex<BTreeSet<Digest>>>,
+    /// Agents of the parcels that are on their way.
+    carried: Arc<Mutex<BTreeMap<String, AgentId>>>,
+}
+
+impl Desk {
+    /// A desk that writes under the leases of `held`.
+    pub fn new(app: Arc<App>, client: Client, held: Held, metrics: ControllerMetrics) -> Self {
+        Self {
+            app,
+            client,
+            held,
+            metrics,
+            sent: Arc::default(),
+            carried: Arc::default(),
+        }
+    }
+
+    /// The bus lost what it had: bundles are sent again when something names them.
+    pub fn forget_bundles(&self) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn is_sent(&self, digest: &Digest) -> bool {
+        self.sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(digest)
+    }
+
+    fn note_sent(&self, digest: Digest) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= SENT_MAX {
+            sent.clear();
+        }
+        sent.insert(digest);
+    }
+
+    /// Bundles go first: a manifest never names one that is on its way.
+    async fn send_bundles(&self) -> Result<(), DeskError> {
+        for bundle in self.app.outstanding_bundles().await? {
+            if self.is_sent(&bundle.digest) {
+                continue;
+            }
+            let bytes = Bytes::from(self.app.bundle_bytes(&bundle.digest).await?);
+            match deliver::bundle(&self.client, &bundle.digest, &bytes).await {
+                Ok(_) => {
+                    self.metrics.bundles_published.inc();
+                    self.note_sent(bundle.digest);
+                }
+                // Agents can fetch it from the ledger, so orders need not wait.
+                Err(error) => {
+                    tracing::warn!(bundle = %bundle.digest, error = %ErrorChain(&error), "bundle not published")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fence(&self, shard: Shard) -> Result<Fence, DeskError> {
+        self.held.fence(shard).ok_or_else(|| DeskError {
+            detail: format!("the lease of shard {} is not held", shard.number()),
+            retryable: true,
+        })
+    }
+}
+
+impl From<Error> for DeskError {
+    fn from(error: Error) -> Self {
+        Self {
+            retryable: error.is_retryable()
+                || matches!(
+                    error.code(),
+                    Code::LeaseLost | Code::SchemaVersion | Code::EpochNotRaised
+                ),
+            detail: ErrorChain(&error).to_string(),
+        }
+    }
+}
+
+impl Outbox for Desk {
+    async fn dirty(&self, shard: Shard, limit: usize) -> Result<Vec<Parcel>, DeskError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let dirty = self.app.dirty_manifests(shard, limit).await?;
+        if !dirty.is_empty() {
+            self.send_bundles().await?;
+        }
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        carried.extend(dirty.iter().map(|m| (m.user_key.to_string(), m.agent_id)));
+        let parcel = |m: crate::app::Published| Parcel {
+            key: m.user_key,
+            at: m.at,
+            envelope: Bytes::from(m.envelope),
+        };
+        Ok(dirty.into_iter().map(parcel).collect())
+    }
+
+    async fn published(&self, parcels: &[Parcel]) -> Result<(), DeskError> {
+        let done: Vec<(AgentId, u64)> = {
+            let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+            let agent = |parcel: &Parcel| Some((carried.remove(parcel.key.as_str())?, parcel.at.generation));
+            parcels.iter().filter_map(agent).collect()
+        };
+        Ok(self.app.mark_published(&done).await?)
+    }
+}
+
+impl Inbox for Desk {
+    async fn ingest(&self, shard: Shard, arrivals: &[Arrival]) -> Result<Vec<Mark>, DeskError> {
+        let fence = self.fence(shard)?;
+        let incoming: Vec<Incoming> = arrivals.iter().map(incoming).collect();
+        let begun = Instant::now();
+        let outcomes = self.app.ingest(&incoming, Some(&fence)).await?;
+        self.metrics.ingest_seconds.observe(begun.elapsed().as_secs_f64());
+        let mark = |(key, envelope)| Mark {
+            key,
+            envelope: Bytes::from(envelope),
+        };
+        Ok(outcomes
+            .into_iter()
+            .filter_map(|outcome| outcome.watermark.map(mark))
+            .collect())
+    }
+
+    async fn set_aside(&self, shard: Shard, arrival: &Arrival, why: &DeskError) -> Result<(), DeskError> {
+        self.fence(shard)?;
+        Ok(self.app.set_aside(&incoming(arrival), &why.detail).await?)
+    }
+}
+
+fn incoming(arrival: &Arrival) -> Incoming {
+    Incoming {
+        user_key: arrival.key.clone(),
+        message: arrival.message.clone(),
+    }
+}
+
+impl Walk for Desk {
+    async fn places(&self, after: Option<AgentId>, limit: usize) -> Result<Vec<Place>, DeskError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let page = self.app.reconcile_page(after, limit).await?;
+        Ok(page
+            .into_iter()
+            .map(|(agent, key, at)| Place { agent, key, at })
+            .collect())
+    }
+
+    async fn mark_dirty(&self, agents: &[AgentId]) -> Result<(), DeskError> {
+        Ok(self.app.mark_dirty(agents).await?)
+    }
+}

@@ -1,0 +1,208 @@
+//! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` lists them all, and a test compares.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use writ_chassis::metrics::{Metrics, MetricsError};
+
+/// Upper bounds of durations, seconds.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// What happened to an event batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFate {
+    /// The ledger took it, or had it.
+    Taken,
+    /// It could not be taken even alone and stands among the dead letters.
+    SetAside,
+    /// It named no agent of its shard and was dropped.
+    Strange,
+}
+
+impl BatchFate {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::SetAside => "set_aside",
+            Self::Strange => "strange",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// As asked.
+    Fine,
+    /// The asker's fault.
+    Refused,
+    /// Ours.
+    Failed,
+}
+
+impl Answer {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// By the status of an HTTP answer.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            ..400 => Self::Fine,
+            400..500 => Self::Refused,
+            500.. => Self::Failed,
+        }
+    }
+}
+
+/// The controller's numbers. Cheap to clone: every clone counts into the same.
+#[derive(Clone, Debug)]
+pub struct ControllerMetrics {
+    registry: Metrics,
+    /// Manifests that the bus acknowledged.
+    pub manifests_published: IntCounter,
+    /// Manifests that it did not take; they stay dirty.
+    pub manifests_failed: IntCounter,
+    /// Bundles put on the bus.
+    pub bundles_published: IntCounter,
+    batches: IntCounterVec,
+    /// How long the ledger took for one round of ingest.
+    pub ingest_seconds: Histogram,
+    requests: IntCounterVec,
+    http: IntCounterVec,
+    /// How long an HTTP request took until its answer began.
+    pub http_seconds: Histogram,
+    /// Shards whose lease this controller holds.
+    pub shards_held: IntGauge,
+    /// Leases of shards that were lost before they were given up.
+    pub leases_lost: IntCounter,
+    /// Agents whose manifest on the bus was behind the ledger when reconciled.
+    pub bus_diverged: IntCounter,
+    /// Streams that were missing and were made.
+    pub streams_made: IntCounter,
+    /// Values of streams and consumers that are not as declared.
+    pub bus_drift: IntGauge,
+    /// Orders that the clock moved.
+    pub orders_swept: IntCounter,
+    /// Rounds of a background task that failed and are tried again.
+    pub rounds_failed: IntCounter,
+    /// Open streams of changes.
+    pub streams_open: IntGauge,
+}
+
+impl ControllerMetrics {
+    /// Declares all of them.
+    ///
+    /// # Errors
+    /// [`MetricsError`] when a name breaks the house form.
+    pub fn new() -> Result<Self, MetricsError> {
+        let m = Metrics::new("controller")?;
+        Ok(Self {
+            manifests_published: m.counter(
+                "manifests_published_total",
+                "Manifests that the bus acknowledged.",
+            )?,
+            manifests_failed: m.counter(
+                "manifests_failed_total",
+                "Manifests that the bus did not take; they stay dirty.",
+            )?,
+            bundles_published: m.counter("bundles_published_total", "Bundles put on the bus.")?,
+            batches: m.counters(
+                "event_batches_total",
+                "Event batches by what became of them.",
+                &["fate"],
+            )?,
+            ingest_seconds: m.histogram("ingest_seconds", "Duration of a round of ingest.", SECONDS)?,
+            requests: m.counters(
+                "bus_requests_total",
+                "Requests of agents by kind and answer.",
+                &["request", "answer"],
+            )?,
+            http: m.counters("http_requests_total", "HTTP requests by answer.", &["answer"])?,
+            http_seconds: m.histogram(
+                "http_request_seconds",
+                "Duration of an HTTP request until its answer began.",
+                SECONDS,
+            )?,
+            shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
+            leases_lost: m.counter(
+                "leases_lost_total",
+                "Leases of shards that were lost before they were given up.",
+            )?,
+            bus_diverged: m.counter(
+                "bus_diverged_total",
+                "Agents whose manifest on the bus was behind the ledger.",
+            )?,
+            streams_made: m.counter("streams_made_total", "Streams that were missing and were made.")?,
+            bus_drift: m.gauge(
+                "bus_drift_count",
+                "Values of streams and consumers that are not as declared.",
+            )?,
+            orders_swept: m.counter("orders_swept_total", "Orders that the clock moved.")?,
+            rounds_failed: m.counter(
+                "rounds_failed_total",
+                "Rounds of background tasks that failed and are tried again.",
+            )?,
+            streams_open: m.gauge("feed_streams_open_count", "Open streams of changes.")?,
+            registry: m,
+        })
+    }
+
+    /// Counts event batches.
+    pub fn batches(&self, fate: BatchFate, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.batches.with_label_values(&[fate.label()]).inc_by(count);
+    }
+
+    /// Counts a request that came over the bus; `request` is the token of an [`writ_protocol::subject::Rpc`], or `enrol`.
+    pub fn request(&self, request: &'static str, answer: Answer) {
+        self.requests.with_label_values(&[request, answer.label()]).inc();
+    }
+
+    /// Counts an HTTP request.
+    pub fn http(&self, answer: Answer) {
+        self.http.with_label_values(&[answer.label()]).inc();
+    }
+
+    /// All of them as text.
+    ///
+    /// # Errors
+    /// [`MetricsError::Encode`].
+    pub fn encode(&self) -> Result<String, MetricsError> {
+        self.registry.encode()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_operators_lists_every_metric_and_no_other() {
+        let metrics = ControllerMetrics::new().expect("declared");
+        metrics.batches(BatchFate::Taken, 1);
+        metrics.request("hello", Answer::Fine);
+        metrics.http(Answer::of_status(404));
+        let text = metrics.encode().expect("encodes");
+        let declared: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP writ_"))
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, help)| format!("| `writ_{name}` | {help} |"))
+            .collect();
+        let page = include_str!("../../docs/metrics.md");
+        let listed: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `writ_controller_"))
+            .collect();
+        assert!(declared.len() > 10);
+        for line in &declared {
+            assert!(listed.contains(&line.as_str()), "docs/metrics.md lacks: {line}");
+        }
+        assert_eq!(listed.len(), declared.len(), "docs/metrics.md lists what is gone");
+    }
+}

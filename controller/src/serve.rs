@@ -1,0 +1,213 @@
+//! Where a controller is put together: configuration in, running doors and clocks out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use writ_chassis::clock::{Clock, SystemClock};
+use writ_chassis::health::Health;
+use writ_chassis::ids::{IdSource, NoRandomness, SystemIds, seed_from};
+use writ_chassis::lifecycle::{Lifecycle, LifecycleError};
+use writ_chassis::metrics::MetricsError;
+use writ_chassis::nats::{NatsError, NatsEvent};
+use writ_chassis::tls::CaError;
+use writ_protocol::id::ControllerId;
+use writ_store::{Store, StoreOptions};
+
+use crate::api::{self, Doors, Parts};
+use crate::app::{App, Caller, NewToken, OperatorRole, Settings};
+use crate::bus::control::Control;
+use crate::bus::desk::Desk;
+use crate::bus::logs::Logs;
+use crate::bus::rpc::Answerer;
+use crate::config::{Config, LoginError};
+use crate::metrics::ControllerMetrics;
+use crate::signer::{self, Signer};
+use crate::tasks::Tasks;
+use crate::tasks::lease::Held;
+
+/// Longest soft stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A controller cannot be put together, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The ledger's address.
+    #[error("the ledger cannot be used")]
+    Store(#[from] writ_store::Error),
+    /// The keys.
+    #[error("the signing keys cannot be used")]
+    Signer(#[from] signer::Error),
+    /// The bus's authority.
+    #[error("the bus's authority cannot be read")]
+    Authority(#[from] CaError),
+    /// The kernel.
+    #[error("no ids can be made")]
+    Ids(#[from] NoRandomness),
+    /// The desk refuses.
+    #[error("the ledger refuses")]
+    Desk(#[from] crate::app::Error),
+    /// The login at the bus.
+    #[error("the login at the bus cannot be used")]
+    Login(#[from] LoginError),
+    /// The bus.
+    #[error("the bus cannot be used")]
+    Bus(#[from] NatsError),
+    /// The address of the API.
+    #[error("cannot listen on {address}; is another program there?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The numbers.
+    #[error("metrics cannot be declared")]
+    Metrics(#[from] MetricsError),
+    /// The process.
+    #[error("the controller stopped")]
+    Life(#[from] LifecycleError),
+}
+
+/// The desk and what it was made from.
+struct Base {
+    app: Arc<App>,
+    ids: Arc<dyn IdSource>,
+}
+
+fn base(config: &Config) -> Result<Base, ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
+    let store = Store::new(&StoreOptions {
+        url: config.database.url.expose().clone(),
+        max_connections: config.database.max_connections,
+    })?;
+    let signer = Signer::open(&config.keys_dir, &config.trust_dir, &config.tenant, clock.now())?;
+    let ca_pem = writ_chassis::tls::read_authorities(&config.bus.ca_file)?;
+    let settings = Settings {
+        lease: config.lease(),
+        hello_interval: config.hello_interval(),
+        ..Settings::new(
+            config.tenant.clone(),
+            config.bus.public_servers().to_vec(),
+            ca_pem,
+        )
+    };
+    let app = Arc::new(App::new(store, signer, clock, Arc::clone(&ids), settings));
+    Ok(Base { app, ids })
+}
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn migrate(config: &Config) -> Result<(), ServeError> {
+    Ok(base(config)?.app.migrate().await?)
+}
+
+/// Begins a new epoch after the database was restored; gives its number.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn raise_epoch(config: &Config) -> Result<u32, ServeError> {
+    Ok(base(config)?.app.raise_epoch().await?)
+}
+
+/// Reads keys, trust and logins without connecting to anything.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn check(config: &Config) -> Result<(), ServeError> {
+    base(config)?;
+    config.bus.options(&config.bus.credentials, "writ-controller")?;
+    if let Some(login) = &config.bus.system_credentials {
+        config.bus.options(login, "writ-controller-system")?;
+    }
+    Ok(())
+}
+
+/// Makes an API token and gives its text. Whoever can read the configuration and the keys is an admin.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Result<String, ServeError> {
+    let caller = Caller {
+        name: "writ-controller token create".to_owned(),
+        role: OperatorRole::Admin,
+    };
+    let new = NewToken {
+        name: name.to_owned(),
+        role,
+        ttl: None,
+    };
+    let made = base(config)?.app.create_token(&caller, new).await?;
+    Ok(made.token.unwrap_or_default())
+}
+
+/// Serves until a signal says to stop.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(config: &Config) -> Result<(), ServeError> {
+    let Base { app, ids } = base(config)?;
+    app.health().await?;
+    let lifecycle = Lifecycle::with_signals(GRACE)?;
+    let (life, health, metrics) = (lifecycle.handle(), Health::new(), ControllerMetrics::new()?);
+    let address = config.api.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+
+    let options = config.bus.options(&config.bus.credentials, "writ-controller")?;
+    let (client, mut events) = writ_chassis::nats::connect(options, seed_from(ids.as_ref())).await?;
+    let watched = life.clone();
+    life.spawn_contained("bus.events", async move {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = watched.stopping() => return,
+            };
+            match event {
+                Some(event @ (NatsEvent::Connected | NatsEvent::LameDuck)) => tracing::info!(?event, "bus"),
+                Some(event) => tracing::warn!(?event, "bus"),
+                None => return,
+            }
+        }
+    });
+
+    let held = Held::new(ControllerId::from_uuid(ids.uuid()));
+    let tasks = Tasks {
+        desk: Desk::new(Arc::clone(&app), client.clone(), held.clone(), metrics.clone()),
+        app: Arc::clone(&app),
+        client: client.clone(),
+        held,
+        sizes: config.bus.streams.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        life: life.clone(),
+    };
+    tasks.start();
+    Answerer {
+        app: Arc::clone(&app),
+        client: client.clone(),
+        metrics: metrics.clone(),
+        life: life.clone(),
+    }
+    .start();
+    let logs = Logs::default();
+    life.spawn("bus.logs", logs.clone().run(client.clone(), life.clone()));
+    let parts = Parts {
+        app,
+        control: Control::new(client),
+        logs,
+        health,
+        metrics,
+        ids,
+        life: life.clone(),
+    };
+    life.spawn("api", api::serve(listener, Doors::new(parts)));
+    tracing::info!(%address, "serving");
+    Ok(lifecycle.run().await?)
+}

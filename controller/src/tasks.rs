@@ -1,0 +1,81 @@
+//! The clocks: they ring the desk and the doors, and decide nothing. Every loop ends at a soft stop, has a bound on its pace, and survives the
+//! absence of the database or the bus.
+
+pub mod lease;
+mod relay;
+mod shard;
+mod upkeep;
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use writ_chassis::health::Health;
+use writ_chassis::lifecycle::LifecycleHandle;
+use writ_protocol::subject::Shard;
+
+use crate::app::App;
+use crate::bus::desk::Desk;
+use crate::bus::streams::StreamSizes;
+use crate::metrics::ControllerMetrics;
+use lease::Held;
+
+/// What the clocks ring.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    /// The desk.
+    pub app: Arc<App>,
+    /// The desk as the bus sees it.
+    pub desk: Desk,
+    /// A connection in CORE.
+    pub client: Client,
+    /// Leases of this controller.
+    pub held: Held,
+    /// How large streams may become.
+    pub sizes: StreamSizes,
+    /// What works.
+    pub health: Health,
+    /// Numbers.
+    pub metrics: ControllerMetrics,
+    /// The process.
+    pub life: LifecycleHandle,
+}
+
+/// A background loop cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The bus does not let us listen.
+    #[error("cannot subscribe on the bus")]
+    Subscribe(#[from] async_nats::SubscribeError),
+}
+
+/// Names of tasks that write under a lease; leases are given up after the last of them has ended.
+const UNDER_LEASE: [&str; 3] = [relay::NAME, shard::NAME, upkeep::SWEEP];
+
+impl Tasks {
+    /// Starts every clock.
+    pub fn start(&self) {
+        self.life.spawn(lease::NAME, lease::run(self.clone()));
+        self.life.spawn(relay::NAME, relay::run(self.clone()));
+        for shard in Shard::all() {
+            self.life.spawn(shard::NAME, shard::run(self.clone(), shard));
+        }
+        self.life.spawn(upkeep::STREAMS, upkeep::streams(self.clone()));
+        self.life
+            .spawn(upkeep::RECONCILE, upkeep::reconcile(self.clone()));
+        self.life.spawn(upkeep::SWEEP, upkeep::sweep(self.clone()));
+        self.life.spawn(upkeep::HEALTH, upkeep::health(self.clone()));
+    }
+
+    /// Waits; whether to go on.
+    async fn pause(&self, time: std::time::Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.life.stopping() => false,
+        }
+    }
+
+    fn round_failed(&self, task: &'static str, error: &dyn std::fmt::Display) {
+        self.metrics.rounds_failed.inc();
+        tracing::warn!(task, error = %error, "round failed; it is tried again");
+    }
+}
