@@ -183,7 +183,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         app: Arc::clone(&app),
         client: client.clone(),
         held,
-        sizes: config.bus.streams.clone(),
+        sizes: config.bus.streams,
         health: health.clone(),
         metrics: metrics.clone(),
         life: life.clone(),

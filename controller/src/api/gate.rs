@@ -1,12 +1,13 @@
 //! What stands before every handler: who asks, how large and slow a request may be, and that a change asked for twice is made once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 

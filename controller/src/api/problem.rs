@@ -12,14 +12,15 @@ use crate::app;
 const TYPE_BASE: &str = "https://writ.dev/errors/";
 
 /// A problem document.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Problem {
+#[schema(as = Problem)]
+pub(super) struct Document {
     /// Where the code is explained.
     #[serde(rename = "type")]
     kind: String,
     /// What happened, in a few words; the same for every problem of the code.
-    title: String,
+    title: &'static str,
     /// The HTTP status.
     status: u16,
     /// What, where, and what to do.
@@ -28,12 +29,22 @@ pub(super) struct Problem {
     code: String,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    hint: Option<&'static str>,
     /// The request's name in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request_id: Option<String>,
+    request_id: Option<String>,
     /// Each single thing that is wrong, such as every mistake of a config.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Item>,
+}
+
+/// What a problem document is written from.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    code: Code,
+    detail: String,
+    /// The request's name in the log.
+    pub(super) request_id: Option<String>,
     errors: Vec<Item>,
 }
 
@@ -53,14 +64,23 @@ impl Problem {
     /// A problem of a code.
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("{TYPE_BASE}{code}"),
-            title: code.title().to_owned(),
-            status: status_of(code).as_u16(),
+            code,
             detail: detail.into(),
-            code: code.to_string(),
-            hint: hint_of(code).map(str::to_owned),
             request_id: None,
             errors: Vec::new(),
+        }
+    }
+
+    fn document(&self) -> Document {
+        Document {
+            kind: format!("{TYPE_BASE}{}", self.code),
+            title: self.code.title(),
+            status: status_of(self.code).as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.to_string(),
+            hint: hint_of(self.code),
+            request_id: self.request_id.clone(),
+            errors: self.errors.clone(),
         }
     }
 }
@@ -96,8 +116,8 @@ impl From<app::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = status_of(self.code);
+        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -166,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_problem_says_its_code_and_where_to_read_on() {
-        let json = serde_json::to_value(Problem::new(Code::NotFound, "there is no run x")).expect("encodes");
+        let json = serde_json::to_value(Problem::new(Code::NotFound, "there is no run x").document()).expect("encodes");
         assert_eq!(json["code"], "W0003");
         assert_eq!(json["type"], "https://writ.dev/errors/W0003");
         assert_eq!(json["status"], 404);

@@ -17,7 +17,7 @@ use writ_protocol::reason::Code;
 
 use super::Doors;
 use super::page::{Query, id};
-use super::problem::Problem;
+use super::problem::{Document, Problem};
 use crate::app::view::FeedView;
 use crate::app::{PAGE_MAX, Page};
 use crate::bus::logs::LogMessage;
@@ -45,7 +45,7 @@ pub(super) struct Wanted {
 
 /// Changes as they are committed: each once, in order.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "stream", params(Wanted),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Document)))]
 pub(super) async fn changes(
     State(doors): State<Doors>,
     headers: HeaderMap,
@@ -67,7 +67,7 @@ pub(super) async fn changes(
 
 /// Live logs of a run's steps. Lines may be lost; what counts is in the run's evidence.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/logs", tag = "stream", params(("run" = String, Path)),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Document)))]
 pub(super) async fn logs(
     State(doors): State<Doors>,
     Path(run): Path<String>,

@@ -38,7 +38,7 @@ impl Control {
                 "control message not sent; agents learn of it with their next hello"
             ),
             Err(_) => {
-                tracing::warn!("control message not sent in time; agents learn of it with their next hello")
+                tracing::warn!("control message not sent in time; agents learn of it with their next hello");
             }
         }
     }

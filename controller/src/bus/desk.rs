@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use async_nats::Client;
 use bytes::Bytes;
+use tokio::time::Instant;
 use writ_chassis::telemetry::ErrorChain;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::AgentId;
@@ -80,7 +80,7 @@ impl Desk {
                 }
                 // Agents can fetch it from the ledger, so orders need not wait.
                 Err(error) => {
-                    tracing::warn!(bundle = %bundle.digest, error = %ErrorChain(&error), "bundle not published")
+                    tracing::warn!(bundle = %bundle.digest, error = %ErrorChain(&error), "bundle not published");
                 }
             }
         }
