@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
@@ -49,7 +50,8 @@ pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Ne
     }
     doors.metrics.http(Answer::of_status(status.as_u16()));
     doors.metrics.http_seconds.observe(begun.elapsed().as_secs_f64());
-    if status.is_server_error() {
+    // Not ready is told by the health checks themselves.
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
         tracing::warn!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request failed");
     } else {
         tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request answered");
@@ -57,31 +59,49 @@ pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Ne
     response
 }
 
-/// Lets a request through to its handler.
+/// Lets a request through to its handler. What changes something goes on when the caller hangs up or its time is over: its key then has the
+/// answer, and the effect is never made a second time.
 pub(super) async fn pass(State(doors): State<Doors>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = doors.requests.clone().try_acquire_owned() else {
-        return Problem::new(
-            Code::RateLimited,
-            "the controller has as many requests as it works on at once",
-        )
-        .into_response();
+    let Ok(permit) = doors.requests.clone().try_acquire_owned() else {
+        let detail = "the controller has as many requests as it works on at once";
+        return Problem::new(Code::RateLimited, detail).into_response();
     };
-    let work = admit(&doors, request, next);
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.into_response(),
-        Err(_) => Problem::new(
-            Code::Unavailable,
-            "the request took longer than 30 s; it may have had its effect: ask again with the same key",
-        )
-        .into_response(),
+    let (send, receive) = oneshot::channel();
+    let life = doors.life.clone();
+    let looks = is_look(request.method());
+    let work = async move {
+        // Nobody waiting any more is no error.
+        drop(send.send(admit(&doors, request, next).await));
+        drop(permit);
+    };
+    let answer = async {
+        if looks {
+            work.await;
+        } else {
+            life.spawn_contained("api.change", work);
+        }
+        receive.await
+    };
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(problem))) => problem.into_response(),
+        Ok(Err(_)) => Problem::new(Code::Internal, "the request was given up").into_response(),
+        Err(_) => {
+            let detail =
+                "the request took longer than 30 s; it may have had its effect: ask again with the same key";
+            Problem::new(Code::Unavailable, detail).into_response()
+        }
     }
+}
+
+fn is_look(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }
 
 async fn admit(doors: &Doors, mut request: Request, next: Next) -> Result<Response, Problem> {
     let caller = doors.app.authenticate(bearer(request.headers())?).await?;
     request.extensions_mut().insert(caller.clone());
-    if request.method() == Method::GET || request.method() == Method::HEAD {
+    if is_look(request.method()) {
         return Ok(next.run(request).await);
     }
     let key = key_of(request.headers())?;
@@ -164,7 +184,11 @@ fn body_max(method: &Method, path: &str) -> usize {
 }
 
 async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, max).await.map_err(|_| {
+    let late = |_| Problem::new(Code::Malformed, "the body did not come within 30 s");
+    let whole = tokio::time::timeout(PATIENCE, to_bytes(body, max))
+        .await
+        .map_err(late)?;
+    whole.map_err(|_| {
         Problem::new(
             Code::TooLarge,
             format!("the body did not come whole within {max} bytes"),
