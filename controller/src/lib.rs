@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod bus;
 pub mod config;
+pub mod lease;
 pub mod metrics;
 pub mod serve;
 pub mod signer;

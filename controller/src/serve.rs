@@ -22,10 +22,10 @@ use crate::bus::desk::Desk;
 use crate::bus::logs::Logs;
 use crate::bus::rpc::Answerer;
 use crate::config::{Config, LoginError};
+use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
 use crate::signer::{self, Signer};
 use crate::tasks::Tasks;
-use crate::tasks::lease::Held;
 
 /// Longest soft stop.
 const GRACE: Duration = Duration::from_secs(10);

@@ -1,14 +1,13 @@
 //! The clocks: they ring the desk and the doors, and decide nothing. Every loop ends at a soft stop, has a bound on its pace, and survives the
 //! absence of the database or the bus.
 
-pub mod lease;
+mod lease;
 mod relay;
 mod shard;
 mod upkeep;
 
 use std::sync::Arc;
 
-use async_nats::Client;
 use writ_chassis::health::Health;
 use writ_chassis::lifecycle::LifecycleHandle;
 use writ_protocol::subject::Shard;
@@ -16,8 +15,9 @@ use writ_protocol::subject::Shard;
 use crate::app::App;
 use crate::bus::desk::Desk;
 use crate::bus::streams::StreamSizes;
+use crate::bus::{Client, SubscribeError};
+use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
-use lease::Held;
 
 /// What the clocks ring.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Tasks {
 pub enum TaskError {
     /// The bus does not let us listen.
     #[error("cannot subscribe on the bus")]
-    Subscribe(#[from] async_nats::SubscribeError),
+    Subscribe(#[from] SubscribeError),
 }
 
 /// Names of tasks that write under a lease; leases are given up after the last of them has ended.

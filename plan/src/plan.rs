@@ -111,12 +111,12 @@ pub enum PlanError {
 impl ChangeEntry {
     /// What a check of `resource` found: the differing attributes (none: nothing to do) and the digest of its observation.
     ///
-    /// A file whose `state` is got `absent` is created; one that should be absent is deleted.
+    /// A file whose `kind` is got `absent` is created; one that should be absent is deleted.
     pub fn of_check(resource: &Resource, changes: Vec<Change>, observed: Digest) -> Self {
         let missing = || {
             changes
                 .iter()
-                .any(|change| change.attribute == "state" && change.got == "absent")
+                .any(|change| change.attribute == "kind" && change.got == "absent")
         };
         let action = match &resource.spec {
             _ if changes.is_empty() => Action::None,

@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_problem_says_its_code_and_where_to_read_on() {
-        let json = serde_json::to_value(Problem::new(Code::NotFound, "there is no run x").document()).expect("encodes");
+        let json = serde_json::to_value(Problem::new(Code::NotFound, "there is no run x").document())
+            .expect("encodes");
         assert_eq!(json["code"], "W0003");
         assert_eq!(json["type"], "https://writ.dev/errors/W0003");
         assert_eq!(json["status"], 404);

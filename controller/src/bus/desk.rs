@@ -15,8 +15,8 @@ use writ_protocol::subject::Shard;
 use super::deliver::{self, Parcel};
 use super::port::{Arrival, DeskError, Inbox, Mark, Outbox, Place, Walk};
 use crate::app::{App, Error, Fence, Incoming};
+use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
-use crate::tasks::lease::Held;
 
 /// Most bundles that are remembered as sent; beyond it they are looked at again.
 const SENT_MAX: usize = 10_000;

@@ -3,12 +3,12 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use writ_protocol::subject::{self, Shard};
 
 use super::{TaskError, Tasks};
+use crate::bus::Subscriber;
 use crate::bus::relay::{self, Pass};
 
 pub(super) const NAME: &str = "bus.relay";

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use async_nats::connection::State;
 use writ_chassis::telemetry::ErrorChain;
 use writ_protocol::subject;
 
 use super::{TaskError, Tasks};
-use crate::bus::{reconcile, streams};
+use crate::bus::{ConnectionState as State, reconcile, streams};
 
 pub(super) const STREAMS: &str = "bus.streams";
 pub(super) const RECONCILE: &str = "bus.reconcile";
