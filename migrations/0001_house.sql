@@ -51,10 +51,11 @@ CREATE TABLE audit (
     detail    jsonb NOT NULL
 );
 
--- What changed, for those who watch. `xact` lets a reader stop below transactions that are still open, so that no id is skipped.
+-- What changed, for those who watch. `xact` lets a reader stop below transactions that are still open, so that no id is skipped; it stands
+-- first because defaults are taken in order, and a transaction must have its number before it draws an id.
 CREATE TABLE feed (
-    feed_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     xact     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    feed_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at       timestamptz NOT NULL,
     topic    text NOT NULL,
     kind     text NOT NULL,

@@ -76,8 +76,8 @@ fn plan(graph: &Graph, hosts: Vec<HostPlan>) -> Plan {
 fn sample(graph: &Graph) -> Vec<HostPlan> {
     let everything = [
         ("file:/etc/site.conf", change("mode", "0600", "0644")),
-        ("file:/etc/old.conf", change("state", "file", "absent")),
-        ("file:/srv", change("state", "absent", "directory")),
+        ("file:/etc/old.conf", change("kind", "absent", "file")),
+        ("file:/srv", change("kind", "directory", "absent")),
         ("command:build", change("run", "not run", "make")),
     ];
     vec![
@@ -172,7 +172,7 @@ Changes: 2 to create, 2 to update, 2 to delete, 2 to run on 2 of 3 hosts.
 #[test]
 fn ten_thousand_hosts_are_two_paragraphs() {
     let graph = graph();
-    let rare = [("file:/srv", change("state", "absent", "directory"))];
+    let rare = [("file:/srv", change("kind", "directory", "absent"))];
     let common = [("file:/etc/site.conf", change("mode", "0600", "0644"))];
     let hosts = (0..10_000_u128).map(|n| {
         host(
