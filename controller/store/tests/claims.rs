@@ -58,13 +58,13 @@ async fn a_lease_has_one_holder_and_a_growing_token() {
 #[tokio::test]
 async fn a_guard_holds_a_takeover_until_its_transaction_ends() {
     let (store, _) = fresh_database().await.unwrap();
-    let fence = acquire(&store, controller(1), Duration::from_millis(500))
+    let fence = acquire(&store, controller(1), Duration::from_secs(4))
         .await
         .unwrap();
     let mut writing = store.begin("writing").await.unwrap();
     assert!(lease::guard(&mut writing, &fence).await.unwrap());
     // The server's own clock says when the lease has run out.
-    sqlx::query("SELECT pg_sleep(0.6)")
+    sqlx::query("SELECT pg_sleep(4.2)")
         .execute(store.pool())
         .await
         .unwrap();
