@@ -76,8 +76,8 @@ fn plan(graph: &Graph, hosts: Vec<HostPlan>) -> Plan {
 fn sample(graph: &Graph) -> Vec<HostPlan> {
     let everything = [
         ("file:/etc/site.conf", change("mode", "0600", "0644")),
-        ("file:/etc/old.conf", change("kind", "absent", "file")),
-        ("file:/srv", change("kind", "directory", "absent")),
+        ("file:/etc/old.conf", change("kind", "file", "absent")),
+        ("file:/srv", change("kind", "absent", "directory")),
         ("command:build", change("run", "not run", "make")),
     ];
     vec![
@@ -151,11 +151,11 @@ Plan for project web (bundle {})
 
 2 hosts: web-1, web-2
   - file:/etc/old.conf
-      state  file -> absent
+      kind  file -> absent
   ~ file:/etc/site.conf
       mode  0600 -> 0644
   + file:/srv
-      state  absent -> directory
+      kind  absent -> directory
   > command:build
       run  not run -> make
 
@@ -172,7 +172,7 @@ Changes: 2 to create, 2 to update, 2 to delete, 2 to run on 2 of 3 hosts.
 #[test]
 fn ten_thousand_hosts_are_two_paragraphs() {
     let graph = graph();
-    let rare = [("file:/srv", change("kind", "directory", "absent"))];
+    let rare = [("file:/srv", change("kind", "absent", "directory"))];
     let common = [("file:/etc/site.conf", change("mode", "0600", "0644"))];
     let hosts = (0..10_000_u128).map(|n| {
         host(

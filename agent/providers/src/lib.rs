@@ -4,7 +4,7 @@
 //! [`Observation`] says what is there without saying what is inside: contents appear as digests.
 //!
 //! To add a provider: a variant of [`writ_protocol::graph::Spec`], an arm in each function of [`Host`], a variant of [`Observation`], and a
-//! room of its own beside [`file`](mod@file) and [`command`] with the same three functions.
+//! room of its own beside `file` and `command` with the same three functions.
 //!
 //! Not here: the order of resources, retries, evidence (`writ-agent`); running processes (`writ-sandbox`).
 

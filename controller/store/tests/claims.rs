@@ -1,5 +1,10 @@
 //! What must happen once: leases, join tokens, idempotency keys, epochs.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

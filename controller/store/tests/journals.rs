@@ -1,5 +1,10 @@
 //! Journals and manifests: marks, frames, signed batches, and which manifests the bus has yet to get.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -108,13 +113,8 @@ async fn frames_come_back_as_they_went_in() {
             (10, b"two", frames[9..].concat())
         ]
     );
-    assert_eq!(
-        evidence::batches(&mut tx, (id, journal), (10, 11))
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    let part = evidence::batches(&mut tx, (id, journal), (10, 11)).await.unwrap();
+    assert_eq!(part.len(), 1);
     assert_eq!(
         ingest::raw_at(&mut tx, &marks[0], 4).await.unwrap().as_ref(),
         Some(&frames[3])

@@ -1,5 +1,10 @@
 //! Orders: made many at a time, handed out by age, saved whole.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 use std::time::Duration;
 
 use uuid::Uuid;

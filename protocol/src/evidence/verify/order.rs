@@ -1,7 +1,7 @@
 //! What is proven about one order: the keys, the manifest that ordered it, every record of it, the agent's statement, and the artefacts' bytes.
 
 use super::{Fault, OrderReport, Pack, invalid};
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, Continuation};
 use crate::bundle;
 use crate::digest::{Digest, Hasher};
 use crate::enrol::AgentKeys;
@@ -141,7 +141,8 @@ fn batches(
     Ok(batches)
 }
 
-/// Every sequence number from the order's first to its last must be there, linked by the chain.
+/// Every sequence number from the order's first to its last must be there, linked by the chain. Batches may overlap: an agent that sends again
+/// cuts its records anew.
 fn check_range(order: &PackOrder, batches: &[Batch], (first, last): (u64, u64)) -> Result<(), Fault> {
     let mut reached: Option<(u64, Digest)> = None;
     for batch in batches {
@@ -151,17 +152,22 @@ fn check_range(order: &PackOrder, batches: &[Batch], (first, last): (u64, u64)) 
             None if header.first_seq > first => {
                 return Err(incomplete(order, "its first records are missing"));
             }
+            None => {}
             Some((seq, _)) if seq >= last => break,
-            Some((seq, _)) if header.first_seq != seq.saturating_add(1) => {
-                return Err(incomplete(order, &format!("records after {seq} are missing")));
-            }
-            Some((_, hash)) if header.prev_hash != hash => {
-                return Err(Fault::Invalid(format!(
-                    "{}: the chain of records breaks at {}",
-                    order.name, header.first_seq
-                )));
-            }
-            None | Some(_) => {}
+            Some((seq, hash)) => match batch.after(seq, &hash) {
+                Continuation::New { .. } => {}
+                Continuation::Known => continue,
+                Continuation::Gap { .. } => {
+                    return Err(incomplete(order, &format!("records after {seq} are missing")));
+                }
+                Continuation::Fork => {
+                    let at = header.first_seq;
+                    return Err(Fault::Invalid(format!(
+                        "{}: the chain of records breaks at {at}",
+                        order.name
+                    )));
+                }
+            },
         }
         reached = Some((header.last_seq, header.last_hash));
     }
@@ -172,9 +178,14 @@ fn check_range(order: &PackOrder, batches: &[Batch], (first, last): (u64, u64)) 
 }
 
 fn gather(order: &PackOrder, batches: &[Batch]) -> Result<Gathered, Fault> {
-    let mut out = Gathered::default();
+    let (mut out, mut seen) = (Gathered::default(), 0);
     for batch in batches {
         for (frame, _, _) in batch.frames() {
+            // The same record may stand in two batches.
+            if frame.seq <= seen {
+                continue;
+            }
+            seen = frame.seq;
             let record = Record::decode(&frame).map_err(|e| invalid(&format!("record {}", frame.seq), &e))?;
             let Some(record) = record.filter(|record| record.order_id() == Some(order.order_id)) else {
                 continue;
