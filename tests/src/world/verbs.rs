@@ -1,0 +1,186 @@
+//! What a story does in its world: order runs and wait for them, kill and start parts, ask the ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use writ_cli::api::{PlanAnswer, Run, Step};
+use writ_cli::dev::postgres::{Cluster, DATABASE};
+use writ_cli::dev::programs::{Programs, Wanted};
+use writ_plan::compile::Sources;
+
+use super::{LONG, SHORT, World, eventually};
+
+impl World {
+    /// A config of resources for every agent: YAML of the list's items, with `@` for the story's folder.
+    pub fn config(&self, resources: &str) -> String {
+        let head = "version: 1\nproject: story\ntargets: { labels: { env: dev } }\n\
+                    limits: { cpu: 30s, memory: 512MiB, wall: 60s, processes: 64 }\nresources:\n";
+        format!("{head}{}", resources.replace('@', &self.place()))
+    }
+
+    /// Checks, plans, applies, and waits for the end.
+    ///
+    /// # Errors
+    /// When a run does not end in time, or the check fails.
+    pub fn run(&self, resources: &str) -> anyhow::Result<Run> {
+        let run = self.apply_no_wait(resources)?;
+        self.end_of(&run.id)
+    }
+
+    /// Checks every agent against a config and gives the plan.
+    ///
+    /// # Errors
+    /// When the check does not succeed.
+    pub fn check(&self, resources: &str) -> anyhow::Result<PlanAnswer> {
+        let sources = Sources {
+            config_name: "story.yaml".to_owned(),
+            config_text: self.config(resources),
+            files: BTreeMap::new(),
+        };
+        let client = self.client()?;
+        let run = self.end_of(&client.submit_check(&sources)?.id)?;
+        if !run.has_succeeded() {
+            bail!("the check ended {}: {:?}", run.state, run.orders);
+        }
+        client.plan_of(&run.id)
+    }
+
+    /// Checks, plans, and orders the plan to be carried out.
+    ///
+    /// # Errors
+    /// As [`World::check`].
+    pub fn apply_no_wait(&self, resources: &str) -> anyhow::Result<Run> {
+        let plan = self.check(resources)?;
+        self.client()?.submit_apply(&plan.digest)
+    }
+
+    /// Waits until a run is over.
+    ///
+    /// # Errors
+    /// When it is not within the longer patience.
+    pub fn end_of(&self, run: &str) -> anyhow::Result<Run> {
+        self.wait_state(run, Run::is_over, LONG)
+    }
+
+    /// Waits until a run is as it should be.
+    ///
+    /// # Errors
+    /// When it is not in time; its last state is in the error.
+    pub fn wait_state(
+        &self,
+        run: &str,
+        is_so: impl Fn(&Run) -> bool,
+        patience: Duration,
+    ) -> anyhow::Result<Run> {
+        let mut last = None;
+        let seen = eventually(run, patience, || {
+            // A controller that is down for a moment is part of many a story.
+            last = self.client().and_then(|client| client.run(run)).ok();
+            last.clone().filter(|run| is_so(run))
+        });
+        seen.with_context(|| format!("the run stood at {last:?}"))
+    }
+
+    /// Steps of a run.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub fn steps(&self, run: &Run) -> anyhow::Result<Vec<Step>> {
+        self.client()?.steps(&run.id)
+    }
+
+    /// Waits until a file in the story's folder has so many lines.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_lines(&self, name: &str, lines: usize) -> anyhow::Result<()> {
+        let what = format!("{lines} lines in {name}");
+        eventually(&what, SHORT, || (self.lines(name) >= lines).then_some(()))
+    }
+
+    /// Waits until a part's log says something.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_log(&self, part: &str, text: &str) -> anyhow::Result<()> {
+        let log = self.stack.layout().log(part);
+        eventually(&format!("{text:?} in the log of {part}"), SHORT, || {
+            let bytes = std::fs::read(&log).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).contains(text).then_some(())
+        })
+    }
+
+    /// Writes a file into the story's folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.file(name), text)?)
+    }
+
+    /// Kills a part at once.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill(&mut self, part: &str) -> anyhow::Result<()> {
+        self.stack.kill(part)
+    }
+
+    /// Stops a part politely.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&mut self, part: &str) -> anyhow::Result<()> {
+        self.stack.stop(part)
+    }
+
+    /// Starts a part again.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_part(&mut self, part: &str) -> anyhow::Result<()> {
+        self.stack.start(part)
+    }
+
+    /// Freezes a part: it lives and does nothing.
+    pub fn freeze(&self, part: &str) {
+        self.stack.signal(part, Signal::STOP);
+    }
+
+    /// Lets a frozen part go on.
+    pub fn thaw(&self, part: &str) {
+        self.stack.signal(part, Signal::CONT);
+    }
+
+    /// Loses everything that the bus holds.
+    ///
+    /// # Errors
+    /// When the bus does not come up again.
+    pub fn wipe_bus(&mut self) -> anyhow::Result<()> {
+        self.stack.wipe_bus()
+    }
+
+    /// Rows of a query on the ledger, columns parted by `|`.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn db(&self, sql: &str) -> anyhow::Result<Vec<String>> {
+        let programs = Programs::find(&Wanted {
+            no_nats: true,
+            no_controller: true,
+            ..Wanted::default()
+        })?;
+        let mut psql = Cluster::of(self.stack.layout())?.psql(&programs, DATABASE)?;
+        let output = psql
+            .args(["--tuples-only", "--no-align", "--command", sql])
+            .output()
+            .context("starting psql")?;
+        if !output.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
