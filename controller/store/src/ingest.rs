@@ -32,8 +32,10 @@ statements! {
             u(journal_id, seq, agent_id, kind, order_id, wall, raw)";
     BATCHES = "-- ingest.batches
         INSERT INTO event_batch (journal_id, first_seq, last_seq, agent_id, envelope, received_at)
-        SELECT u.journal_id, u.first_seq, u.last_seq, u.agent_id, u.envelope, $6
+        -- One round may bring a batch and a longer one with the same start; a statement must not touch a row twice.
+        SELECT DISTINCT ON (u.agent_id, u.journal_id, u.first_seq) u.journal_id, u.first_seq, u.last_seq, u.agent_id, u.envelope, $6
         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bytea[]) u(journal_id, first_seq, last_seq, agent_id, envelope)
+        ORDER BY u.agent_id, u.journal_id, u.first_seq, u.last_seq DESC
         ON CONFLICT (agent_id, journal_id, first_seq) DO UPDATE SET last_seq = EXCLUDED.last_seq, envelope = EXCLUDED.envelope
         WHERE event_batch.last_seq < EXCLUDED.last_seq";
     ADVANCE = "-- ingest.advance

@@ -79,7 +79,12 @@ async fn frames_come_back_as_they_went_in() {
     };
     ingest::store_batches(
         &mut tx,
-        &[batch(1, 9, b"one".as_slice()), batch(10, 12, b"two")],
+        // The first two begin alike, as when an agent sends again with more in it.
+        &[
+            batch(1, 4, b"early".as_slice()),
+            batch(1, 9, b"one"),
+            batch(10, 12, b"two"),
+        ],
         NOW,
     )
     .await
