@@ -1,7 +1,7 @@
 //! The doors for operators: HTTP under `/api/v1`, and the health and metrics doors beside it.
 //!
 //! A handler reads a request, calls one function of the desk, and shapes the answer. Who asks, whether it may be done twice, how large and how
-//! slow a request may be are decided before any handler, in [`gate`].
+//! slow a request may be are decided before any handler, in `gate`.
 
 mod agents;
 mod gate;

@@ -47,6 +47,18 @@ async fn with_agent() -> (Store, agent::NewAgent) {
     (store, agent)
 }
 
+fn an_event((agent_id, journal_id): (AgentId, JournalId), seq: u64, raw: &[u8]) -> ingest::Event<'_> {
+    ingest::Event {
+        journal_id,
+        seq,
+        agent_id,
+        kind: 3,
+        order_id: None,
+        wall: NOW,
+        raw,
+    }
+}
+
 #[tokio::test]
 async fn frames_come_back_as_they_went_in() {
     let (store, agent) = with_agent().await;
@@ -55,15 +67,7 @@ async fn frames_come_back_as_they_went_in() {
     let mut marks = ingest::lock(&mut tx, &[(id, journal)], NOW).await.unwrap();
     assert_eq!((marks[0].next_seq, marks[0].last_hash), (1, Digest::ZERO));
     let frames: Vec<Vec<u8>> = (0..12_u8).map(|n| vec![n; usize::from(n) + 1]).collect();
-    let event = |(seq, raw)| ingest::Event {
-        journal_id: journal,
-        seq,
-        agent_id: id,
-        kind: 3,
-        order_id: None,
-        wall: NOW,
-        raw,
-    };
+    let event = |(seq, raw)| an_event((id, journal), seq, raw);
     // Stored newest first: the order of reading must come from the numbers.
     let events: Vec<_> = (0..12_usize)
         .rev()
