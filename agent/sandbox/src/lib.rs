@@ -1,4 +1,4 @@
-//! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in [`kernel`].
+//! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in `kernel`.
 //!
 //! How a step becomes a process: the agent starts its own binary again as a *shim* (so that the big process never forks), tells it over a
 //! socket what to do, and watches. The shim joins the step's cgroup, makes its namespaces, sets every limit and **reads it back**, reports
