@@ -4,8 +4,10 @@
 //! slow a request may be are decided before any handler, in `gate`.
 
 mod agents;
+mod document;
 mod gate;
 mod halts;
+mod listen;
 mod ops;
 mod page;
 mod problem;
@@ -13,14 +15,15 @@ mod runs;
 mod stream;
 mod tokens;
 
+pub use document::text as openapi;
+pub use listen::serve;
+
 use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use writ_chassis::health::Health;
@@ -100,15 +103,8 @@ impl Doors {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "Writ controller",
-    description = "Operators' interface. Every POST and DELETE needs an Idempotency-Key header; errors are problem documents (RFC 9457) with a stable code.",
-))]
-struct Document;
-
 fn operations() -> OpenApiRouter<Doors> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    document::router()
         .routes(routes!(tokens::create_join_token))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
@@ -136,15 +132,6 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(stream::logs))
 }
 
-/// The document that describes the interface, as JSON.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn document() -> Result<String, serde_json::Error> {
-    let (_, document) = operations().split_for_parts();
-    document.to_pretty_json().map(|text| text + "\n")
-}
-
 /// Everything that is served.
 pub fn router(doors: Doors) -> Router {
     let (operations, _) = operations().split_for_parts();
@@ -154,35 +141,7 @@ pub fn router(doors: Doors) -> Router {
         .layer(DefaultBodyLimit::disable())
         .merge(ops::router())
         .fallback(ops::nothing_here)
+        .method_not_allowed_fallback(ops::not_this_way)
         .layer(middleware::from_fn_with_state(doors.clone(), gate::count))
         .with_state(doors)
-}
-
-/// Serves until the process stops: what was begun is finished.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(listener: TcpListener, doors: Doors) -> std::io::Result<()> {
-    let stop = doors.life.stop_token();
-    axum::serve(listener, router(doors))
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-}
-
-#[cfg(test)]
-mod tests {
-    /// After a deliberate change: `WRIT_UPDATE=1 cargo nextest run -p writ-controller openapi`.
-    #[test]
-    fn the_openapi_document_is_the_one_that_was_reviewed() {
-        let now = super::document().expect("written");
-        let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
-        if writ_chassis::config::env_text("WRIT_UPDATE").is_some() {
-            std::fs::write(place, &now).expect("kept");
-        }
-        let kept = std::fs::read_to_string(place).expect("docs/openapi.json");
-        assert!(
-            kept == now,
-            "the interface changed: look at the difference, then update docs/openapi.json"
-        );
-    }
 }

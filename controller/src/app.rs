@@ -31,7 +31,7 @@ pub use error::Error;
 pub use evidence::Pack;
 pub use halt::{NewHalt, SignedHalt};
 pub use ingest::{Incoming, IngestOutcome, Outcome};
-pub use life::{Fence, Health};
+pub use life::{Fence, Health, Place};
 pub use manifest::Published;
 pub use sweep::SweepReport;
 pub use token::{Idempotent, NewToken};

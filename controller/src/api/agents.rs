@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use writ_protocol::reason::Code;
 
 use super::Doors;
-use super::page::{Body, Cursor, Items, Query, Reason};
+use super::page::{Body, Cursor, Items, Path, Query, Reason};
 use super::problem::{Document, Problem};
 use crate::app::Caller;
 use crate::app::view::AgentView;

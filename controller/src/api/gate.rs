@@ -24,7 +24,7 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// Largest answer that is kept for repeats, bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Longest idempotency key.
-const KEY_CHARS_MAX: usize = 128;
+pub(super) const KEY_CHARS_MAX: usize = 128;
 /// Longest bearer token, bytes.
 const TOKEN_BYTES_MAX: usize = 512;
 /// Longest work on one request, reading its body included.
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where the largest bodies go.
 const SUBMISSIONS: &str = "/api/v1/runs";
 /// The header of keys.
-const KEY: &str = "idempotency-key";
+pub(super) const KEY: &str = "idempotency-key";
 
 /// Counts a request, times it, and names it in the log and in the answer.
 pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Next) -> Response {
@@ -147,7 +147,8 @@ fn stored(status: u16, body: Vec<u8>) -> Response {
     response
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+/// The bearer token of a request.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());

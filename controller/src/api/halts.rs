@@ -1,6 +1,6 @@
 //! Halts: stop agents now, see how far the stop has come, and let them go on with a second principal's signed word.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use writ_protocol::halt::{HaltAction, Scope};
 
 use super::Doors;
-use super::page::{Body, Items, id};
+use super::page::{Body, Items, Path, id};
 use super::problem::{Document, Problem};
 use crate::app::view::{HaltStatusView, HaltView, LiftTermsView};
 use crate::app::{Caller, NewHalt};

@@ -45,7 +45,7 @@ async fn metrics(State(doors): State<Doors>) -> Result<impl IntoResponse, Proble
 
 async fn openapi() -> Result<impl IntoResponse, Problem> {
     let text =
-        super::document().map_err(|_| Problem::new(Code::Internal, "the document cannot be written"))?;
+        super::openapi().map_err(|_| Problem::new(Code::Internal, "the document cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text))
 }
 
@@ -54,4 +54,12 @@ pub(super) async fn nothing_here() -> Problem {
         Code::NotFound,
         "there is nothing at this path; /api/v1/openapi.json says what there is",
     )
+}
+
+pub(super) async fn not_this_way() -> Problem {
+    Problem::new(
+        Code::Malformed,
+        "this path does not take this method; the header Allow and /api/v1/openapi.json say which it takes",
+    )
+    .status(StatusCode::METHOD_NOT_ALLOWED)
 }

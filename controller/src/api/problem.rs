@@ -42,6 +42,7 @@ pub(super) struct Document {
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     code: Code,
+    status: StatusCode,
     detail: String,
     /// The request's name in the log.
     pub(super) request_id: Option<String>,
@@ -65,17 +66,28 @@ impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
+            status: status_of(code),
             detail: detail.into(),
             request_id: None,
             errors: Vec::new(),
         }
     }
 
+    /// With a more telling status than its code's own.
+    pub(super) fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The document as JSON.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(&self.document()).unwrap_or_default()
+    }
+
     fn document(&self) -> Document {
         Document {
             kind: format!("{TYPE_BASE}{}", self.code),
             title: self.code.title(),
-            status: status_of(self.code).as_u16(),
+            status: self.status.as_u16(),
             detail: self.detail.clone(),
             code: self.code.to_string(),
             hint: hint_of(self.code),
@@ -116,14 +128,19 @@ impl From<app::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = status_of(self.code);
-        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let status = self.status;
+        let mut response = (status, self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"writ\""),
+            );
+        }
         if matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS

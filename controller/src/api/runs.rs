@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
@@ -14,7 +14,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 
 use super::Doors;
-use super::page::{Body, Cursor, Items, Query, Reason, id};
+use super::page::{Body, Cursor, Items, Path, Query, Reason, id};
 use super::problem::{Document, Problem};
 use crate::app::Caller;
 use crate::app::view::{ArtefactView, PlanView, RunView, StepView};

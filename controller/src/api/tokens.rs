@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use writ_protocol::reason::Code;
 
 use super::Doors;
-use super::page::{Body, Items, id};
+use super::page::{Body, Items, Path, id};
 use super::problem::{Document, Problem};
 use crate::app::view::{JoinTokenView, TokenView};
 use crate::app::{Caller, NewJoinToken, NewToken, OperatorRole};

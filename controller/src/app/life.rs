@@ -13,6 +13,9 @@ use super::{App, Error};
 /// What a holder of a lease shows with its writes.
 pub type Fence = lease::Fence;
 
+/// A place in the feed.
+pub type Place = audit::Place;
+
 /// Whether the desk can work.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -111,14 +114,14 @@ impl App {
     /// [`Error`].
     pub async fn feed_after(
         &self,
-        place: i64,
+        place: Place,
         topics: &[String],
         limit: u32,
     ) -> Result<Vec<FeedView>, Error> {
         let mut tx = self.store.begin("feed.after").await?;
         let entries = audit::after(&mut tx, place, topics, limit).await?;
         let view = |e: audit::FeedEntry| FeedView {
-            id: e.feed_id,
+            id: e.place.to_string(),
             at: e.at.to_string(),
             topic: e.topic,
             kind: e.kind,
@@ -131,9 +134,21 @@ impl App {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn feed_newest(&self) -> Result<i64, Error> {
+    pub async fn feed_newest(&self) -> Result<Place, Error> {
         let mut tx = self.store.begin("feed.newest").await?;
         Ok(audit::newest(&mut tx).await?)
+    }
+
+    /// Whether everything after a place is still kept. The beginning stands for all there is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn feed_holds(&self, place: Place) -> Result<bool, Error> {
+        if place == Place::default() {
+            return Ok(true);
+        }
+        let mut tx = self.store.begin("feed.holds").await?;
+        Ok(audit::holds(&mut tx, place).await?)
     }
 
     /// The name of the lease that covers a shard's relay and ingest.

@@ -423,8 +423,8 @@ impl From<token::ApiToken> for TokenView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedView {
-    /// Its place; grows, with holes.
-    pub id: i64,
+    /// Its place: what a reader gives as Last-Event-ID to go on after it.
+    pub id: String,
     /// When, RFC 3339.
     pub at: String,
     /// What changed.

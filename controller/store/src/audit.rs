@@ -1,5 +1,8 @@
 //! Who did what, and what changed for those who watch; both written in the transaction that does it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde_json::Value;
 use sqlx::query;
 use sqlx::types::Json;
@@ -19,11 +22,15 @@ statements! {
     TELL = "-- feed.tell
         INSERT INTO feed (at, topic, kind, body) SELECT $1, t, $3, b FROM unnest($2::text[], $4::jsonb[]) u(t, b)";
     AFTER = "-- feed.after
-        SELECT feed_id, at, topic, kind, body FROM feed
-        WHERE feed_id > $1 AND xact < pg_snapshot_xmin(pg_current_snapshot()) AND (cardinality($2::text[]) = 0 OR topic = ANY($2))
-        ORDER BY feed_id LIMIT $3";
+        SELECT xact::text::bigint AS xact, feed_id, at, topic, kind, body FROM feed
+        WHERE (xact, feed_id) > ($1::text::xid8, $2) AND xact < pg_snapshot_xmin(pg_current_snapshot())
+            AND (cardinality($3::text[]) = 0 OR topic = ANY($3))
+        ORDER BY xact, feed_id LIMIT $4";
     NEWEST = "-- feed.newest
-        SELECT COALESCE(max(feed_id), 0) FROM feed";
+        SELECT xact::text::bigint AS xact, feed_id FROM feed WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY xact DESC, feed_id DESC LIMIT 1";
+    HOLDS = "-- feed.holds
+        SELECT EXISTS (SELECT FROM feed WHERE xact = $1::text::xid8 AND feed_id = $2)";
     PRUNE = "-- feed.prune
         DELETE FROM feed WHERE at < $1";
 }
@@ -45,11 +52,45 @@ pub struct AuditEntry {
     pub detail: Value,
 }
 
+/// A place in the feed. Places are ordered by transaction first: numbers are drawn before transactions commit, so a reader that went by number
+/// alone would pass over a change whose transaction was still open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The transaction's number.
+    pub xact: i64,
+    /// The change's number.
+    pub feed_id: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.xact, self.feed_id)
+    }
+}
+
+/// The text is no place in the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a place is two numbers joined by a hyphen, as 812-77")]
+pub struct NoPlace;
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let (xact, feed_id) = text.split_once('-').ok_or(NoPlace)?;
+        let read = |part: &str| part.parse().ok().filter(|n| *n >= 0).ok_or(NoPlace);
+        Ok(Self {
+            xact: read(xact)?,
+            feed_id: read(feed_id)?,
+        })
+    }
+}
+
 /// One change for those who watch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedEntry {
-    /// Its place; grows, with holes.
-    pub feed_id: i64,
+    /// Its place.
+    pub place: Place,
     /// When.
     pub at: Timestamp,
     /// What changed, such as `run:run_…` or `agents`.
@@ -126,13 +167,17 @@ pub async fn tell(
 ///
 /// # Errors
 /// [`Error`].
-pub async fn after(tx: &mut Tx, place: i64, topics: &[String], limit: u32) -> Result<Vec<FeedEntry>, Error> {
-    let rows = tx
-        .rows(query(AFTER).bind(place).bind(topics).bind(i64::from(limit)))
-        .await?;
+pub async fn after(
+    tx: &mut Tx,
+    place: Place,
+    topics: &[String],
+    limit: u32,
+) -> Result<Vec<FeedEntry>, Error> {
+    let query = query(AFTER).bind(place.xact.to_string()).bind(place.feed_id);
+    let rows = tx.rows(query.bind(topics).bind(i64::from(limit))).await?;
     let read = |r| {
         Ok(FeedEntry {
-            feed_id: row::get(r, "feed_id")?,
+            place: read_place(r)?,
             at: row::time(r, "at")?,
             topic: row::get(r, "topic")?,
             kind: row::get(r, "kind")?,
@@ -142,12 +187,29 @@ pub async fn after(tx: &mut Tx, place: i64, topics: &[String], limit: u32) -> Re
     rows.iter().map(read).collect()
 }
 
-/// The newest place.
+/// The newest place below all transactions that are still open; the beginning while there is none.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn newest(tx: &mut Tx) -> Result<i64, Error> {
-    tx.one(query(NEWEST), "coalesce").await
+pub async fn newest(tx: &mut Tx) -> Result<Place, Error> {
+    let rows = tx.rows(query(NEWEST)).await?;
+    rows.first().map_or(Ok(Place::default()), read_place)
+}
+
+/// Whether the change at a place is still kept, so that nothing after it is forgotten either.
+///
+/// # Errors
+/// [`Error`].
+pub async fn holds(tx: &mut Tx, place: Place) -> Result<bool, Error> {
+    let query = query(HOLDS).bind(place.xact.to_string()).bind(place.feed_id);
+    tx.one(query, "exists").await
+}
+
+fn read_place(r: &sqlx::postgres::PgRow) -> Result<Place, Error> {
+    Ok(Place {
+        xact: row::get(r, "xact")?,
+        feed_id: row::get(r, "feed_id")?,
+    })
 }
 
 /// Forgets changes from before an instant.
