@@ -10,6 +10,7 @@ mod ingest;
 mod life;
 mod manifest;
 mod plan;
+pub mod rule;
 mod run;
 mod sweep;
 mod token;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use writ_domain::agent::{AgentEvent, AgentState};
 use writ_domain::halt::{Subject, covers};
-use writ_domain::order::{OrderEvent, apply};
 use writ_domain::session::{Session, Verdict, judge};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed, RenewReply, RenewRequest};
 use writ_protocol::limits::{CLOCK_SKEW_MAX, HALTS_MAX};
@@ -17,7 +16,6 @@ use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
 use writ_store::{Tx, agent, halt, ingest, liveness, order};
 
-use super::run::rule;
 use super::{App, Error};
 
 impl App {
@@ -51,7 +49,7 @@ impl App {
                 hash: m.last_hash,
             }),
             // It believes more to be committed than is: this database was restored.
-            resend_from: (hello.acknowledged > upto).then_some(upto.saturating_add(1)),
+            resend_from: super::rule::resend_from(hello.acknowledged, upto),
             server_time: self.now(),
             hello_interval_ms: millis(self.settings.hello_interval),
             reconnect_window_ms: millis(self.settings.reconnect_window),
@@ -177,30 +175,7 @@ impl App {
         let ids: Vec<_> = hello.running.iter().map(|l| l.order_id).collect();
         let mut orders = order::lock(tx, &ids).await?;
         orders.retain(|o| o.agent_id == agent.agent_id);
-        let mut renewed = Vec::new();
-        let mut runs = std::collections::BTreeSet::new();
-        for one in &mut orders {
-            let held = hello
-                .running
-                .iter()
-                .find(|l| l.order_id == one.order_id)
-                .map(|l| l.fencing_token);
-            let event = OrderEvent::Heard {
-                fencing_token: held.unwrap_or_default(),
-            };
-            if let Ok(next) = apply(&rule(one), event, Duration::from_millis(one.lease_ms), now) {
-                if next.next.state != one.state {
-                    runs.insert(one.run_id);
-                }
-                one.heard_at = Some(now);
-                (one.state, one.deadline_at) = (next.next.state, next.next.deadline_at);
-            }
-            renewed.push(LeaseRenewed {
-                order_id: one.order_id,
-                fencing_token: one.fencing_token,
-                lease_ms: one.lease_ms,
-            });
-        }
+        let (renewed, runs) = super::rule::renew(&mut orders, hello, now);
         order::save(tx, &orders, now).await?;
         super::run::settle(tx, &runs, now).await?;
         Ok(renewed)

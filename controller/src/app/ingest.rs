@@ -1,7 +1,7 @@
 //! Event batches into the ledger: signatures and chains are checked first, then everything that many agents sent goes in by one transaction, and
 //! only what that transaction committed is told back to them.
 
-mod effects;
+pub(super) mod effects;
 
 use std::collections::BTreeMap;
 
@@ -65,9 +65,12 @@ struct Opened {
 }
 
 /// The records of one pass, decoded once.
-struct Decoded<'a> {
-    event: Event<'a>,
-    record: Result<Option<Record>, String>,
+#[derive(Debug)]
+pub struct Decoded<'a> {
+    /// The frame as it is stored.
+    pub event: Event<'a>,
+    /// What it says; none for a kind of a newer build, or why it cannot be read.
+    pub record: Result<Option<Record>, String>,
 }
 
 impl App {
@@ -377,7 +380,8 @@ async fn repeats(tx: &mut Tx, mark: &Mark, batch: &Batch) -> Result<bool, Error>
     Ok(stored.is_none_or(|stored| stored == *raw))
 }
 
-fn decode(batch: &Batch, skip: u64) -> Vec<Decoded<'_>> {
+/// The frames of a batch but for the first `skip`, with what they say.
+pub fn decode(batch: &Batch, skip: u64) -> Vec<Decoded<'_>> {
     let (agent_id, journal_id) = journal(batch);
     let skip = usize::try_from(skip).unwrap_or(usize::MAX);
     let one = |(frame, _, raw): (writ_protocol::frame::Frame<'_>, _, _)| {

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::BASE64;
 use writ_domain::agent::AgentState;
-use writ_domain::halt::{Subject, covers};
-use writ_protocol::cost::Grant;
 use writ_protocol::id::{AgentId, RunId};
-use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, HALTS_MAX, ORDERS_MAX};
-use writ_protocol::manifest::{BundleRef, Generation, Manifest, Order};
+use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, ORDERS_MAX};
+use writ_protocol::manifest::{BundleRef, Generation};
 use writ_protocol::nats::UserKey;
 use writ_protocol::subject::Shard;
 use writ_protocol::time::Timestamp;
@@ -235,54 +232,21 @@ impl App {
         runs: &BTreeMap<RunId, run::Run>,
         common: &Common,
     ) -> Result<manifest::ToStore, Error> {
-        let quarantined = agent.state == AgentState::Quarantined;
-        let mine = |halt: &&halt::Halt| {
-            let idle = Subject {
-                agent_id: agent.agent_id,
-                labels: &agent.labels,
-                order: None,
-            };
-            let of = |o: &order::Order| runs.get(&o.run_id).map(|r| (r.run_id, r.project.as_str()));
-            covers(&halt.scope, &idle)
-                || orders
-                    .iter()
-                    .any(|o| covers(&halt.scope, &Subject { order: of(o), ..idle }))
-        };
-        let halts: Vec<String> = common
-            .halts
-            .iter()
-            .filter(mine)
-            .take(HALTS_MAX)
-            .map(|h| BASE64.encode(&h.envelope))
-            .collect();
-        let listed = if quarantined { &[][..] } else { orders };
-        let word: Vec<Order> = listed
-            .iter()
-            .filter_map(|o| runs.get(&o.run_id).map(|r| self.order_word(o, r)))
-            .collect();
-        let count = u32::try_from(word.len()).unwrap_or(u32::MAX);
-        let at = Generation {
+        let word = super::rule::manifest(&super::rule::Listed {
+            tenant: &self.settings.tenant,
+            rates: &self.settings.rates,
+            ttl: self.settings.manifest_ttl,
             epoch: common.epoch,
-            generation: agent.generation,
-        };
-        let expires_at = common.now.plus(self.settings.manifest_ttl);
-        let envelope = self.signer.manifest(Manifest {
-            tenant: self.settings.tenant.clone(),
-            agent_id: agent.agent_id,
-            user_key: agent.user_key.clone(),
-            at,
-            issued_at: common.now,
-            expires_at,
             control_epoch: common.control_epoch,
-            quarantined,
-            orders: word,
-            cancelled: orders
-                .iter()
-                .filter(|o| o.cancel_requested)
-                .map(|o| o.order_id)
-                .collect(),
-            halts,
-        })?;
+            halts: &common.halts,
+            now: common.now,
+            agent,
+            orders,
+            runs,
+        });
+        let (at, expires_at) = (word.at, word.expires_at);
+        let count = u32::try_from(word.orders.len()).unwrap_or(u32::MAX);
+        let envelope = self.signer.manifest(word)?;
         let digest = envelope.payload_digest();
         let envelope = envelope
             .to_json()
@@ -299,26 +263,5 @@ impl App {
             orders: count,
             signed_at: common.now,
         })
-    }
-
-    fn order_word(&self, o: &order::Order, run: &run::Run) -> Order {
-        Order {
-            order_id: o.order_id,
-            run_id: o.run_id,
-            ordered_by: run.ordered_by.clone(),
-            kind: run.kind,
-            bundle: run.bundle,
-            plan_digest: run.plan_digest,
-            issued_at: o.issued_at,
-            not_before: o.issued_at,
-            expires_at: o.expires_at,
-            lease_ms: o.lease_ms,
-            fencing_token: o.fencing_token,
-            control_epoch: o.control_epoch,
-            grant: Grant {
-                amount_micros: o.grant_micros,
-                rates: self.settings.rates.clone(),
-            },
-        }
     }
 }

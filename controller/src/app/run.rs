@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
-use writ_domain::run::{RunState, verdict};
+use writ_domain::run::RunState;
 use writ_plan::compile::{Sources, compile};
 use writ_protocol::bundle::BundleStatement;
 use writ_protocol::digest::Digest;
@@ -18,8 +18,6 @@ use writ_store::{Tx, agent, audit, evidence, order, run, step};
 use super::view::{ArtefactView, OrderView, RunView, StepView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged};
 
-/// Slack after the last order's expiry before the sweeper looks at a run by itself.
-const RUN_SLACK: std::time::Duration = std::time::Duration::from_secs(3_600);
 /// Most artefacts listed of one run.
 const ARTEFACTS_MAX: u32 = 10_000;
 
@@ -128,7 +126,7 @@ impl App {
             reason: new.reason,
             created_at: now,
             ended_at: None,
-            deadline_at: Some(expires_at.plus(RUN_SLACK)),
+            deadline_at: Some(expires_at.plus(super::rule::RUN_SLACK)),
         };
         run::create(tx, &row).await?;
         let orders: Vec<(OrderId, AgentId)> = new
@@ -348,22 +346,13 @@ pub(super) async fn settle(tx: &mut Tx, ids: &BTreeSet<RunId>, now: Timestamp) -
     let counts = order::counts(tx, &ids).await?;
     let mut told = Vec::new();
     for mut one in runs {
-        let mine = counts.iter().filter(|c| c.run_id == one.run_id);
-        let state = verdict(mine.map(|c| (c.state, c.orders)));
-        if state == one.state {
+        let run_id = one.run_id;
+        let mine = counts.iter().filter(|c| c.run_id == run_id);
+        if !super::rule::settle(&mut one, mine.map(|c| (c.state, c.orders)), now) {
             continue;
         }
-        one.state = state;
-        if state.is_terminal() {
-            one.ended_at = one.ended_at.or(Some(now));
-            one.deadline_at = None;
-        } else {
-            // The agent's late word can bring a run back from a guess.
-            one.ended_at = None;
-            one.deadline_at = one.deadline_at.or(Some(now.plus(RUN_SLACK)));
-        }
         run::set_state(tx, &one, now).await?;
-        let body = json!({ "id": one.run_id, "state": state.name() });
+        let body = json!({ "id": one.run_id, "state": one.state.name() });
         told.push((format!("run:{}", one.run_id), body.clone()));
         told.push(("runs".to_owned(), body));
     }

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use writ_domain::order::{OrderEvent, OrderState, apply};
 use writ_protocol::id::{AgentId, RunId};
-use writ_protocol::reason::Code;
 use writ_store::{agent, audit, idempotency, manifest, order, run};
 
 use super::life::Fence;
-use super::run::{rule, settle};
+use super::run::settle;
 use super::{App, Error};
 
 /// Most rows looked at in one pass; the next pass takes the rest.
@@ -49,20 +47,9 @@ impl App {
         let (mut runs, mut agents, mut told) =
             (BTreeSet::<RunId>::new(), BTreeSet::<AgentId>::new(), Vec::new());
         for one in &mut overdue {
-            let Ok(next) = apply(&rule(one), OrderEvent::DeadlinePassed, self.settings.lease, now) else {
+            if !super::rule::lapse(one, self.settings.lease, now) {
                 continue;
-            };
-            (one.state, one.deadline_at) = (next.next.state, next.next.deadline_at);
-            let (code, words) = match one.state {
-                OrderState::Expired => (Code::Expired, "no word from the agent before the order expired"),
-                OrderState::Cancelled => (Code::Cancelled, "cancelled before the agent answered"),
-                _ => (
-                    Code::Unresolved,
-                    "the agent accepted the order and its lease ran out without word; its journal will say what happened",
-                ),
-            };
-            one.ended_at = Some(now);
-            (one.code, one.detail) = (Some(code.to_string()), Some(words.to_owned()));
+            }
             runs.insert(one.run_id);
             agents.insert(one.agent_id);
             let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });

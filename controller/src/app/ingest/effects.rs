@@ -35,15 +35,33 @@ struct Said<'a> {
 }
 
 /// Everything that a pass changes.
-pub(super) struct Effects<'a> {
+#[expect(
+    missing_debug_implementations,
+    reason = "a view on records, gone at the end of its pass"
+)]
+pub struct Effects<'a> {
     said: Vec<Said<'a>>,
     steps: Vec<(AgentId, u64, &'a StepResult)>,
     halts: Vec<(HaltId, AgentId, bool)>,
     alarms: Vec<(AgentId, String, String)>,
 }
 
+/// What followed for orders from what the records said.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Runs whose state may follow.
+    pub runs: BTreeSet<RunId>,
+    /// Agents of which an order ended: their next manifest no longer lists it.
+    pub ended: BTreeSet<AgentId>,
+    /// Orders that no database knows, and who reported them.
+    pub orphans: BTreeMap<OrderId, AgentId>,
+    /// For those who watch: topic and body of every change.
+    pub told: Vec<(String, serde_json::Value)>,
+}
+
 impl<'a> Effects<'a> {
-    pub(super) fn gather(decoded: &'a [Decoded<'a>]) -> Self {
+    /// Sorts what the records of a pass say.
+    pub fn gather(decoded: &'a [Decoded<'a>]) -> Self {
         let mut out = Self {
             said: Vec::new(),
             steps: Vec::new(),
@@ -114,31 +132,31 @@ impl<'a> Effects<'a> {
         ));
     }
 
-    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<(), Error> {
-        let ids: Vec<OrderId> = self
-            .said
-            .iter()
-            .map(|s| s.order_id)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
-        if !ids.is_empty() {
-            orders = order::lock(tx, &ids)
-                .await?
-                .into_iter()
-                .map(|o| (o.order_id, o))
-                .collect();
-        }
-        let (mut runs, mut ended, mut told) =
-            (BTreeSet::<RunId>::new(), BTreeSet::<AgentId>::new(), Vec::new());
-        let mut orphans: BTreeMap<OrderId, AgentId> = BTreeMap::new();
+    /// Orders that the records are about.
+    pub fn order_ids(&self) -> Vec<OrderId> {
+        let ids: BTreeSet<OrderId> = self.said.iter().map(|s| s.order_id).collect();
+        ids.into_iter().collect()
+    }
+
+    /// What the agents raised, by code; also what their records contradict, once [`Effects::decide`] has looked.
+    pub fn alarms(&self) -> &[(AgentId, String, String)] {
+        &self.alarms
+    }
+
+    /// Applies what the records say to their orders, in the order of each journal.
+    pub fn decide(
+        &mut self,
+        orders: &mut BTreeMap<OrderId, order::Order>,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Moved {
+        let mut moved = Moved::default();
         for said in std::mem::take(&mut self.said) {
             let Some(one) = orders
                 .get_mut(&said.order_id)
                 .filter(|o| o.agent_id == said.agent_id)
             else {
-                orphans.insert(said.order_id, said.agent_id);
+                moved.orphans.insert(said.order_id, said.agent_id);
                 continue;
             };
             let before = one.state;
@@ -150,22 +168,36 @@ impl<'a> Effects<'a> {
                 );
             }
             if one.state != before {
-                runs.insert(one.run_id);
+                moved.runs.insert(one.run_id);
                 let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });
-                told.push((format!("run:{}", one.run_id), body));
+                moved.told.push((format!("run:{}", one.run_id), body));
                 if one.state.is_terminal() {
-                    ended.insert(one.agent_id);
+                    moved.ended.insert(one.agent_id);
                 }
             }
         }
+        moved
+    }
+
+    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<(), Error> {
+        let ids = self.order_ids();
+        let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
+        if !ids.is_empty() {
+            orders = order::lock(tx, &ids)
+                .await?
+                .into_iter()
+                .map(|o| (o.order_id, o))
+                .collect();
+        }
+        let moved = self.decide(&mut orders, lease, now);
         let known: Vec<order::Order> = orders.into_values().collect();
         order::save(tx, &known, now).await?;
-        audit::tell(tx, now, "order.state", told).await?;
+        audit::tell(tx, now, "order.state", moved.told).await?;
         self.store_steps(tx, &known, now).await?;
-        settle(tx, &runs, now).await?;
+        settle(tx, &moved.runs, now).await?;
         // The next manifest no longer lists what has ended.
-        agent::bump(tx, &ended.into_iter().collect::<Vec<_>>(), now).await?;
-        self.store_rest(tx, orphans, now).await
+        agent::bump(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
+        self.store_rest(tx, moved.orphans, now).await
     }
 
     async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {
