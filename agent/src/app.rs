@@ -324,6 +324,7 @@ impl Agent {
         let deadline = self.deadline().min(give_up);
         let clock = Arc::clone(&self.clock);
         tokio::select! {
+            biased;
             Some(event) = self.events.recv() => self.hear_events(event).await?,
             Some(incoming) = self.incoming.recv() => self.hear(incoming).await?,
             () = clock::sleep_until(clock.as_ref(), deadline) => self.feed(vec![Input::Tick]).await?,

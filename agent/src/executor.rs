@@ -7,6 +7,7 @@ pub mod host;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use writ_protocol::bundle::Bundle;
 use writ_protocol::graph::{Graph, Spec};
@@ -37,6 +38,11 @@ pub trait Executor: Send + Sync + Debug {
     /// Whether every call is quick enough for an asynchronous task.
     fn is_inline(&self) -> bool {
         false
+    }
+
+    /// Begins a step where [`Executor::is_inline`]: says how long it takes until `apply` ends it. For swarms and simulations.
+    fn begin(&self, _job: &Job) -> Duration {
+        Duration::ZERO
     }
 
     /// Looks at a step.

@@ -70,7 +70,7 @@ impl Held {
     }
 
     /// Notes a lease asked for at `asked`.
-    pub(crate) fn note(&self, shard: Shard, fence: Fence, asked: Instant) {
+    pub fn note(&self, shard: Shard, fence: Fence, asked: Instant) {
         self.with(|shards| {
             shards.insert(
                 shard,
@@ -83,7 +83,7 @@ impl Held {
     }
 
     /// Forgets a lease; whether there was one.
-    pub(crate) fn drop_lease(&self, shard: Shard) -> bool {
+    pub fn drop_lease(&self, shard: Shard) -> bool {
         self.with(|shards| shards.remove(&shard).is_some())
     }
 

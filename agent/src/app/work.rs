@@ -107,6 +107,12 @@ impl Agent {
             });
         }
         self.lifecycle.spawn_contained("agent.apply", async move {
+            if executor.is_inline() {
+                let lasts = executor.begin(&job);
+                if !lasts.is_zero() {
+                    tokio::time::sleep(lasts).await;
+                }
+            }
             let work = move |executor: &dyn Executor| {
                 let mut seq = 0;
                 let mut on_output = |stream: &'static str, bytes: &[u8]| {
