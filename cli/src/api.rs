@@ -2,6 +2,8 @@
 
 mod answer;
 mod calls;
+mod live;
+mod sse;
 
 use std::time::Duration;
 
@@ -13,11 +15,15 @@ use crate::exit::Exit;
 use crate::fault::{Fault, exit_of};
 
 pub use answer::*;
+pub use live::{Live, News};
+pub use sse::Event;
 
 /// Longest answer that is read, bytes; evidence packs have their own bound.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Longest wait for one answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+/// A connection that was idle for longer is not used again: the controller may be about to close it.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -185,6 +191,7 @@ fn agent(tls: ureq::tls::TlsConfig) -> ureq::Agent {
         .http_status_as_error(false)
         .timeout_connect(Some(CONNECT_PATIENCE))
         .timeout_recv_response(Some(ANSWER_PATIENCE))
+        .max_idle_age(IDLE_MAX)
         .max_redirects(0)
         .user_agent(concat!("writ/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls)

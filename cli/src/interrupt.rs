@@ -30,6 +30,23 @@ impl Interrupt {
         Ok(Self(flag))
     }
 
+    /// As [`Interrupt::install`], for commands that leave nothing behind: a second Ctrl-C ends the process at once, even while it waits for an
+    /// answer.
+    ///
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub fn install_leaving() -> anyhow::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let code = Exit::Interrupted.code().into();
+        // In this order: the first signal finds the flag down and puts it up, the second finds it up.
+        signal_hook::flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&flag))
+            .context("taking over Ctrl-C")?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&flag)).context("taking over Ctrl-C")?;
+        }
+        Ok(Self(flag))
+    }
+
     /// One that never happens unless [`Interrupt::raise`] is called: for tests.
     pub fn never() -> Self {
         Self::default()

@@ -13,6 +13,8 @@ pub mod exit;
 pub mod fault;
 pub mod interrupt;
 pub mod output;
+mod since;
+mod tail;
 mod watch;
 
 use std::process::ExitCode;

@@ -81,13 +81,21 @@ impl Printer {
     /// # Errors
     /// When stdout does not take it. A closed pipe is no error: nobody reads on.
     pub fn text(&self, text: &str) -> anyhow::Result<()> {
-        let mut out = anstream::stdout();
         let end = if text.is_empty() || text.ends_with('\n') {
             ""
         } else {
             "\n"
         };
-        match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        self.raw(&format!("{text}{end}"))
+    }
+
+    /// Prints text as it is.
+    ///
+    /// # Errors
+    /// As [`Printer::text`].
+    pub fn raw(&self, text: &str) -> anyhow::Result<()> {
+        let mut out = anstream::stdout();
+        match write!(out, "{text}").and_then(|()| out.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                 Err(error).context("writing to stdout")
             }

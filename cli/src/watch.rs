@@ -1,26 +1,30 @@
-//! Following a run to its end: lines that change on a terminal, plain lines elsewhere. Ctrl-C leaves the run going.
+//! Following a run to its end: a picture that changes on a terminal, plain lines elsewhere. Changes come by a stream of events, and by asking
+//! where there is none; what is told is always what the controller answers. Ctrl-C leaves the run going.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod away;
+mod board;
+mod news;
+
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::api::{Client, Run};
+use crate::api::{Client, Live, News as Change, Run};
 use crate::clock::{Deadline, Stopwatch};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
-use crate::output::{Printer, Teller, plain};
+use crate::output::{Printer, Teller};
 
-/// Pause between two looks at a run.
-const LOOK: Duration = Duration::from_millis(150);
-/// Without news, a plain line is said this often.
-const STILL_HERE: Duration = Duration::from_secs(10);
-/// Most questions in a row that may go unanswered: a controller that restarts is no reason to give up.
-const UNANSWERED_MAX: u32 = 100;
+pub(crate) use away::Away;
+use news::News;
 
-/// Most hosts of a run whose steps are told one by one.
-const STEPS_HOSTS_MAX: usize = 16;
+/// How often Ctrl-C is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+/// After a change, others are waited for this long before the run is asked for again.
+const GATHER: Duration = Duration::from_millis(100);
+/// Pause between two questions while no stream tells of changes.
+const POLL: Duration = Duration::from_millis(400);
+/// Pause between two questions while one does: only to be sure.
+const CHECK: Duration = Duration::from_secs(10);
 
 /// How a run is followed.
 #[derive(Debug)]
@@ -40,37 +44,81 @@ impl Watch<'_> {
     /// # Errors
     /// A fault when the controller stays away, patience ends, or Ctrl-C is pressed; the run goes on in every case.
     pub(crate) fn follow(&self, run: &str) -> anyhow::Result<Run> {
-        let mut news = News::new(self);
+        let mut news = News::new(self, run);
+        let ended = self.rounds(run, &mut news);
+        news.close();
+        ended
+    }
+
+    fn rounds(&self, run: &str, news: &mut News<'_>) -> anyhow::Result<Run> {
         let deadline = Deadline::after(self.patience);
-        let mut unanswered = 0;
+        let mut live = Live::new(self.client, format!("/api/v1/stream?topics=run:{run}"));
+        let (mut away, mut changed, mut first) = (Away::default(), true, true);
+        let mut asked = Stopwatch::start();
         loop {
-            match self.client.run(run) {
-                Ok(now) => {
-                    unanswered = 0;
-                    news.tell(&now)?;
-                    if now.is_over() {
-                        return Ok(now);
-                    }
+            if first || is_due(&live, &away, changed, asked.elapsed()) {
+                (first, changed) = (false, false);
+                if let Some(ended) = self.ask(run, news, &mut away)? {
+                    return Ok(ended);
                 }
-                Err(error)
-                    if crate::fault::exit(&error) == Exit::Unreachable && unanswered < UNANSWERED_MAX =>
-                {
-                    unanswered += 1;
-                }
-                Err(error) => return Err(error),
+                asked = Stopwatch::start();
             }
             if self.interrupt.happened() {
                 return Err(detached(Exit::Interrupted, run).into());
             }
             if deadline.is_over() {
-                return Err(detached(Exit::TimedOut, run).into());
+                let gone = away.since().is_some();
+                return Err(if gone {
+                    away.fault(run)
+                } else {
+                    detached(Exit::TimedOut, run)
+                }
+                .into());
             }
-            std::thread::sleep(LOOK);
+            match live.next(LOOK) {
+                Some(Change::Event(event)) => {
+                    changed = true;
+                    news.event(&event)?;
+                }
+                Some(Change::Open | Change::Reset) => changed = true,
+                // The next question says what is the matter, and while nobody tells of changes it comes soon.
+                Some(Change::Lost | Change::Refused(_)) | None => {}
+            }
+            news.tick();
+        }
+    }
+
+    /// Asks where the run stands; gives it when it is over.
+    fn ask(&self, run: &str, news: &mut News<'_>, away: &mut Away) -> anyhow::Result<Option<Run>> {
+        match self.client.run(run) {
+            Ok(now) => {
+                if let Some(words) = away.answered() {
+                    news.controller(&words, "back")?;
+                }
+                news.tell(&now)?;
+                Ok(now.is_over().then_some(now))
+            }
+            Err(error) if crate::fault::exit(&error) == Exit::Unreachable => {
+                if let Some(words) = away.unanswered(&error.to_string(), run)? {
+                    news.controller(&words, "away")?;
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
-fn detached(exit: Exit, run: &str) -> Fault {
+fn is_due(live: &Live, away: &Away, changed: bool, since: Duration) -> bool {
+    let pause = away.pause().unwrap_or(match (live.is_open(), changed) {
+        (true, true) => GATHER,
+        (true, false) => CHECK,
+        (false, _) => POLL,
+    });
+    since >= pause
+}
+
+pub(crate) fn detached(exit: Exit, run: &str) -> Fault {
     let why = if exit == Exit::Interrupted {
         "you left"
     } else {
@@ -79,98 +127,4 @@ fn detached(exit: Exit, run: &str) -> Fault {
     Fault::new(exit, format!("{why}; {run} goes on")).help(format!(
         "writ run watch {run}   follows it again\nwrit run cancel {run} --reason …   stops it"
     ))
-}
-
-/// What was told already.
-struct News<'a> {
-    watch: &'a Watch<'a>,
-    bar: ProgressBar,
-    told: BTreeMap<String, String>,
-    steps: BTreeSet<(String, String, String)>,
-    since: Stopwatch,
-}
-
-impl<'a> News<'a> {
-    fn new(watch: &'a Watch<'a>) -> Self {
-        let target = if watch.teller.is_watched() && watch.lines.is_none() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::default_spinner());
-        Self {
-            watch,
-            bar,
-            told: BTreeMap::new(),
-            steps: BTreeSet::new(),
-            since: Stopwatch::start(),
-        }
-    }
-
-    fn tell(&mut self, run: &Run) -> anyhow::Result<()> {
-        let (done, all) = run.progress();
-        self.bar
-            .set_message(format!("{} {}: {done} of {all} hosts done", run.kind, run.state));
-        self.bar.tick();
-        self.tell_steps(run)?;
-        for order in &run.orders {
-            if self.told.get(&order.id) == Some(&order.state) {
-                continue;
-            }
-            self.told.insert(order.id.clone(), order.state.clone());
-            let reason = [order.code.as_deref(), order.detail.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" ");
-            self.line(&format!(
-                "{:<16} {} {}",
-                plain(&order.agent_name),
-                order.state,
-                plain(&reason)
-            ));
-            if let Some(printer) = &self.watch.lines {
-                printer.line(&serde_json::json!({ "run": run.id, "order": order }))?;
-            }
-        }
-        if self.bar.is_hidden() && self.since.elapsed() > STILL_HERE {
-            self.line(&format!(
-                "{} is {}: {done} of {all} hosts done",
-                run.id, run.state
-            ));
-        }
-        if run.is_over() {
-            self.bar.finish_and_clear();
-            if let Some(printer) = &self.watch.lines {
-                printer.line(&serde_json::json!({ "run": run.id, "state": run.state }))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Steps that did something, as they come in.
-    fn tell_steps(&mut self, run: &Run) -> anyhow::Result<()> {
-        if run.kind != "apply" || run.orders.len() > STEPS_HOSTS_MAX {
-            return Ok(());
-        }
-        // They are a courtesy: what decides is the run, and that is asked again.
-        for step in self.watch.client.steps(&run.id).unwrap_or_default() {
-            let key = (step.agent_name.clone(), step.step.clone(), step.outcome.clone());
-            if step.outcome == "unchanged" || !self.steps.insert(key) {
-                continue;
-            }
-            let (host, name) = (plain(&step.agent_name), plain(&step.step));
-            self.line(&format!("{host:<16} {:<10} {name}", step.outcome));
-            if let Some(printer) = &self.watch.lines {
-                printer.line(&serde_json::json!({ "run": run.id, "step": step }))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, text: &str) {
-        self.since = Stopwatch::start();
-        self.bar.suspend(|| self.watch.teller.say(text.trim_end()));
-    }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::since::Since;
+
 /// The file of a config when none is named.
 pub(crate) const CONFIG: &str = "writ.yaml";
 
@@ -98,7 +100,8 @@ pub(crate) enum Run {
     /// Output of a run's steps
     #[command(
         after_help = "Examples:\n  writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --host web-1\n  \
-                      writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --step command:compile"
+                      writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --follow --step command:compile\n  \
+                      writ run logs run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --since 10m --json-lines"
     )]
     Logs {
         /// Its id
@@ -109,6 +112,12 @@ pub(crate) enum Run {
         /// Only this step
         #[arg(long)]
         step: Option<String>,
+        /// Only steps that ended since then: 90s, 10m, 2h, 1d ago, or an RFC 3339 instant
+        #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+        since: Option<Since>,
+        /// Go on with what comes, until the run is over; Ctrl-C leaves it running
+        #[arg(short, long)]
+        follow: bool,
     },
     /// Cancel what has not begun and stop what runs
     #[command(

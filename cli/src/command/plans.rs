@@ -80,7 +80,7 @@ pub(crate) fn planned(client: &Client, run: &str) -> anyhow::Result<PlanAnswer> 
 }
 
 fn follow(desk: &Desk, client: &Client, run: &str, patience: Duration) -> anyhow::Result<Run> {
-    let interrupt = Interrupt::install()?;
+    let interrupt = Interrupt::install_leaving()?;
     let lines = desk.json_lines.then_some(desk.printer);
     Watch {
         client,

@@ -6,9 +6,11 @@ use super::Desk;
 use super::plans::{failed, summary};
 use crate::api::{Artefact, Run, Step};
 use crate::args;
+use crate::clock;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
-use crate::output::{money, plain, plain_lines, table};
+use crate::output::{money, table};
+use crate::tail::{self, Tail, Wanted};
 use crate::watch::Watch;
 
 pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
@@ -16,7 +18,16 @@ pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
         args::Run::List { limit } => list(desk, limit),
         args::Run::Show { run } => show(desk, &run),
         args::Run::Watch { run, patience } => watch(desk, &run, Duration::from_secs(patience.timeout)),
-        args::Run::Logs { run, host, step } => logs(desk, &run, host.as_deref(), step.as_deref()),
+        args::Run::Logs {
+            run,
+            host,
+            step,
+            since,
+            follow,
+        } => {
+            let since = since.map(|since| since.instant(clock::now()));
+            logs(desk, &run, Wanted { host, step, since }, follow)
+        }
         args::Run::Cancel { run, reason } => {
             let run = desk.client()?.cancel_run(&run, &reason)?;
             desk.printer.show(&run, || summary(&run))?;
@@ -96,7 +107,7 @@ pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String 
 }
 
 fn watch(desk: &Desk, id: &str, patience: Duration) -> anyhow::Result<Exit> {
-    let (client, interrupt) = (desk.client()?, Interrupt::install()?);
+    let (client, interrupt) = (desk.client()?, Interrupt::install_leaving()?);
     let lines = desk.json_lines.then_some(desk.printer);
     let watch = Watch {
         client: &client,
@@ -116,22 +127,24 @@ fn watch(desk: &Desk, id: &str, patience: Duration) -> anyhow::Result<Exit> {
     }
 }
 
-fn logs(desk: &Desk, id: &str, host: Option<&str>, step: Option<&str>) -> anyhow::Result<Exit> {
+fn logs(desk: &Desk, id: &str, wanted: Wanted, follow: bool) -> anyhow::Result<Exit> {
     let client = desk.client()?;
-    let wanted = |s: &Step| host.is_none_or(|h| s.agent_name == h) && step.is_none_or(|name| s.step == name);
-    for step in client.steps(id)?.iter().filter(|s| wanted(s)) {
-        let Some(digest) = &step.output_digest else {
-            continue;
+    if follow {
+        let interrupt = Interrupt::install_leaving()?;
+        let tail = Tail {
+            client: &client,
+            teller: &desk.teller,
+            interrupt: &interrupt,
+            printer: desk.printer,
+            as_json: !desk.for_people(),
+            wanted,
         };
-        let text = String::from_utf8_lossy(&client.blob(id, digest)?).into_owned();
-        if desk.for_people() {
-            desk.printer
-                .text(&format!("── {} {}", plain(&step.agent_name), plain(&step.step)))?;
-            desk.printer.text(&plain_lines(&text))?;
-        } else {
-            desk.printer
-                .line(&serde_json::json!({ "host": step.agent_name, "step": step.step, "output": text }))?;
-        }
+        tail.follow(id)?;
+    } else {
+        let outputs = tail::recorded(&client, id, &wanted)?;
+        desk.list(&outputs, |outputs| {
+            outputs.iter().map(tail::told).collect::<Vec<_>>().join("\n")
+        })?;
     }
     Ok(Exit::Done)
 }

@@ -1,0 +1,144 @@
+//! A server that answers as a test says, with a thread for each connection, so that streams and questions go on beside each other.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// `GET /path?query`.
+    pub(crate) line: String,
+    /// All of its head.
+    pub(crate) head: String,
+}
+
+impl Asked {
+    /// A header.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let begins = format!("{name}: ");
+        let mut lines = self.head.lines().map(str::to_ascii_lowercase);
+        lines.find_map(|line| line.strip_prefix(&begins).map(str::to_owned))
+    }
+}
+
+/// What is answered.
+pub(crate) enum Answer {
+    /// A status and JSON.
+    Json(u16, Value),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A stream of events: pieces, each after a pause; then it breaks off, or is held open.
+    Events {
+        /// Pieces of text.
+        pieces: Vec<(Duration, String)>,
+        /// Whether it stays open afterwards.
+        hold: bool,
+    },
+}
+
+/// A server.
+pub(crate) struct Stub {
+    pub(crate) url: String,
+    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Stub {
+    /// Answers what the function says.
+    pub(crate) fn serving(answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(listener, answer)
+    }
+
+    /// Answers on a listener. The function is told how often the same line was asked before.
+    pub(crate) fn on(
+        listener: TcpListener,
+        answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (seen, answer) = (Arc::clone(&asked), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+                std::thread::spawn(move || serve(stream, &seen, answer.as_ref()));
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// Requests that begin so.
+    pub(crate) fn asked(&self, line: &str) -> Vec<Asked> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|asked| asked.line.starts_with(line))
+            .cloned()
+            .collect()
+    }
+
+    /// The program, talking to this server.
+    pub(crate) fn writ(&self, home: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_writ"));
+        command.args(args).current_dir(home).stdin(Stdio::null());
+        command
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("WRIT_SERVER", &self.url)
+            .env("WRIT_TOKEN", "secret")
+            .env_remove("WRIT_CONTEXT");
+        command
+    }
+}
+
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked, usize) -> Answer) {
+    let Some(asked) = head(&stream) else { return };
+    let before = {
+        let mut seen = seen.lock().unwrap();
+        let before = seen.iter().filter(|other| other.line == asked.line).count();
+        seen.push(asked.clone());
+        before
+    };
+    // A client that goes away is no reason to complain.
+    match answer(&asked, before) {
+        Answer::Json(status, body) => whole(&mut stream, status, body.to_string().as_bytes()),
+        Answer::Bytes(bytes) => whole(&mut stream, 200, &bytes),
+        Answer::Events { pieces, hold } => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).ok();
+            for (pause, piece) in pieces {
+                std::thread::sleep(pause);
+                stream.write_all(piece.as_bytes()).ok();
+            }
+            if hold {
+                // Until the client goes.
+                std::io::copy(&mut stream, &mut std::io::sink()).ok();
+            }
+        }
+    }
+}
+
+fn whole(stream: &mut TcpStream, status: u16, body: &[u8]) {
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close",
+        body.len()
+    );
+    write!(stream, "{head}\r\n\r\n").ok();
+    stream.write_all(body).ok();
+}
+
+fn head(stream: &TcpStream) -> Option<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let line = head.lines().next()?.rsplit_once(' ')?.0.to_owned();
+    Some(Asked { line, head })
+}
