@@ -8,9 +8,13 @@
 )]
 
 use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, exit};
 use std::time::Duration;
+
+/// Character device 1:3 as `stat` encodes it.
+const NULL_DEVICE: u64 = (1 << 8) | 3;
 
 fn main() {
     writ_sandbox::maybe_run_shim();
@@ -173,7 +177,7 @@ fn descriptors() {
     for entry in std::fs::read_dir("/proc/self/fd").expect("lists") {
         let path = entry.expect("reads").path();
         // The listing itself is open while it is read.
-        if let Ok(target) = std::fs::read_link(&path).map(|target| target.display().to_string())
+        if let Ok(target) = opened(&path)
             && !target.ends_with("/fd")
         {
             println!(
@@ -183,6 +187,16 @@ fn descriptors() {
             );
         }
     }
+}
+
+/// What a descriptor stands for. The null device is known by its number: in a new mount namespace the name of what was opened before may begin
+/// outside this root.
+fn opened(link: &std::path::Path) -> std::io::Result<String> {
+    let device = std::fs::metadata(link).map(|m| (m.file_type().is_char_device(), m.rdev()));
+    if device.is_ok_and(|(is_char, number)| is_char && number == NULL_DEVICE) {
+        return Ok("/dev/null".to_owned());
+    }
+    Ok(std::fs::read_link(link)?.display().to_string())
 }
 
 /// What a program can tell about its surroundings.
@@ -217,8 +231,8 @@ fn identity() {
                 .expect("there")
         );
     }
-    let null = std::fs::read_link("/proc/self/fd/0").expect("reads");
-    println!("stdin {}", null.display());
+    let stdin = opened(std::path::Path::new("/proc/self/fd/0")).expect("reads");
+    println!("stdin {stdin}");
     let loopback = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| std::net::TcpStream::connect(listener.local_addr()?));
     println!("loopback {}", loopback.is_ok());
