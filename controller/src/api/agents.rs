@@ -55,7 +55,7 @@ fn selector(selected: &Selected) -> Result<BTreeMap<String, String>, Problem> {
 
 /// Agents, by name.
 #[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(Cursor, Selected),
-    responses((status = 200, body = Items<AgentView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<AgentView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn list(
     State(doors): State<Doors>,
     Query(cursor): Query<Cursor>,
@@ -72,7 +72,7 @@ pub(super) async fn list(
 
 /// One agent, by name or id.
 #[utoipa::path(get, path = "/api/v1/agents/{agent}", tag = "agents", params(("agent" = String, Path)),
-    responses((status = 200, body = AgentView), (status = "default", body = Document)))]
+    responses((status = 200, body = AgentView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn get(
     State(doors): State<Doors>,
     Path(agent): Path<String>,
@@ -82,7 +82,7 @@ pub(super) async fn get(
 
 /// Replaces an agent's labels.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/labels", tag = "agents", params(("agent" = String, Path)), request_body = Labels,
-    responses((status = 200, body = AgentView), (status = "default", body = Document)))]
+    responses((status = 200, body = AgentView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn set_labels(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -94,7 +94,7 @@ pub(super) async fn set_labels(
 
 /// Sets an agent apart: it starts nothing until it is released.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/quarantine", tag = "agents", params(("agent" = String, Path)), request_body = Reason,
-    responses((status = 200, body = AgentView), (status = "default", body = Document)))]
+    responses((status = 200, body = AgentView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn quarantine(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -108,7 +108,7 @@ pub(super) async fn quarantine(
 
 /// Lets an agent out of quarantine.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/release", tag = "agents", params(("agent" = String, Path)), request_body = Reason,
-    responses((status = 200, body = AgentView), (status = "default", body = Document)))]
+    responses((status = 200, body = AgentView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn release(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -122,7 +122,7 @@ pub(super) async fn release(
 
 /// Removes an agent for good and revokes its login.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/remove", tag = "agents", params(("agent" = String, Path)), request_body = Reason,
-    responses((status = 200, body = AgentView), (status = "default", body = Document)))]
+    responses((status = 200, body = AgentView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn remove(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -134,7 +134,7 @@ pub(super) async fn remove(
 
 /// Removes an agent for good, as `remove` without a reason.
 #[utoipa::path(delete, path = "/api/v1/agents/{agent}", tag = "agents", params(("agent" = String, Path)),
-    responses((status = 204), (status = "default", body = Document)))]
+    responses((status = 204), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn delete(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use writ_chassis::health::CheckState;
 use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 
@@ -29,8 +30,12 @@ pub(super) const KEY_CHARS_MAX: usize = 128;
 const TOKEN_BYTES_MAX: usize = 512;
 /// Longest work on one request, reading its body included.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a body.
+const BODY_PATIENCE: Duration = Duration::from_secs(20);
 /// Where the largest bodies go.
 const SUBMISSIONS: &str = "/api/v1/runs";
+/// The health check of the database.
+const LEDGER: &str = "ledger";
 /// The header of keys.
 pub(super) const KEY: &str = "idempotency-key";
 
@@ -98,7 +103,21 @@ fn is_look(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
+/// Why nothing can be asked at this moment: without its ledger a controller refuses at once, instead of letting requests wait for it in vain.
+fn away(doors: &Doors) -> Option<String> {
+    let checks = doors.health.report().into_iter();
+    checks
+        .filter(|check| check.name == LEDGER)
+        .find_map(|check| match check.state {
+            CheckState::Failing { reason } => Some(format!("the ledger is away: {reason}")),
+            CheckState::Ok => None,
+        })
+}
+
 async fn admit(doors: &Doors, mut request: Request, next: Next) -> Result<Response, Problem> {
+    if let Some(reason) = away(doors) {
+        return Err(Problem::new(Code::Unavailable, reason));
+    }
     let caller = doors.app.authenticate(bearer(request.headers())?).await?;
     request.extensions_mut().insert(caller.clone());
     if is_look(request.method()) {
@@ -185,8 +204,10 @@ fn body_max(method: &Method, path: &str) -> usize {
 }
 
 async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
-    let late = |_| Problem::new(Code::Malformed, "the body did not come within 30 s");
-    let whole = tokio::time::timeout(PATIENCE, to_bytes(body, max))
+    let late = |_| {
+        Problem::new(Code::Malformed, "the body did not come within 20 s").status(StatusCode::REQUEST_TIMEOUT)
+    };
+    let whole = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, max))
         .await
         .map_err(late)?;
     whole.map_err(|_| {

@@ -38,7 +38,7 @@ pub(super) struct LiftBody {
 
 /// Halts, the newest first.
 #[utoipa::path(get, path = "/api/v1/halts", tag = "halts",
-    responses((status = 200, body = Items<HaltView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<HaltView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn list(State(doors): State<Doors>) -> Result<Json<Items<HaltView>>, Problem> {
     Ok(Json(Items {
         items: doors.app.list_halts().await?,
@@ -48,7 +48,7 @@ pub(super) async fn list(State(doors): State<Doors>) -> Result<Json<Items<HaltVi
 
 /// Sets a halt. It is in the ledger before it is on its way.
 #[utoipa::path(post, path = "/api/v1/halts", tag = "halts", request_body = HaltBody,
-    responses((status = 201, body = HaltView), (status = "default", body = Document)))]
+    responses((status = 201, body = HaltView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn set(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -66,7 +66,7 @@ pub(super) async fn set(
 
 /// A halt.
 #[utoipa::path(get, path = "/api/v1/halts/{halt}", tag = "halts", params(("halt" = String, Path)),
-    responses((status = 200, body = HaltView), (status = "default", body = Document)))]
+    responses((status = 200, body = HaltView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn get(
     State(doors): State<Doors>,
     Path(halt): Path<String>,
@@ -76,7 +76,7 @@ pub(super) async fn get(
 
 /// How far a stop has come.
 #[utoipa::path(get, path = "/api/v1/halts/{halt}/status", tag = "halts", params(("halt" = String, Path)),
-    responses((status = 200, body = HaltStatusView), (status = "default", body = Document)))]
+    responses((status = 200, body = HaltStatusView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn status(
     State(doors): State<Doors>,
     Path(halt): Path<String>,
@@ -86,7 +86,7 @@ pub(super) async fn status(
 
 /// What a lift of a halt has to say.
 #[utoipa::path(get, path = "/api/v1/halts/{halt}/lift-terms", tag = "halts", params(("halt" = String, Path)),
-    responses((status = 200, body = LiftTermsView), (status = "default", body = Document)))]
+    responses((status = 200, body = LiftTermsView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn lift_terms(
     State(doors): State<Doors>,
     Path(halt): Path<String>,
@@ -96,7 +96,7 @@ pub(super) async fn lift_terms(
 
 /// Lifts a halt with an operator's signed word.
 #[utoipa::path(post, path = "/api/v1/halts/{halt}/release", tag = "halts", params(("halt" = String, Path)), request_body = LiftBody,
-    responses((status = 200, body = HaltView), (status = "default", body = Document)))]
+    responses((status = 200, body = HaltView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn release(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,

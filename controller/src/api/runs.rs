@@ -83,7 +83,7 @@ pub(super) struct Standing {
 
 /// Runs, the newest first.
 #[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(Cursor, Standing),
-    responses((status = 200, body = Items<RunView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<RunView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn list(
     State(doors): State<Doors>,
     Query(cursor): Query<Cursor>,
@@ -100,7 +100,7 @@ pub(super) async fn list(
 
 /// Orders a check or an apply.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = Submission,
-    responses((status = 201, body = RunView), (status = "default", body = Document)))]
+    responses((status = 201, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn submit(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -120,7 +120,7 @@ pub(super) async fn submit(
 
 /// Orders that a plan be carried out.
 #[utoipa::path(post, path = "/api/v1/plans/{digest}/apply", tag = "runs", params(("digest" = String, Path)),
-    responses((status = 201, body = RunView), (status = "default", body = Document)))]
+    responses((status = 201, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn apply_plan(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -132,7 +132,7 @@ pub(super) async fn apply_plan(
 
 /// A run with its orders, a page of them.
 #[utoipa::path(get, path = "/api/v1/runs/{run}", tag = "runs", params(("run" = String, Path), Cursor),
-    responses((status = 200, body = RunView), (status = "default", body = Document)))]
+    responses((status = 200, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn get(
     State(doors): State<Doors>,
     Path(run): Path<String>,
@@ -143,7 +143,7 @@ pub(super) async fn get(
 
 /// What a check run found.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/plan", tag = "runs", params(("run" = String, Path)),
-    responses((status = 200, body = PlanView), (status = "default", body = Document)))]
+    responses((status = 200, body = PlanView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn plan(
     State(doors): State<Doors>,
     Path(run): Path<String>,
@@ -153,7 +153,7 @@ pub(super) async fn plan(
 
 /// Steps of a run.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/steps", tag = "runs", params(("run" = String, Path), Cursor),
-    responses((status = 200, body = Items<StepView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<StepView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn steps(
     State(doors): State<Doors>,
     Path(run): Path<String>,
@@ -170,7 +170,7 @@ pub(super) async fn steps(
 
 /// Files that a run produced.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/artefacts", tag = "runs", params(("run" = String, Path)),
-    responses((status = 200, body = Items<ArtefactView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<ArtefactView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn artefacts(
     State(doors): State<Doors>,
     Path(run): Path<String>,
@@ -184,7 +184,7 @@ pub(super) async fn artefacts(
 /// Bytes of an artefact or of a step's output.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/blobs/{digest}", tag = "runs",
     params(("run" = String, Path), ("digest" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "default", body = Document)))]
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn blob(
     State(doors): State<Doors>,
     Path((run, wanted)): Path<(String, String)>,
@@ -201,7 +201,7 @@ pub(super) async fn blob(
 
 /// A run's evidence pack.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/evidence", tag = "runs", params(("run" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "default", body = Document)))]
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn evidence(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -213,7 +213,7 @@ pub(super) async fn evidence(
 
 /// Cancels a run.
 #[utoipa::path(post, path = "/api/v1/runs/{run}/cancel", tag = "runs", params(("run" = String, Path)), request_body = Reason,
-    responses((status = 200, body = RunView), (status = "default", body = Document)))]
+    responses((status = 200, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn cancel(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,

@@ -56,7 +56,7 @@ pub(super) struct Wanted {
 /// Changes as they are committed: each once, in order. The first event is `open`, or `reset` where changes after the reader's place are
 /// forgotten and it must look at everything again; the last is `end`, which says why.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "stream", params(Wanted),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Document)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn changes(
     State(doors): State<Doors>,
     headers: HeaderMap,
@@ -90,7 +90,7 @@ pub(super) async fn changes(
 
 /// Live logs of a run's steps. Lines may be lost; what counts is in the run's evidence.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/logs", tag = "stream", params(("run" = String, Path)),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Document)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn logs(
     State(doors): State<Doors>,
     headers: HeaderMap,

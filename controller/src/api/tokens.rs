@@ -50,7 +50,7 @@ pub(super) struct TokenBody {
 
 /// Makes a join token.
 #[utoipa::path(post, path = "/api/v1/join-tokens", tag = "agents", request_body = JoinTokenBody,
-    responses((status = 201, body = JoinTokenView), (status = "default", body = Document)))]
+    responses((status = 201, body = JoinTokenView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn create_join_token(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -67,7 +67,7 @@ pub(super) async fn create_join_token(
 
 /// API tokens, without their text.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
-    responses((status = 200, body = Items<TokenView>), (status = "default", body = Document)))]
+    responses((status = 200, body = Items<TokenView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn list(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -80,7 +80,7 @@ pub(super) async fn list(
 
 /// Makes an API token.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenBody,
-    responses((status = 201, body = TokenView), (status = "default", body = Document)))]
+    responses((status = 201, body = TokenView), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn create(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
@@ -104,7 +104,7 @@ pub(super) async fn create(
 
 /// Revokes an API token.
 #[utoipa::path(delete, path = "/api/v1/tokens/{token}", tag = "tokens", params(("token" = String, Path)),
-    responses((status = 204), (status = "default", body = Document)))]
+    responses((status = 204), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn revoke(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,

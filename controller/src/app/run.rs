@@ -166,9 +166,7 @@ impl App {
     /// [`Error`] with W0003.
     pub async fn get_run(&self, id: RunId, orders: &Page) -> Result<RunView, Error> {
         let mut tx = self.store.begin("run.get").await?;
-        let row = run::read(&mut tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("run", id))?;
+        let row = known(&mut tx, id).await?;
         self.show(&mut tx, row, orders).await
     }
 
@@ -223,6 +221,7 @@ impl App {
             }
         };
         let mut tx = self.store.begin("run.steps").await?;
+        known(&mut tx, id).await?;
         let steps = step::of_run(&mut tx, id, after, page.limit()).await?;
         let mut names: BTreeMap<OrderId, String> = BTreeMap::new();
         for order_id in steps.iter().map(|s| s.result.order_id).collect::<BTreeSet<_>>() {
@@ -253,6 +252,7 @@ impl App {
     /// [`Error`].
     pub async fn list_artefacts(&self, id: RunId) -> Result<Vec<ArtefactView>, Error> {
         let mut tx = self.store.begin("run.artefacts").await?;
+        known(&mut tx, id).await?;
         Ok(step::artefacts_of_run(&mut tx, id, ARTEFACTS_MAX)
             .await?
             .into_iter()
@@ -323,6 +323,13 @@ impl App {
         self.nudge.notify_waiters();
         Ok(view)
     }
+}
+
+/// Refuses a run that there is not: an empty list would say that it did nothing.
+async fn known(tx: &mut Tx, id: RunId) -> Result<run::Run, Error> {
+    run::read(tx, id)
+        .await?
+        .ok_or_else(|| Error::not_found("run", id))
 }
 
 /// An order as the rules see it.

@@ -214,14 +214,14 @@ pub struct StepView {
     /// What differed.
     #[schema(value_type = Vec<Object>)]
     pub changes: Value,
-    /// How its process tree ended.
-    #[schema(value_type = Object)]
+    /// How its process tree ended; null when it had none.
+    #[schema(value_type = Option<Object>)]
     pub exit: Value,
     /// Limits as the kernel reported them.
     #[schema(value_type = Vec<Object>)]
     pub limits: Value,
-    /// Isolation reached.
-    #[schema(value_type = String)]
+    /// Isolation reached; null when nothing was started.
+    #[schema(value_type = Option<String>)]
     pub isolation: Value,
     /// What it used.
     #[schema(value_type = Object)]
