@@ -1,6 +1,7 @@
 //! A whole world for a story: real PostgreSQL, real nats-server, real controllers and agents in a folder of its own, and the verbs to use and
 //! to hurt them. The stack is the one that `writ dev` brings up; agents are plain processes, and a story's configs touch only its own folder.
 
+mod door;
 mod intruder;
 mod patience;
 mod verbs;

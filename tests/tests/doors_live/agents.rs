@@ -1,0 +1,113 @@
+//! Agents and halts through their lives.
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use writ_cli::clock;
+use writ_cli::dev::trust::load_key;
+use writ_protocol::halt::{Lift, sign_lift};
+use writ_tests::world::{LONG, SHORT, eventually};
+
+use super::Scene;
+
+pub(crate) fn an_agent_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let door = scene.door.clone();
+    let labels = json!({ "labels": { "env": "dev", "host": "lab-2", "rack": "7" } });
+    let labelled = door.post("/api/v1/agents/lab-2/labels", &labels)?.fine()?;
+    ensure!(labelled.json()["labels"]["rack"] == "7", "{}", labelled.text());
+    door.post("/api/v1/agents/lab-2/labels", &json!({ "labels": { "": "x" } }))?
+        .refused(400, "W0001")?;
+
+    let reason = json!({ "reason": "disk replaced" });
+    let set_apart = door.post("/api/v1/agents/lab-2/quarantine", &reason)?.fine()?;
+    ensure!(
+        set_apart.field("state") == "quarantined" && set_apart.field("stateReason") == "disk replaced",
+        "{}",
+        set_apart.text()
+    );
+    let shown = door.get("/api/v1/agents/lab-2")?.fine()?;
+    ensure!(shown.field("state") == "quarantined", "{}", shown.text());
+    let by_id = door
+        .get(&format!("/api/v1/agents/{}", shown.field("id")))?
+        .fine()?;
+    ensure!(
+        by_id.json() == shown.json() || by_id.field("name") == "lab-2",
+        "{}",
+        by_id.text()
+    );
+    let run = door.post("/api/v1/runs", &scene.check())?.fine()?;
+    let ended = scene.world.end_of(&run.field("id"))?;
+    let others = ended.orders.iter().filter(|order| order.agent_name == "lab-2");
+    ensure!(
+        others.clone().all(|order| order.state == "refused"),
+        "an agent set apart works: {ended:?}"
+    );
+
+    let released = door.post("/api/v1/agents/lab-2/release", &reason)?.fine()?;
+    ensure!(released.field("state") == "active", "{}", released.text());
+    let run = door.post("/api/v1/runs", &scene.check())?.fine()?;
+    let ended = scene.world.end_of(&run.field("id"))?;
+    ensure!(ended.has_succeeded() && ended.orders.len() == 2, "{ended:?}");
+
+    let removed = door
+        .post("/api/v1/agents/lab-2/remove", &json!({ "reason": "sold" }))?
+        .fine()?;
+    ensure!(removed.field("state") == "removed", "{}", removed.text());
+    // What it says is not taken any more.
+    let refused = "bus_requests_total{answer=\"refused\",request=\"hello\"}";
+    let is_refused = || {
+        door.get("/metrics")
+            .ok()
+            .filter(|numbers| numbers.text().contains(refused))
+    };
+    eventually("its hello is refused", SHORT, is_refused)?;
+    let run = door.post("/api/v1/runs", &scene.check())?.fine()?;
+    ensure!(
+        scene.world.end_of(&run.field("id"))?.orders.len() == 1,
+        "a removed agent is ordered about"
+    );
+    let back = door.post("/api/v1/agents/lab-2/release", &reason)?;
+    ensure!(back.status == 409, "removed is for good: {}", back.text());
+    door.post("/api/v1/agents/lab-2/quarantine", &reason)?;
+    let list = door.get("/api/v1/agents")?.text();
+    ensure!(list.contains("lab-1"), "{list}");
+    door.delete("/api/v1/agents/lab-1")?.fine()?;
+    let gone = || {
+        door.get("/api/v1/agents/lab-1")
+            .ok()
+            .filter(|agent| agent.field("state") != "active")
+    };
+    eventually("lab-1 is removed", SHORT, gone)?;
+    Ok(())
+}
+
+pub(crate) fn a_halt_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let door = scene.door.clone();
+    let body = json!({ "scope": { "environment": "moon" }, "action": "soft", "reason": "a drill" });
+    let halt = door.post("/api/v1/halts", &body)?.fine()?;
+    let path = format!("/api/v1/halts/{}", halt.field("id"));
+    ensure!(door.get(&path)?.field("state") == "set", "{}", halt.text());
+    let listed = door.get("/api/v1/halts")?.items();
+    ensure!(listed.iter().any(|one| one["reason"] == "a drill"), "{listed:?}");
+    eventually("every agent has taken it", LONG, || {
+        let status = door.get(&format!("{path}/status")).ok()?;
+        (status.json()["pending"] == 0).then_some(())
+    })?;
+    let terms = door.get(&format!("{path}/lift-terms"))?.fine()?.json();
+    door.post(&format!("{path}/release"), &json!({ "envelope": "no envelope" }))?;
+    let lift = Lift {
+        tenant: terms["tenant"].as_str().context("a tenant")?.to_owned(),
+        halt_id: halt.field("id").parse()?,
+        control_epoch: terms["controlEpoch"].as_u64().context("an epoch")?,
+        reason: "over".to_owned(),
+        issued_at: clock::now(),
+    };
+    let operator = load_key(&scene.world.operator_key())?;
+    let envelope = String::from_utf8(sign_lift(lift, &[&operator])?.to_json()?)?;
+    let lifted = door
+        .post(&format!("{path}/release"), &json!({ "envelope": envelope }))?
+        .fine()?;
+    ensure!(lifted.field("state") == "lifted", "{}", lifted.text());
+    let again = door.post(&format!("{path}/release"), &json!({ "envelope": envelope }))?;
+    ensure!(again.status == 409 || again.status == 400, "{}", again.text());
+    Ok(())
+}
