@@ -36,7 +36,7 @@ pub use error::Error;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 5..=5;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 6..=6;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -24,6 +24,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         include_str!("../../../migrations/0004_evidence.sql"),
     ),
     (5, "halts", include_str!("../../../migrations/0005_halts.sql")),
+    (
+        6,
+        "feed_order",
+        include_str!("../../../migrations/0006_feed_order.sql"),
+    ),
 ];
 
 /// Longest a statement may take before the server ends it.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
-use writ_store::Error;
 use writ_store::testing::{empty_database, fresh_database};
+use writ_store::{Error, SUPPORTED_SCHEMA};
 
 #[tokio::test]
 async fn every_statement_prepares() {
@@ -39,12 +39,46 @@ async fn schema_version_is_checked() {
     store.migrate().await.unwrap();
     store.check_schema().await.unwrap();
     store.migrate().await.unwrap();
-    sqlx::raw_sql("UPDATE _sqlx_migrations SET version = 6 WHERE version = 5")
-        .execute(store.pool())
-        .await
-        .unwrap();
-    assert!(matches!(
-        store.check_schema().await,
-        Err(Error::SchemaVersion { found: 6, .. })
-    ));
+    let (newer, older) = (*SUPPORTED_SCHEMA.end() + 1, *SUPPORTED_SCHEMA.start() - 1);
+    for (change, found) in [
+        (
+            "UPDATE _sqlx_migrations SET version = $1 + 1 WHERE version = $1",
+            newer,
+        ),
+        ("DELETE FROM _sqlx_migrations WHERE version > $1 - 1", older),
+    ] {
+        sqlx::query(change)
+            .bind(*SUPPORTED_SCHEMA.end())
+            .execute(store.pool())
+            .await
+            .unwrap();
+        assert!(
+            matches!(store.check_schema().await, Err(Error::SchemaVersion { found: seen, .. }) if seen == found),
+            "{found}"
+        );
+    }
+}
+
+/// A migration that lies in the folder and is not built in never reaches a database.
+#[tokio::test]
+async fn every_migration_of_the_folder_is_applied() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+    let mut wanted: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".sql").map(ToOwned::to_owned))
+        .collect();
+    wanted.sort();
+    let (store, _) = fresh_database().await.unwrap();
+    let applied: Vec<(i64, String)> =
+        sqlx::query_as("SELECT version, description FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(store.pool())
+            .await
+            .unwrap();
+    let applied: Vec<String> = applied
+        .iter()
+        .map(|(version, name)| format!("{version:04}_{name}"))
+        .collect();
+    assert_eq!(applied, wanted);
+    assert_eq!(i64::try_from(applied.len()), Ok(*SUPPORTED_SCHEMA.end()));
 }
