@@ -44,7 +44,8 @@ statements! {
         SELECT o.*, a.name AS agent_name FROM run_order o JOIN agent a USING (agent_id)
         WHERE o.deadline_at <= $1 ORDER BY o.deadline_at LIMIT $2 FOR UPDATE OF o SKIP LOCKED";
     COUNTS = "-- order.counts
-        SELECT run_id, state, count(*) AS orders, COALESCE(sum(cost_micros), 0)::bigint AS cost FROM run_order
+        SELECT run_id, state, count(*) AS orders, LEAST(COALESCE(sum(cost_micros), 0), 9223372036854775807)::bigint AS cost
+        FROM run_order
         WHERE run_id = ANY($1) GROUP BY run_id, state";
     SAVE = "-- order.save
         UPDATE run_order o SET
@@ -245,7 +246,7 @@ pub struct Count {
     pub state: OrderState,
     /// How many.
     pub orders: u64,
-    /// What they cost together, micro-units.
+    /// What they cost together, micro-units; held at the end of the database's range, since agents say what they cost.
     pub cost_micros: u64,
 }
 
