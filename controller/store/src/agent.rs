@@ -53,16 +53,20 @@ statements! {
     LOCK = "-- agent.lock
         SELECT agent_id FROM agent WHERE agent_id = ANY($1) ORDER BY agent_id FOR UPDATE";
     BUMP = "-- agent.bump
-        WITH bumped AS (
-            UPDATE agent SET generation = generation + 1 WHERE agent_id = ANY($1) AND state <> 'removed'
-            RETURNING agent_id, shard, generation)
+        -- Locked in the order of ids first: two that count up the same agents must not wait for each other.
+        WITH locked AS (
+            SELECT agent_id FROM agent WHERE agent_id = ANY($1) AND state <> 'removed' ORDER BY agent_id FOR NO KEY UPDATE),
+        bumped AS (
+            UPDATE agent a SET generation = a.generation + 1 FROM locked WHERE a.agent_id = locked.agent_id
+            RETURNING a.agent_id, a.shard, a.generation)
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $2 FROM bumped
         ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
     BUMP_ALL = "-- agent.bump_all
-        WITH bumped AS (
-            UPDATE agent SET generation = generation + 1 WHERE state <> 'removed'
-            RETURNING agent_id, shard, generation)
+        WITH locked AS (SELECT agent_id FROM agent WHERE state <> 'removed' ORDER BY agent_id FOR NO KEY UPDATE),
+        bumped AS (
+            UPDATE agent a SET generation = a.generation + 1 FROM locked WHERE a.agent_id = locked.agent_id
+            RETURNING a.agent_id, a.shard, a.generation)
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $1 FROM bumped
         ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
