@@ -32,7 +32,7 @@ statements! {
         WHERE m.agent_id = newest.agent_id AND m.orders = 0 AND (m.epoch, m.generation) < (newest.epoch, newest.generation)";
     DIRTY = "-- manifest.dirty
         SELECT d.agent_id, a.user_key, d.generation FROM manifest_dirty d JOIN agent a USING (agent_id)
-        WHERE d.shard = $1 ORDER BY d.since LIMIT $2";
+        WHERE d.shard = $1 AND a.state <> 'removed' ORDER BY d.since LIMIT $2";
     MARK = "-- manifest.mark
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $2 FROM agent WHERE agent_id = ANY($1) AND state <> 'removed'
@@ -146,7 +146,7 @@ pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Agents of a shard whose manifest on the bus is behind, longest waiting first.
+/// Agents of a shard whose manifest on the bus is behind, longest waiting first. One that was removed while it waited gets none any more.
 ///
 /// # Errors
 /// [`Error`].
