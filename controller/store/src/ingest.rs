@@ -41,7 +41,7 @@ statements! {
     ADVANCE = "-- ingest.advance
         UPDATE agent_ingest i SET next_seq = u.next_seq, last_hash = u.last_hash, updated_at = $5
         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) u(agent_id, journal_id, next_seq, last_hash)
-        WHERE i.agent_id = u.agent_id AND i.journal_id = u.journal_id";
+        WHERE i.agent_id = u.agent_id AND i.journal_id = u.journal_id AND i.next_seq < u.next_seq";
     RAW_AT = "-- ingest.raw_at
         SELECT raw FROM event WHERE agent_id = $1 AND journal_id = $2 AND seq = $3";
     DEAD_LETTER = "-- ingest.dead_letter
@@ -216,7 +216,7 @@ pub async fn store_batches(tx: &mut Tx, batches: &[BatchEnvelope<'_>], now: Time
 /// Moves marks on.
 ///
 /// # Errors
-/// [`Error`].
+/// [`Error::Inconsistent`] when one of them would not move forward: the transaction must be given up then.
 pub async fn advance(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<(), Error> {
     let ids: Vec<AgentId> = marks.iter().map(|m| m.agent_id).collect();
     let query = query(ADVANCE)
@@ -230,7 +230,12 @@ pub async fn advance(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<(), 
                 .collect::<Vec<_>>(),
         )
         .bind(Instant(now));
-    tx.run(query).await.map(|_| ())
+    if tx.run(query).await? == marks.len() as u64 {
+        return Ok(());
+    }
+    Err(Error::Inconsistent {
+        what: "watermark: it would move back",
+    })
 }
 
 /// A stored frame of a journal.
