@@ -27,6 +27,8 @@ statements! {
             free_disk_bytes = EXCLUDED.free_disk_bytes, clock_offset_us = EXCLUDED.clock_offset_us, draining = EXCLUDED.draining,
             regressions = EXCLUDED.regressions
         WHERE agent_liveness.incarnation <= EXCLUDED.incarnation";
+    FORGET = "-- liveness.forget
+        DELETE FROM agent_liveness WHERE agent_id = $1";
 }
 
 /// What a hello said.
@@ -69,6 +71,14 @@ pub async fn session(tx: &mut Tx, agent: AgentId) -> Result<Option<Session>, Err
         journal_id: row::uuid(&found, "journal_id", JournalId::from_uuid)?,
         incarnation: row::count(&found, "incarnation")?,
     }))
+}
+
+/// Forgets the known session of an agent: whoever speaks next is the known one.
+///
+/// # Errors
+/// [`Error`].
+pub async fn forget(tx: &mut Tx, agent: AgentId) -> Result<(), Error> {
+    tx.run(query(FORGET).bind(agent.as_uuid())).await.map(|_| ())
 }
 
 /// Writes what hellos said; at most one for each agent.
