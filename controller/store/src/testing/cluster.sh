@@ -19,8 +19,17 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
-"$bin/initdb" --pgdata="$dir/data" --username=writ --auth=trust --encoding=UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 \
-    || { cat "$dir/initdb.log"; exit 1; }
+# Making a cluster takes most of the time, and every test has its own: it is made once a user and version, and copied.
+seed=/tmp/writ-pg-seed.$(id -u).$("$bin/postgres" --version | tr -c 'a-zA-Z0-9.\n' '_')
+if [ ! -d "$seed" ]; then
+    "$bin/initdb" --pgdata="$dir/seed" --username=writ --auth=trust --encoding=UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 \
+        || { cat "$dir/initdb.log"; exit 1; }
+    # Whole or not at all; where another process was first, its one is as good.
+    mv -T "$dir/seed" "$seed" 2>/dev/null || true
+fi
+# The folder of temporary files is everybody's: only one's own is trusted.
+[ -O "$seed" ] || { echo "$seed belongs to somebody else; remove it"; exit 1; }
+cp -a "$seed" "$dir/data"
 cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$dir'
