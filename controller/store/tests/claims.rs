@@ -17,6 +17,8 @@ use writ_protocol::time::Timestamp;
 use writ_store::testing::fresh_database;
 use writ_store::{Store, idempotency, join, lease, meta};
 
+/// Most looks at the server's locks, each a question to the server.
+const LOOKS_MAX: u32 = 100_000;
 const LONG: Duration = Duration::from_secs(600);
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -76,6 +78,7 @@ async fn a_guard_holds_a_takeover_until_its_transaction_ends() {
     let other = store.clone();
     let takeover = tokio::spawn(async move { acquire(&other, controller(2), LONG).await });
     // The server names the waiting one: it is held by a lock, not slow.
+    let mut looks = 0;
     loop {
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(store.pool())
@@ -85,6 +88,8 @@ async fn a_guard_holds_a_takeover_until_its_transaction_ends() {
             break;
         }
         assert!(!takeover.is_finished(), "the takeover did not wait");
+        looks += 1;
+        assert!(looks < LOOKS_MAX, "the takeover neither waits nor ends");
         tokio::task::yield_now().await;
     }
     writing.commit().await.unwrap();

@@ -6,13 +6,11 @@
 )]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use uuid::Uuid;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, JournalId};
 use writ_protocol::key::SigningKey;
-use writ_protocol::manifest::Generation;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject::Shard;
 use writ_protocol::time::Timestamp;
@@ -127,51 +125,6 @@ async fn frames_come_back_as_they_went_in() {
     assert_eq!(
         ingest::raw_at(&mut tx, &marks[0], 4).await.unwrap().as_ref(),
         Some(&frames[3])
-    );
-}
-
-#[tokio::test]
-async fn of_two_manifests_for_one_place_the_first_stays() {
-    let (store, agent) = with_agent().await;
-    let at = Generation {
-        epoch: 1,
-        generation: 2,
-    };
-    let signed = |bytes: &[u8]| manifest::ToStore {
-        signed: manifest::Signed {
-            agent_id: agent.agent_id,
-            at,
-            envelope: bytes.to_vec(),
-            digest: Digest::of(bytes),
-            expires_at: NOW.plus(Duration::from_secs(60)),
-        },
-        orders: 1,
-        signed_at: NOW,
-    };
-    let (mut one, mut two) = (
-        store.begin("one").await.unwrap(),
-        store.begin("two").await.unwrap(),
-    );
-    manifest::store(&mut one, &[signed(b"one")]).await.unwrap();
-    let other = signed(b"two");
-    let second = tokio::spawn(async move {
-        manifest::store(&mut two, &[other]).await.unwrap();
-        two.commit().await.unwrap();
-    });
-    one.commit().await.unwrap();
-    second.await.unwrap();
-    let mut tx = store.begin("read").await.unwrap();
-    assert_eq!(
-        manifest::at(&mut tx, agent.agent_id, at)
-            .await
-            .unwrap()
-            .unwrap()
-            .envelope,
-        b"one"
-    );
-    assert_eq!(
-        manifest::newest(&mut tx, &[agent.agent_id]).await.unwrap().len(),
-        1
     );
 }
 

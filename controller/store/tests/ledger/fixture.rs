@@ -1,0 +1,160 @@
+//! What the tests of the ledger begin with: agents, bundles, runs and orders whose ids count, and waiting for a lock that another holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+use writ_domain::run::RunState;
+use writ_protocol::digest::Digest;
+use writ_protocol::id::{AgentId, JournalId, OrderId, RunId};
+use writ_protocol::key::SigningKey;
+use writ_protocol::manifest::{BundleRef, OrderKind};
+use writ_protocol::nats::{NkeyKind, NkeyPair};
+use writ_protocol::time::Timestamp;
+use writ_store::testing::fresh_database;
+use writ_store::{Store, Tx, agent, order, run};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+/// Longest that a test waits until another connection waits for a lock.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) fn later(n: u64) -> Timestamp {
+    NOW.plus(seconds(n))
+}
+
+pub(crate) fn agent_id(n: u8) -> AgentId {
+    AgentId::from_uuid(Uuid::from_u128(n.into()))
+}
+
+pub(crate) fn run_id(n: u8) -> RunId {
+    RunId::from_uuid(Uuid::from_u128(n.into()))
+}
+
+pub(crate) fn order_id(n: u8) -> OrderId {
+    OrderId::from_uuid(Uuid::from_u128(n.into()))
+}
+
+pub(crate) fn journal_id(n: u8) -> JournalId {
+    JournalId::from_uuid(Uuid::from_u128(n.into()))
+}
+
+pub(crate) fn labels(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+    all.iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
+}
+
+pub(crate) fn new_agent(n: u8) -> agent::NewAgent {
+    agent::NewAgent {
+        agent_id: agent_id(n),
+        name: format!("host-{n}"),
+        user_key: NkeyPair::from_seed_bytes(NkeyKind::User, &[n; 32])
+            .user_key()
+            .unwrap(),
+        artefact_key: SigningKey::from_seed(&[n; 32]).public(),
+        machine: Digest::of(&[n]),
+        hostname: format!("h{n}"),
+        labels: labels(&[("env", "prod")]),
+        facts: labels(&[("os", "debian")]),
+        keys: vec![n],
+        created_at: NOW,
+    }
+}
+
+/// A ledger with agents, created in this order.
+pub(crate) async fn with_agents(numbers: &[u8]) -> Store {
+    let (store, _) = fresh_database().await.unwrap();
+    let mut tx = store.begin("agents").await.unwrap();
+    for n in numbers {
+        agent::create(&mut tx, &new_agent(*n)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    store
+}
+
+pub(crate) fn bundle(bytes: &[u8]) -> run::Bundle {
+    run::Bundle {
+        name: BundleRef {
+            digest: Digest::of(bytes),
+            length: bytes.len() as u64,
+        },
+        bytes: bytes.to_vec(),
+        project: "web".to_owned(),
+        config_digest: Digest::of(b"config"),
+        graph_digest: Digest::of(b"graph"),
+        budget: Some((500_000, "USD".to_owned())),
+    }
+}
+
+pub(crate) fn new_run(n: u8) -> run::Run {
+    run::Run {
+        run_id: run_id(n),
+        kind: OrderKind::Apply,
+        project: "web".to_owned(),
+        state: RunState::Queued,
+        bundle: bundle(b"bundle").name,
+        plan_digest: Some(Digest::of(b"plan")),
+        ordered_by: "me".to_owned(),
+        reason: Some("because".to_owned()),
+        created_at: NOW,
+        ended_at: None,
+        deadline_at: Some(later(u64::from(n))),
+    }
+}
+
+pub(crate) async fn add_run(tx: &mut Tx, run: &run::Run) {
+    run::store_bundle(tx, &bundle(b"bundle"), "me", NOW)
+        .await
+        .unwrap();
+    run::create(tx, run).await.unwrap();
+}
+
+pub(crate) fn new_orders(n: u8) -> order::NewOrders {
+    order::NewOrders {
+        run_id: run_id(n),
+        control_epoch: 4,
+        lease_ms: 180_000,
+        issued_at: NOW,
+        expires_at: later(60),
+        grant_micros: 77,
+    }
+}
+
+/// A ledger with agents 1 to `agents`, and run 1 with one order for each: the order of agent `n` is order `n`.
+pub(crate) async fn with_orders(agents: u8) -> Store {
+    let numbers: Vec<u8> = (1..=agents).collect();
+    let store = with_agents(&numbers).await;
+    let mut tx = store.begin("orders").await.unwrap();
+    add_run(&mut tx, &new_run(1)).await;
+    let orders: Vec<_> = numbers.iter().map(|n| (order_id(*n), agent_id(*n))).collect();
+    order::create(&mut tx, &new_orders(1), &orders).await.unwrap();
+    tx.commit().await.unwrap();
+    store
+}
+
+/// Waits until the server says that another connection waits for a lock: it is held up, not slow.
+pub(crate) async fn until_held_up<T>(store: &Store, work: &JoinHandle<T>) {
+    let waiting = async {
+        loop {
+            let held_up: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(store.pool())
+            .await
+            .unwrap();
+            if held_up > 0 {
+                return;
+            }
+            assert!(!work.is_finished(), "it did not wait");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LOCK_WAIT, waiting)
+        .await
+        .expect("nobody waits for a lock");
+}

@@ -1,0 +1,19 @@
+//! The ledger's nouns one by one: what each function promises of its rows, and of two connections that want them at once.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
+mod agents;
+mod claims;
+mod fixture;
+mod halts;
+mod liveness;
+mod manifests;
+mod marks;
+mod orders;
+mod runs;
+mod steps;
+mod tokens;
