@@ -33,6 +33,7 @@ use writ_chassis::lifecycle::LifecycleHandle;
 use crate::app::App;
 use crate::bus::control::Control;
 use crate::bus::logs::Logs;
+use crate::bus::revoke::StandingBoard;
 use crate::metrics::ControllerMetrics;
 
 /// Most requests that are worked on at once; a further one is refused and told to come again.
@@ -55,6 +56,8 @@ pub struct Doors {
     pub metrics: ControllerMetrics,
     /// Names of requests.
     pub ids: Arc<dyn IdSource>,
+    /// Whether removed agents can be taken off the bus.
+    pub revocation: StandingBoard,
     /// Whether the process is stopping.
     pub life: LifecycleHandle,
     requests: Arc<Semaphore>,
@@ -82,6 +85,8 @@ pub struct Parts {
     pub metrics: ControllerMetrics,
     /// Names of requests.
     pub ids: Arc<dyn IdSource>,
+    /// Whether removed agents can be taken off the bus.
+    pub revocation: StandingBoard,
     /// The process.
     pub life: LifecycleHandle,
 }
@@ -96,6 +101,7 @@ impl Doors {
             health: parts.health,
             metrics: parts.metrics,
             ids: parts.ids,
+            revocation: parts.revocation,
             life: parts.life,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -149,6 +149,7 @@ pub struct App {
     ids: Arc<dyn IdSource>,
     settings: Settings,
     nudge: Arc<Notify>,
+    removals: Arc<Notify>,
 }
 
 impl fmt::Debug for App {
@@ -175,6 +176,7 @@ impl App {
             ids,
             settings,
             nudge: Arc::new(Notify::new()),
+            removals: Arc::new(Notify::new()),
         }
     }
 
@@ -186,6 +188,11 @@ impl App {
     /// What the desk was told.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The desk's clock.
+    pub fn instant(&self) -> Timestamp {
+        self.now()
     }
 
     fn now(&self) -> Timestamp {

@@ -8,6 +8,7 @@ pub mod logs;
 pub mod port;
 pub mod reconcile;
 pub mod relay;
+pub mod revoke;
 pub mod rpc;
 pub mod streams;
 

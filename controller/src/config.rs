@@ -70,9 +70,13 @@ pub struct Bus {
     pub ca_file: PathBuf,
     /// The controller's login in CORE.
     pub credentials: LoginFiles,
-    /// Its login in the system account; without it revoked agents stay connected until their claims expire.
+    /// Its login in the system account; without it removed agents stay connected until their claims expire.
     #[serde(default)]
     pub system_credentials: Option<LoginFiles>,
+    /// Seed of a signing key of the bus's operator: what a removed agent's claims are revoked with. It can sign any account of the bus, so
+    /// it is given on its own, or not at all; it needs the login above.
+    #[serde(default)]
+    pub revocation_key_file: Option<PathBuf>,
     /// Servers as agents reach them; what join tokens say. The servers above when empty.
     #[serde(default)]
     pub public_servers: Vec<String>,
@@ -202,6 +206,11 @@ impl Config {
             "bus.servers",
             "name at least one, such as tls://bus.example:4222",
         );
+        check(
+            self.bus.revocation_key_file.is_none() || self.bus.system_credentials.is_some(),
+            "bus.revocation_key_file",
+            "needs bus.system_credentials: claims are pushed by a login of the system account",
+        );
         let streams = &self.bus.streams;
         check(
             REPLICAS.contains(&streams.replicas),
@@ -234,6 +243,18 @@ pub enum LoginError {
         #[source]
         source: writ_protocol::nats::NkeyError,
     },
+    /// The operator's signing key.
+    #[error("{path} is not the seed of a bus operator; such a seed begins with SO", path = .path.display())]
+    Operator {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: writ_protocol::nats::NkeyError,
+    },
+    /// Claims that name no account: to revoke agents, the controller must know whose streams they reach.
+    #[error("the claims in {path} name no account", path = .0.display())]
+    NoAccount(PathBuf),
 }
 
 impl Bus {
@@ -316,5 +337,12 @@ trust_dir: /trust
         assert!(error.to_string().contains("leese_ms"), "{error}");
         let error = load(&GOOD.replace("servers: [\"tls://bus.example:4222\"]", "servers: []"));
         assert!(error.expect_err("refused").to_string().contains("bus.servers"));
+        let error = load(&GOOD.replace("bus:", "bus:\n  revocation_key_file: /operator.seed"));
+        assert!(
+            error
+                .expect_err("refused")
+                .to_string()
+                .contains("bus.system_credentials")
+        );
     }
 }

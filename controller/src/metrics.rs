@@ -82,6 +82,8 @@ pub struct ControllerMetrics {
     pub leases_lost: IntCounter,
     /// Agents whose manifest on the bus was behind the ledger when reconciled.
     pub bus_diverged: IntCounter,
+    /// Removed agents that the bus was told to refuse.
+    pub agents_revoked: IntCounter,
     /// Streams that were missing and were made.
     pub streams_made: IntCounter,
     /// Values of streams and consumers that are not as declared.
@@ -136,6 +138,10 @@ impl ControllerMetrics {
             bus_diverged: m.counter(
                 "bus_diverged_total",
                 "Agents whose manifest on the bus was behind the ledger.",
+            )?,
+            agents_revoked: m.counter(
+                "agents_revoked_total",
+                "Removed agents that the bus was told to refuse.",
             )?,
             streams_made: m.counter("streams_made_total", "Streams that were missing and were made.")?,
             bus_drift: m.gauge(

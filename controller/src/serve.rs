@@ -1,5 +1,7 @@
 //! Where a controller is put together: configuration in, running doors and clocks out.
 
+mod bus;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +12,10 @@ use writ_chassis::health::Health;
 use writ_chassis::ids::{IdSource, NoRandomness, SystemIds, seed_from};
 use writ_chassis::lifecycle::{Lifecycle, LifecycleError};
 use writ_chassis::metrics::MetricsError;
-use writ_chassis::nats::{NatsError, NatsEvent};
+use writ_chassis::nats::NatsError;
 use writ_chassis::tls::CaError;
 use writ_protocol::id::ControllerId;
+use writ_protocol::nats::NkeyPublic;
 use writ_store::{Store, StoreOptions};
 
 use crate::api::{self, Doors, Parts};
@@ -20,6 +23,7 @@ use crate::app::{App, Caller, NewToken, OperatorRole, Settings};
 use crate::bus::control::Control;
 use crate::bus::desk::Desk;
 use crate::bus::logs::Logs;
+use crate::bus::revoke::{Standing, StandingBoard};
 use crate::bus::rpc::Answerer;
 use crate::config::{Config, LoginError};
 use crate::lease::Held;
@@ -75,6 +79,7 @@ pub enum ServeError {
 struct Base {
     app: Arc<App>,
     ids: Arc<dyn IdSource>,
+    agents_account: (NkeyPublic, NkeyPublic),
 }
 
 fn base(config: &Config) -> Result<Base, ServeError> {
@@ -95,8 +100,13 @@ fn base(config: &Config) -> Result<Base, ServeError> {
             ca_pem,
         )
     };
+    let agents_account = signer.agents_account();
     let app = Arc::new(App::new(store, signer, clock, Arc::clone(&ids), settings));
-    Ok(Base { app, ids })
+    Ok(Base {
+        app,
+        ids,
+        agents_account,
+    })
 }
 
 /// Brings the schema up to date.
@@ -120,11 +130,12 @@ pub async fn raise_epoch(config: &Config) -> Result<u32, ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub fn check(config: &Config) -> Result<(), ServeError> {
-    base(config)?;
+    let Base { agents_account, .. } = base(config)?;
     config.bus.options(&config.bus.credentials, "writ-controller")?;
     if let Some(login) = &config.bus.system_credentials {
         config.bus.options(login, "writ-controller-system")?;
     }
+    bus::revocation(config, &agents_account)?;
     Ok(())
 }
 
@@ -151,7 +162,11 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(config: &Config) -> Result<(), ServeError> {
-    let Base { app, ids } = base(config)?;
+    let Base {
+        app,
+        ids,
+        agents_account,
+    } = base(config)?;
     app.health().await?;
     let lifecycle = Lifecycle::with_signals(GRACE)?;
     let (life, health, metrics) = (lifecycle.handle(), Health::new(), ControllerMetrics::new()?);
@@ -160,23 +175,19 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
 
-    let options = config.bus.options(&config.bus.credentials, "writ-controller")?;
-    let (client, mut events) = writ_chassis::nats::connect(options, seed_from(ids.as_ref())).await?;
-    let watched = life.clone();
-    life.spawn_contained("bus.events", async move {
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = watched.stopping() => return,
-            };
-            match event {
-                Some(event @ (NatsEvent::Connected | NatsEvent::LameDuck)) => tracing::info!(?event, "bus"),
-                Some(event) => tracing::warn!(?event, "bus"),
-                None => return,
-            }
-        }
+    let client = bus::connect(
+        config,
+        (&config.bus.credentials, "writ-controller"),
+        seed_from(ids.as_ref()),
+        &life,
+    )
+    .await?;
+    let revoker = bus::revoker(config, &agents_account, seed_from(ids.as_ref()), &life).await?;
+    let revocation = StandingBoard::new(if revoker.is_some() {
+        Standing::Starts
+    } else {
+        Standing::NotConfigured
     });
-
     let held = Held::new(ControllerId::from_uuid(ids.uuid()));
     let tasks = Tasks {
         desk: Desk::new(Arc::clone(&app), client.clone(), held.clone(), metrics.clone()),
@@ -186,9 +197,10 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         sizes: config.bus.streams,
         health: health.clone(),
         metrics: metrics.clone(),
+        revocation: revocation.clone(),
         life: life.clone(),
     };
-    tasks.start();
+    tasks.start(revoker);
     Answerer {
         app: Arc::clone(&app),
         client: client.clone(),
@@ -205,6 +217,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         health,
         metrics,
         ids,
+        revocation,
         life: life.clone(),
     };
     life.spawn("api", api::serve(listener, Doors::new(parts)));

@@ -149,6 +149,11 @@ impl Signer {
         })
     }
 
+    /// The bus's account of agents and the key that signs them.
+    pub fn agents_account(&self) -> (NkeyPublic, NkeyPublic) {
+        (self.agents_account, self.agents.public())
+    }
+
     /// The judge of signatures.
     pub const fn keyring(&self) -> &Keyring {
         &self.keyring

@@ -3,6 +3,7 @@
 
 mod lease;
 mod relay;
+mod revoke;
 mod shard;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use writ_protocol::subject::Shard;
 
 use crate::app::App;
 use crate::bus::desk::Desk;
+use crate::bus::revoke::{Revoker, StandingBoard};
 use crate::bus::streams::StreamSizes;
 use crate::bus::{Client, SubscribeError};
 use crate::lease::Held;
@@ -36,6 +38,8 @@ pub struct Tasks {
     pub health: Health,
     /// Numbers.
     pub metrics: ControllerMetrics,
+    /// Whether removed agents can be taken off the bus.
+    pub revocation: StandingBoard,
     /// The process.
     pub life: LifecycleHandle,
 }
@@ -52,8 +56,11 @@ pub enum TaskError {
 const UNDER_LEASE: [&str; 3] = [relay::NAME, shard::NAME, upkeep::SWEEP];
 
 impl Tasks {
-    /// Starts every clock.
-    pub fn start(&self) {
+    /// Starts every clock; the one that revokes where there is what it needs.
+    pub fn start(&self, revoker: Option<Revoker>) {
+        if let Some(revoker) = revoker {
+            self.life.spawn(revoke::NAME, revoke::run(self.clone(), revoker));
+        }
         self.life.spawn(lease::NAME, lease::run(self.clone()));
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         for shard in Shard::all() {

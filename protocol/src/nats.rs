@@ -6,6 +6,7 @@
 pub mod access;
 pub mod claims;
 mod nkey;
+pub mod peek;
 pub mod server;
 
 pub use nkey::{NkeyError, NkeyKind, NkeyPair, NkeyPublic, UserKey};

@@ -81,6 +81,7 @@ impl Controller {
                 "ca_file": wiring.ca,
                 "credentials": { "jwt_file": wiring.login.jwt, "seed_file": wiring.login.seed },
                 "system_credentials": { "jwt_file": wiring.system.jwt, "seed_file": wiring.system.seed },
+                "revocation_key_file": layout.keys().join("nats").join("operator-signer.seed"),
                 "public_servers": wiring.bus,
             },
             "api": { "listen": format!("127.0.0.1:{}", self.port) },

@@ -31,7 +31,12 @@ async fn ready(State(doors): State<Doors>) -> Response {
     } else {
         StatusCode::OK
     };
-    let report = serde_json::json!({ "stopping": doors.life.is_stopping(), "checks": doors.health.report() });
+    // Beside the checks: a controller that cannot revoke is asked all the same, and its operator must know.
+    let report = serde_json::json!({
+        "stopping": doors.life.is_stopping(),
+        "checks": doors.health.report(),
+        "revocation": doors.revocation.get().to_string(),
+    });
     (status, Json(report)).into_response()
 }
 

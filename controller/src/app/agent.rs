@@ -1,9 +1,12 @@
 //! Agents: looking at them, and putting them aside.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tokio::sync::Notify;
 use writ_domain::agent::{AgentEvent, AgentState, apply};
 use writ_protocol::id::AgentId;
+use writ_protocol::limits::CLOCK_SKEW_MAX;
 use writ_protocol::nats::UserKey;
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit};
@@ -101,22 +104,42 @@ impl App {
             .await
     }
 
-    /// Removes an agent for good. The bus is told of it by the clocks ([`App::removed_agents`]).
+    /// Removes an agent for good. The bus is told of it at once, and again by the clocks ([`App::removed_agents`]).
     ///
     /// # Errors
     /// [`Error`].
     pub async fn remove_agent(&self, caller: &Caller, which: &str, reason: &str) -> Result<AgentView, Error> {
         caller.require(OperatorRole::Admin)?;
-        self.change_agent(caller, which, AgentEvent::Remove, reason).await
+        let removed = self
+            .change_agent(caller, which, AgentEvent::Remove, reason)
+            .await?;
+        self.removals.notify_one();
+        Ok(removed)
     }
 
-    /// Bus identities of removed agents and when they were removed.
+    /// Bus identities of agents whose claims could still let them in although they were removed, at most `limit`, and the instant up to
+    /// which claims of theirs must not count. A removed identity never comes back, so that instant may lie ahead of any clock.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn removed_agents(&self) -> Result<Vec<(UserKey, Timestamp)>, Error> {
+    pub async fn removed_agents(&self, limit: u32) -> Result<Vec<(UserKey, Timestamp)>, Error> {
+        let ahead = CLOCK_SKEW_MAX;
+        let since = self
+            .now()
+            .minus(self.settings.login_ttl)
+            .minus(ahead)
+            .minus(ahead);
         let mut tx = self.store.begin("agent.removed").await?;
-        Ok(agent::removed_keys(&mut tx).await?)
+        let removed = agent::removed_keys(&mut tx, since, limit).await?;
+        Ok(removed
+            .into_iter()
+            .map(|(key, at)| (key, at.plus(ahead)))
+            .collect())
+    }
+
+    /// Rings when an agent was removed here.
+    pub fn removal_nudge(&self) -> Arc<Notify> {
+        Arc::clone(&self.removals)
     }
 
     async fn change_agent(

@@ -71,7 +71,8 @@ statements! {
         SELECT agent_id, shard, generation, $1 FROM bumped
         ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
     REMOVED_KEYS = "-- agent.removed_keys
-        SELECT user_key, updated_at FROM agent WHERE state = 'removed'";
+        SELECT user_key, updated_at FROM agent WHERE state = 'removed' AND updated_at >= $1
+        ORDER BY updated_at DESC, agent_id LIMIT $2";
     COUNT = "-- agent.count
         SELECT count(*) FROM agent WHERE state <> 'removed'";
 }
@@ -352,12 +353,18 @@ pub async fn bump_all(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
     tx.run(query(BUMP_ALL).bind(Instant(now))).await
 }
 
-/// Bus identities of removed agents and when they were removed: what the bus must refuse.
+/// Bus identities of agents removed since an instant and when they were removed, the latest first: what the bus must refuse.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn removed_keys(tx: &mut Tx) -> Result<Vec<(UserKey, Timestamp)>, Error> {
-    let rows = tx.rows(query(REMOVED_KEYS)).await?;
+pub async fn removed_keys(
+    tx: &mut Tx,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<(UserKey, Timestamp)>, Error> {
+    let rows = tx
+        .rows(query(REMOVED_KEYS).bind(Instant(since)).bind(i64::from(limit)))
+        .await?;
     rows.iter()
         .map(|r| Ok((row::parsed(r, "user_key")?, row::time(r, "updated_at")?)))
         .collect()

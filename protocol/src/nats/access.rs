@@ -72,11 +72,16 @@ pub fn core(keys: &AccountKeys, jetstream_bytes: i64) -> Account {
 
 /// The account of agents.
 pub fn agents(keys: &AccountKeys) -> Account {
+    agents_of(keys.core, keys.agents, keys.agents_signer)
+}
+
+/// The account of agents, by the keys that it needs: what a controller signs anew to revoke one of them.
+pub fn agents_of(core: NkeyPublic, account: NkeyPublic, signer: NkeyPublic) -> Account {
     let orders = subject::direct_get(subject::ORDERS_STREAM, subject::ORDERS_FILTER);
     let bundles = subject::direct_get(subject::BUNDLES_STREAM, subject::BUNDLES_FILTER);
     let mut links: Vec<Link> = [subject::EVENTS_FILTER, subject::RPC_FILTER, &orders, &bundles]
         .into_iter()
-        .map(|s| Link::ImportService(s.to_owned(), keys.core))
+        .map(|s| Link::ImportService(s.to_owned(), core))
         .collect();
     links.extend(
         [
@@ -84,7 +89,7 @@ pub fn agents(keys: &AccountKeys) -> Account {
             subject::MARK_FILTER,
             subject::CONTROL_FILTER,
         ]
-        .map(|s| Link::ImportStream(s.to_owned(), keys.core)),
+        .map(|s| Link::ImportStream(s.to_owned(), core)),
     );
     links.push(Link::ExportStream(subject::LOG_FILTER.to_owned()));
     let limits = UserLimits {
@@ -92,7 +97,7 @@ pub fn agents(keys: &AccountKeys) -> Account {
         payload: i64::try_from(AGENT_PAYLOAD_MAX).unwrap_or(i64::MAX),
     };
     let scope = Scope {
-        key: keys.agents_signer,
+        key: signer,
         role: "agent".to_owned(),
         allow: agent_scope(),
         limits,
@@ -100,7 +105,7 @@ pub fn agents(keys: &AccountKeys) -> Account {
     let name = "AGENTS".to_owned();
     Account {
         name,
-        key: keys.agents,
+        key: account,
         signing_keys: vec![],
         scopes: vec![scope],
         links,
@@ -224,10 +229,18 @@ pub fn controller_allow(inbox: &str) -> Allow {
     }
 }
 
-/// What the system user of a controller may do: push account claims, to revoke agents.
+/// Where a server takes account claims that are newer than its own.
+pub const CLAIMS_UPDATE: &str = "$SYS.REQ.CLAIMS.UPDATE";
+
+/// Where a server tells the claims of an account.
+pub fn claims_lookup(account: &str) -> String {
+    format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP")
+}
+
+/// What the system user of a controller may do: read and push account claims, to revoke agents.
 pub fn system_allow(inbox: &str) -> Allow {
     Allow {
-        publish: vec!["$SYS.REQ.CLAIMS.UPDATE".to_owned()],
+        publish: vec![CLAIMS_UPDATE.to_owned(), claims_lookup("*")],
         subscribe: vec![format!("{inbox}.>")],
         responses: None,
     }

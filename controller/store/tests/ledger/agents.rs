@@ -95,7 +95,7 @@ async fn pages_walks_and_counts_leave_out_the_removed() {
     assert_eq!(walked.iter().map(|w| w.0).collect::<Vec<_>>(), [agent_id(4)]);
     assert_eq!(agent::count(&mut tx).await.unwrap(), 3);
     assert_eq!(
-        agent::removed_keys(&mut tx).await.unwrap(),
+        agent::removed_keys(&mut tx, later(5), 9).await.unwrap(),
         [(new_agent(3).user_key, later(5))]
     );
 }
