@@ -268,6 +268,13 @@ impl AgentCore {
         self.out.push(Effect::Sync);
     }
 
+    #[cfg(feature = "planted")]
+    fn unsync(&mut self, bug: writ_protocol::planted::Bug) {
+        if writ_protocol::planted::is(bug) {
+            self.out.pop();
+        }
+    }
+
     fn remember_done(&mut self, order_id: OrderId) {
         if self.done.insert(order_id) {
             self.done_order.push_back(order_id);

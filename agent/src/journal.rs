@@ -8,6 +8,7 @@
 pub mod disk;
 pub mod docket;
 pub mod inspect;
+mod mark;
 pub mod meta;
 pub mod quota;
 mod read;
@@ -31,6 +32,7 @@ use writ_protocol::time::Timestamp;
 use crate::config::JournalConfig;
 use disk::Disk;
 use docket::Docket;
+use mark::Mark;
 use meta::Meta;
 use recovery::{Found, Verdict};
 pub use recovery::{Replayed, Torn};
@@ -167,6 +169,7 @@ pub struct Journal {
     segments: VecDeque<Found>,
     end: Position,
     durable: Position,
+    mark: Mark,
     cursor: Option<read::Cursor>,
     has_ballast: bool,
     is_broken: bool,
@@ -217,6 +220,7 @@ impl Journal {
                 seq: 0,
                 hash: Digest::ZERO,
             },
+            mark: Mark::default(),
             cursor: None,
             has_ballast: false,
             is_broken: false,
@@ -300,6 +304,12 @@ impl Journal {
             }
         }
         self.disk.sync_dir().map_err(fail)?;
+        #[cfg(feature = "planted")]
+        let fresh = if writ_protocol::planted::is(writ_protocol::planted::Bug::JournalIdKept) {
+            self.meta.journal_id
+        } else {
+            fresh
+        };
         let old = &self.meta;
         self.meta = Meta {
             counter: old.counter,
@@ -318,6 +328,8 @@ impl Journal {
         replaces: Option<Replaced>,
     ) -> Result<(), JournalError> {
         self.raise_ballast();
+        let prepared = Mark::prepare(self.disk.as_ref());
+        prepared.map_err(|source| self.broken("make its mark", source))?;
         let mut records = vec![Record::SessionStart(SessionStart {
             session_id: start.session_id,
             journal_id: self.meta.journal_id,

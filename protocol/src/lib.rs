@@ -33,6 +33,8 @@ pub mod limits;
 pub mod manifest;
 pub mod nats;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod reason;
 pub mod record;
 pub mod statement;

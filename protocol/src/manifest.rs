@@ -232,12 +232,18 @@ pub fn admit(
             found: manifest.tenant.chars().take(128).collect(),
         });
     }
-    if manifest.agent_id != me.agent_id || manifest.user_key != me.user_key {
+    let is_other = manifest.agent_id != me.agent_id || manifest.user_key != me.user_key;
+    #[cfg(feature = "planted")]
+    let is_other = is_other && !crate::planted::is(crate::planted::Bug::StrangerTaken);
+    if is_other {
         return Err(AdmitError::WrongAgent {
             found: manifest.agent_id,
         });
     }
-    if manifest.at < have {
+    let is_old = manifest.at < have;
+    #[cfg(feature = "planted")]
+    let is_old = is_old && !crate::planted::is(crate::planted::Bug::OrderOfArrival);
+    if is_old {
         return Err(AdmitError::Regressed {
             have,
             offered: manifest.at,

@@ -90,6 +90,10 @@ impl AgentCore {
 
     /// The hardest halt that covers an order; `project` is known once its bundle is.
     pub(super) fn halt_over(&self, order_id: OrderId, project: Option<&str>) -> Option<&Halt> {
+        #[cfg(feature = "planted")]
+        if writ_protocol::planted::is(writ_protocol::planted::Bug::HaltIgnored) {
+            return None;
+        }
         let halts = self.halts.values().map(|word| &word.halt);
         halts
             .filter(|halt| self.covers(halt, order_id, project))

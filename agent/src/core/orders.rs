@@ -24,7 +24,10 @@ impl AgentCore {
             halts,
         } = taken;
         // Draining: the next life of the process takes it, so the high water stays where it is.
-        if manifest.at <= self.have || self.is_draining {
+        let is_old = manifest.at <= self.have;
+        #[cfg(feature = "planted")]
+        let is_old = is_old && !writ_protocol::planted::is(writ_protocol::planted::Bug::OrderOfArrival);
+        if is_old || self.is_draining {
             return;
         }
         self.have = manifest.at;
@@ -46,6 +49,8 @@ impl AgentCore {
             self.out.push(Effect::Keep(envelope));
         }
         self.out.push(Effect::Sync);
+        #[cfg(feature = "planted")]
+        self.unsync(writ_protocol::planted::Bug::GenerationUnsynced);
         self.cancel(&manifest);
     }
 

@@ -70,7 +70,7 @@ impl AgentCore {
                     push_result(&mut running, index, result, &mut self.out);
                 }
                 None if running.stop.is_some() => running.told = None,
-                None if running.cost_micros >= grant => {
+                None if is_spent(running.cost_micros, grant) => {
                     let detail = format!("{} of {grant} micro-units are spent", running.cost_micros);
                     running.stop(Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail));
                 }
@@ -80,6 +80,8 @@ impl AgentCore {
                 None => {
                     self.out.push(intend(&intent, &step, seen.digest));
                     self.out.push(Effect::Sync);
+                    #[cfg(feature = "planted")]
+                    self.unsync(writ_protocol::planted::Bug::IntentUnsynced);
                     self.out.push(Effect::Apply(intent));
                     (running.before, running.stage) = (Some((seen, at)), Stage::Applying(index));
                 }
@@ -153,6 +155,14 @@ impl AgentCore {
         self.out.push(Effect::Sync);
         self.running = Some(running);
     }
+}
+
+fn is_spent(cost_micros: u64, grant: u64) -> bool {
+    #[cfg(feature = "planted")]
+    if writ_protocol::planted::is(writ_protocol::planted::Bug::GrantIgnored) {
+        return false;
+    }
+    cost_micros >= grant
 }
 
 /// The price by the order's own rate card; what cannot be priced counts as the whole grant.

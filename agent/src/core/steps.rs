@@ -128,7 +128,7 @@ impl AgentCore {
         if let Some(result) = progress.result {
             // It ended before the restart, and its record is in the journal.
             running.book(index, &result);
-        } else if progress.attempt > 0 && step.mode == StepMode::Once {
+        } else if progress.attempt > 0 && must_not_repeat(step) {
             let why = (
                 Code::Indeterminate,
                 "the agent ended while this step was under way; it is not started again".to_owned(),
@@ -191,6 +191,10 @@ impl AgentCore {
         let Some(held) = self.held.get(&running.order_id) else {
             return Lease::Lost;
         };
+        #[cfg(feature = "planted")]
+        if writ_protocol::planted::is(writ_protocol::planted::Bug::LeaseIgnored) {
+            return Lease::Held;
+        }
         let waits = |until: BootInstant| now.boot < until;
         if waits(held.lease_until) {
             Lease::Held
@@ -200,6 +204,14 @@ impl AgentCore {
             Lease::Lost
         }
     }
+}
+
+fn must_not_repeat(step: &StepPlan) -> bool {
+    #[cfg(feature = "planted")]
+    if writ_protocol::planted::is(writ_protocol::planted::Bug::OnceRetried) {
+        return false;
+    }
+    step.mode == StepMode::Once
 }
 
 pub(super) enum Lease {

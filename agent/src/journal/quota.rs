@@ -36,8 +36,12 @@ impl Journal {
         let mut removed = false;
         while let Some(front) = self.segments.front() {
             let is_old = now.since(front.last_wall) > age;
+            let is_committed = front.last_seq <= self.meta.acknowledged;
+            #[cfg(feature = "planted")]
+            let is_committed =
+                is_committed || writ_protocol::planted::is(writ_protocol::planted::Bug::UnackedRemoved);
             let may_go = self.segments.len() > 1
-                && front.last_seq <= self.meta.acknowledged
+                && is_committed
                 && kept.saturating_sub(front.bytes) >= self.config.retain_bytes
                 && (is_old || is_tight);
             if !may_go {

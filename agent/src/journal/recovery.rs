@@ -1,7 +1,7 @@
 //! What the disk holds after a start: the frames in order, a torn end, or damage. Nothing is written here; [`super::Journal::open`] acts on it.
 //!
-//! A bad end of the last segment with nothing readable behind it is what a power failure leaves: it was never durable and is cut. Anything
-//! else is damage, because whoever cuts there forgets evidence.
+//! A bad end of the last segment with nothing readable behind it is what a power failure leaves: it was never durable and is cut, unless the
+//! [`mark`] says that it was. Anything else is damage, because whoever cuts there forgets evidence.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,6 +13,7 @@ use writ_protocol::record::Record;
 use writ_protocol::time::Timestamp;
 
 use super::disk::{self, Disk};
+use super::mark;
 use super::meta::Meta;
 use super::segment::{self, Header, Step};
 
@@ -107,7 +108,11 @@ pub(super) fn scan(
         let bytes = disk::read_all(disk, &segment::name(*index), SEGMENT_READ_MAX)?;
         scan.segment(*index, &bytes, at + 1 == indexes.len());
     }
-    Ok(scan.verdict(meta, indexes.is_empty()))
+    let marked = match scan.journal_id {
+        Some(journal_id) => mark::load(disk, journal_id)?,
+        None => 0,
+    };
+    Ok(scan.verdict(meta, marked, indexes.is_empty()))
 }
 
 impl Scan<'_> {
@@ -156,7 +161,11 @@ impl Scan<'_> {
                 }
                 Step::Bad { offset, why } => {
                     let behind = bytes.get(offset..).unwrap_or_default();
-                    if !is_last || segment::salvage(behind).next().is_some() {
+                    let is_damage = !is_last || segment::salvage(behind).next().is_some();
+                    #[cfg(feature = "planted")]
+                    let is_damage = is_damage
+                        && !(is_last && writ_protocol::planted::is(writ_protocol::planted::Bug::DamageCut));
+                    if is_damage {
                         let what = format!("{} is damaged at byte {offset}: {why}", segment::name(index));
                         return self.damaged(what, behind);
                     }
@@ -207,7 +216,7 @@ impl Scan<'_> {
         }
     }
 
-    fn verdict(self, meta: Option<&Meta>, is_empty: bool) -> Verdict {
+    fn verdict(self, meta: Option<&Meta>, marked: u64, is_empty: bool) -> Verdict {
         let (journal_id, last_seq, last_hash) = (self.journal_id, self.last_seq, self.hash);
         let missing = match (meta, self.segments.front()) {
             (Some(meta), None) if meta.used => Some("its segments are missing"),
@@ -217,6 +226,7 @@ impl Scan<'_> {
             (Some(meta), Some(_)) if last_seq < meta.acknowledged => {
                 Some("records that the ledger has are missing")
             }
+            (_, Some(_)) if last_seq < marked => Some("records that were durable are missing"),
             (None, None) => Some("it is missing"),
             (None, Some(front)) if front.first_seq != 1 => Some("its memory is missing"),
             (Some(_), None | Some(_)) | (None, Some(_)) => None,

@@ -94,11 +94,20 @@ impl Journal {
             return Ok(());
         }
         if let Some(name) = self.segments.back().map(|last| segment::name(last.index)) {
+            #[cfg(feature = "planted")]
+            if writ_protocol::planted::is(writ_protocol::planted::Bug::FlushSkipped) {
+                self.durable = self.end;
+                return Ok(());
+            }
             self.disk
                 .sync(&name)
                 .map_err(|source| self.broken("flush", source))?;
         }
         self.durable = self.end;
+        let marked = self
+            .mark
+            .set(self.disk.as_ref(), self.meta.journal_id, self.durable.seq);
+        marked.map_err(|source| self.broken("write its mark", source))?;
         Ok(())
     }
 

@@ -248,6 +248,14 @@ fn heard(order: &Order, lease: Duration, now: Timestamp) -> Order {
 
 /// The agent's word replaces the ledger's guess; two different words of the agent contradict each other.
 fn ended(order: &Order, state: OrderState) -> Result<Order, OrderError> {
+    #[cfg(feature = "planted")]
+    if matches!(
+        order.state,
+        OrderState::Expired | OrderState::Unresolved | OrderState::Cancelled
+    ) && writ_protocol::planted::is(writ_protocol::planted::Bug::LateWordLost)
+    {
+        return Ok(*order);
+    }
     let accepted_before = matches!(order.state, OrderState::Accepted | OrderState::Unresolved);
     if order.state == state {
         return Ok(*order);
@@ -263,6 +271,10 @@ fn ended(order: &Order, state: OrderState) -> Result<Order, OrderError> {
 }
 
 fn deadline(order: &Order, now: Timestamp) -> Result<Order, OrderError> {
+    #[cfg(feature = "planted")]
+    if writ_protocol::planted::is(writ_protocol::planted::Bug::DeadlineIgnored) {
+        return Err(OrderError::NotYet);
+    }
     if order.deadline_at.is_some_and(|deadline| deadline > now) {
         return Err(OrderError::NotYet);
     }

@@ -29,6 +29,10 @@ pub enum Verdict {
 
 /// Compares a hello's session with the known one.
 pub fn judge(known: Option<&Session>, hello: &Session) -> Verdict {
+    #[cfg(feature = "planted")]
+    if writ_protocol::planted::is(writ_protocol::planted::Bug::CloneUnseen) {
+        return Verdict::New;
+    }
     match known {
         None => Verdict::New,
         Some(known) if known == hello => Verdict::Same,
