@@ -53,6 +53,10 @@ impl Uplink {
     /// The ledger has everything up to this one, and may ask for a place to go on from. It may go back, after a restore.
     pub fn note_committed(&mut self, upto: u64, resend_from: Option<u64>, now: BootInstant) {
         let upto = upto.min(self.durable);
+        #[cfg(feature = "planted")]
+        if upto < self.committed && writ_protocol::planted::is(writ_protocol::planted::Bug::ResendForgotten) {
+            return;
+        }
         if upto < self.committed {
             self.next = upto + 1;
         } else if upto > self.committed {
@@ -74,7 +78,7 @@ impl Uplink {
         if self.next <= self.durable {
             return Some(self.next);
         }
-        if self.resend_at().is_some_and(|at| now >= at) && self.in_flight == 0 {
+        if self.resend_at().is_some_and(|at| now >= at) {
             self.wait = (self.wait * 2).min(RESEND_MAX);
             self.quiet_since = now;
             return Some(self.committed + 1);
@@ -114,9 +118,9 @@ impl Uplink {
         self.next <= self.durable
     }
 
-    /// When the first unacknowledged batch is due again.
+    /// When the first unacknowledged batch is due again; never while one is under way, whose answer comes first.
     pub fn resend_at(&self) -> Option<BootInstant> {
-        (self.committed < self.durable).then(|| self.quiet_since.plus(self.wait))
+        (self.committed < self.durable && self.in_flight == 0).then(|| self.quiet_since.plus(self.wait))
     }
 
     /// Whether the broker has everything that is durable.
@@ -203,6 +207,20 @@ mod tests {
         up.note_sent(20, at(3));
         up.note_committed(3, None, at(4));
         assert_eq!(up.next(at(4)), Some(4), "restored to an earlier state");
+    }
+
+    #[test]
+    fn nothing_is_due_while_an_answer_is_awaited() {
+        let mut up = Uplink::new(0, at(0));
+        up.note_durable(10);
+        up.note_sent(10, at(0));
+        assert_eq!(
+            up.resend_at(),
+            None,
+            "or the loop would wake for nothing, again and again"
+        );
+        up.note_answer(1, 10, true);
+        assert_eq!(up.resend_at(), Some(at(20)));
     }
 
     #[test]

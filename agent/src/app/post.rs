@@ -42,6 +42,8 @@ impl Agent {
 
     /// Reads the newest manifest: from the bus, or from the ledger when the bus was behind twice.
     pub(super) fn read_manifest(&mut self) {
+        // In any case: a time that has come and stays would wake the loop again and again.
+        self.timers.read_at = None;
         if self.lifecycle.is_stopping() {
             return;
         }
@@ -50,7 +52,6 @@ impl Agent {
             return;
         }
         self.timers.is_reading = true;
-        self.timers.read_at = None;
         let is_behind = self.core.have() < self.timers.wanted;
         let from_ledger = is_behind && self.timers.tries >= 2;
         if is_behind {
