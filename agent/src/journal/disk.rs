@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +21,8 @@ pub trait Disk: Send + Sync + Debug {
     fn create(&self, name: &str) -> io::Result<()>;
     /// Adds bytes to the end. An error may leave a part of them.
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Writes over bytes that the file has; some of them may be old and some new after a crash.
+    fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts a file to a length.
     fn truncate(&self, name: &str, length: u64) -> io::Result<()>;
     /// Makes the bytes of a file durable. After an error nothing is known about them, whatever a later call says.
@@ -147,6 +149,12 @@ impl Disk for RealDisk {
         self.with(name, |file| file.write_all(bytes))
     }
 
+    fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        // A handle of its own: those that are kept open write at the end, wherever they are told to.
+        let file = OpenOptions::new().write(true).open(self.dir.join(name))?;
+        file.write_all_at(bytes, offset)
+    }
+
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         self.with(name, |file| file.set_len(length))
     }
@@ -244,6 +252,9 @@ impl Disk for ReadOnly {
         refuse()
     }
     fn append(&self, _name: &str, _bytes: &[u8]) -> io::Result<()> {
+        refuse()
+    }
+    fn overwrite(&self, _name: &str, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
         refuse()
     }
     fn truncate(&self, _name: &str, _length: u64) -> io::Result<()> {

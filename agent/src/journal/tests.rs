@@ -147,75 +147,126 @@ fn a_power_failure_at_any_operation_loses_nothing_durable() {
     }
 }
 
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let names = disk.list().expect("lists").into_iter();
+    names.filter(|n| segment::index_of(n).is_some()).collect()
+}
+
+fn length(disk: &SimDisk, name: &str) -> usize {
+    usize::try_from(disk.length(name).expect("length")).expect("fits")
+}
+
+/// The journal was set aside whole, and a new one begins with its start and its alarm.
+fn check_damaged(disk: &SimDisk, place: &str) {
+    let (mut journal, report, _) = open(disk).expect("opens");
+    assert_eq!(report.torn, None, "{place}: what was durable is never cut");
+    assert!(report.damage.is_some(), "{place} went unseen");
+    assert_eq!(
+        (journal.id(), journal.durable().seq),
+        (start().fresh_id, 2),
+        "{place}"
+    );
+    check_chain(&mut journal);
+}
+
 #[test]
-fn every_flipped_bit_is_damage_or_a_cut_end() {
+fn every_flipped_bit_of_what_was_durable_is_damage_the_last_frame_included() {
     let disk = three_segments();
-    let names: Vec<String> = disk
-        .list()
-        .expect("lists")
-        .into_iter()
-        .filter(|n| segment::index_of(n).is_some())
-        .collect();
-    let last = names.last().expect("a segment").clone();
-    for name in &names {
-        let length = usize::try_from(disk.length(name).expect("length")).expect("fits");
-        for byte in 0..length {
+    for name in &segments(&disk) {
+        for byte in 0..length(&disk, name) {
             for bit in 0..8 {
                 let flipped = disk.copy();
                 assert!(flipped.flip(name, byte, bit));
-                let (mut journal, report, seen) = open(&flipped).expect("opens");
-                let place = format!("{name} byte {byte} bit {bit}");
-                if let Some(torn) = &report.torn {
-                    assert!(
-                        *name == last && torn.segment == last,
-                        "{place}: cut in the middle"
-                    );
-                    assert_eq!(
-                        seen,
-                        (1..=10).collect::<Vec<_>>(),
-                        "{place}: only the last record may be cut"
-                    );
-                } else {
-                    assert!(report.damage.is_some(), "{place} went unseen");
-                    assert_eq!(journal.id(), start().fresh_id, "{place}");
-                    assert_eq!(
-                        journal.durable().seq,
-                        2,
-                        "a new journal with its start and its alarm"
-                    );
-                }
-                check_chain(&mut journal);
+                check_damaged(&flipped, &format!("{name} byte {byte} bit {bit}"));
             }
         }
     }
 }
 
 #[test]
-fn a_cut_at_any_byte_is_a_cut_end_or_damage() {
+fn a_cut_at_any_byte_of_what_was_durable_is_damage() {
     let whole = three_segments();
-    let names: Vec<String> = whole
-        .list()
-        .expect("lists")
-        .into_iter()
-        .filter(|n| segment::index_of(n).is_some())
-        .collect();
-    for (at, name) in names.iter().enumerate() {
-        for length in 0..whole.length(name).expect("length") {
+    for name in &segments(&whole) {
+        for length in 0..length(&whole, name) {
             let disk = whole.copy();
-            disk.truncate(name, length).expect("cuts");
-            let (mut journal, report, seen) = open(&disk).expect("opens");
-            assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
-            if at + 1 < names.len() {
-                assert!(
-                    report.damage.is_some(),
-                    "{name} at {length}: frames behind the cut"
-                );
-            } else {
-                assert_eq!(report.damage, None, "{name} at {length}");
-            }
-            check_chain(&mut journal);
+            disk.truncate(name, length as u64).expect("cuts");
+            check_damaged(&disk, &format!("{name} cut at {length}"));
         }
     }
+}
+
+#[test]
+fn what_was_never_durable_is_cut_whatever_became_of_it() {
+    let disk = three_segments();
+    let last = segments(&disk).pop().expect("a segment");
+    let durable = length(&disk, &last);
+    let (mut journal, ..) = open(&disk).expect("opens");
+    let before = length(&disk, &last);
+    journal.append(&[record(12)], stamp(3)).expect("writes");
+    drop(journal);
+    let after = length(&disk, &last);
+    assert!(
+        durable < before && before < after,
+        "the start and the record are in the last segment"
+    );
+    let check = |disk: &SimDisk, place: &str| {
+        let (mut journal, report, seen) = open(disk).expect("opens");
+        assert_eq!(report.damage, None, "{place}");
+        assert_eq!(seen, (1..=11).collect::<Vec<_>>(), "{place}");
+        check_chain(&mut journal);
+        report.torn.expect("cut")
+    };
+    for byte in before..after {
+        for bit in 0..8 {
+            let flipped = disk.copy();
+            assert!(flipped.flip(&last, byte, bit));
+            let torn = check(&flipped, &format!("byte {byte} bit {bit}"));
+            assert_eq!(
+                (torn.segment.as_str(), torn.offset),
+                (last.as_str(), before as u64)
+            );
+        }
+    }
+    for length in before + 1..after {
+        let cut = disk.copy();
+        cut.truncate(&last, length as u64).expect("cuts");
+        check(&cut, &format!("cut at {length}"));
+    }
+}
+
+#[test]
+fn a_mark_that_is_behind_missing_or_flipped_costs_nothing() {
+    let disk = three_segments();
+    for byte in 0..length(&disk, mark::FILE) {
+        for bit in 0..8 {
+            let flipped = disk.copy();
+            assert!(flipped.flip(mark::FILE, byte, bit));
+            let (_, report, seen) = open(&flipped).expect("opens");
+            assert_eq!(
+                (report.torn, report.damage),
+                (None, None),
+                "byte {byte} bit {bit}"
+            );
+            assert_eq!(seen.len(), 11);
+        }
+    }
+    disk.remove(mark::FILE).expect("removes");
+    let (_, report, seen) = open(&disk).expect("opens");
+    assert_eq!((report.torn, report.damage, seen.len()), (None, None, 11));
+    assert!(
+        length(&disk, mark::FILE) > 0,
+        "and it is made again, for agents of before"
+    );
+}
+
+#[test]
+fn the_mark_of_a_journal_that_was_set_aside_says_nothing_of_the_next() {
+    let disk = three_segments();
+    let last = segments(&disk).pop().expect("a segment");
+    assert!(disk.flip(&last, length(&disk, &last) - 20, 3));
+    check_damaged(&disk, "the last frame");
+    let (journal, report, _) = open(&disk).expect("opens");
+    assert_eq!((report.damage, journal.id()), (None, start().fresh_id));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A disk in memory that forgets what was not synced, tears what was half written, and fails where it is told to: for tests, the simulator
 //! and swarms. Without a plan it is simply a disk in memory.
 //!
-//! At a crash every file keeps what was synced and some prefix of the rest, cut at a sector, whose last sector may hold rubbish; names keep
-//! some prefix of the changes since the directory was synced.
+//! At a crash every file keeps what was synced and some prefix of the rest, cut at a sector, whose last sector may hold rubbish; of what was
+//! written over, each piece is the new or the old; names keep some prefix of the changes since the directory was synced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,6 +48,8 @@ struct State {
 struct Inode {
     data: Vec<u8>,
     synced: usize,
+    /// What stood where something was written over and not synced since.
+    before: BTreeMap<usize, Vec<u8>>,
     /// A sync failed: the kernel took the pages for clean, so nothing beyond this becomes durable any more.
     lost: bool,
     reserved: u64,
@@ -139,6 +141,16 @@ impl SimDisk {
     }
 }
 
+impl Inode {
+    /// Puts bytes where there are bytes already, and gives back what stood there.
+    fn put(&mut self, offset: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+        let place = self.data.get_mut(offset..offset.checked_add(bytes.len())?)?;
+        let old = place.to_vec();
+        place.copy_from_slice(bytes);
+        Some(old)
+    }
+}
+
 impl State {
     fn draw(&mut self, below: usize) -> usize {
         // SplitMix64: small, and the same everywhere.
@@ -169,6 +181,7 @@ impl State {
             if keep < length {
                 keep = (keep / SECTOR * SECTOR).max(synced);
             }
+            self.take_back(id);
             let rubbish = self.draw(4) == 0;
             let from = (keep.saturating_sub(1) / SECTOR * SECTOR).max(synced);
             if let Some(inode) = self.inodes.get_mut(&id) {
@@ -181,6 +194,20 @@ impl State {
         }
         let live: Vec<u64> = self.names.values().copied().collect();
         self.inodes.retain(|id, _| live.contains(id));
+    }
+
+    /// Of what was written over, some is lost.
+    fn take_back(&mut self, id: u64) {
+        let before = self
+            .inodes
+            .get_mut(&id)
+            .map(|inode| std::mem::take(&mut inode.before));
+        for (offset, old) in before.unwrap_or_default() {
+            let is_lost = self.draw(2) == 0;
+            if let Some(inode) = self.inodes.get_mut(&id).filter(|_| is_lost) {
+                inode.put(offset, &old);
+            }
+        }
     }
 
     /// Counts an operation that changes something; an error when the power is gone, or goes now.
@@ -250,6 +277,16 @@ impl Disk for SimDisk {
         state.up()
     }
 
+    fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let inode = state.inode(name)?;
+        let old = inode.put(offset, bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+        inode.before.entry(offset).or_insert(old);
+        state.up()
+    }
+
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         let mut state = self.state();
         state.change()?;
@@ -272,6 +309,7 @@ impl Disk for SimDisk {
         }
         if !inode.lost && !crashes {
             inode.synced = inode.data.len();
+            inode.before.clear();
         }
         state.up()
     }
