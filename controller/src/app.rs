@@ -9,6 +9,7 @@ mod hello;
 mod ingest;
 mod life;
 mod manifest;
+mod once;
 mod plan;
 pub mod rule;
 mod run;
@@ -34,8 +35,9 @@ pub use halt::{NewHalt, SignedHalt};
 pub use ingest::{Incoming, IngestOutcome, Outcome};
 pub use life::{Fence, Health, Place};
 pub use manifest::Published;
+pub use once::{Answered, KEY_CHARS_MAX, RequestKey};
 pub use sweep::SweepReport;
-pub use token::{Idempotent, NewToken};
+pub use token::NewToken;
 
 use crate::signer::Signer;
 
@@ -75,9 +77,20 @@ pub struct Caller {
     pub name: String,
     /// What it may do.
     pub role: OperatorRole,
+    /// How its request names itself; none where nothing comes twice.
+    pub request: Option<RequestKey>,
 }
 
 impl Caller {
+    /// A caller whose request has no name of its own.
+    pub const fn new(name: String, role: OperatorRole) -> Self {
+        Self {
+            name,
+            role,
+            request: None,
+        }
+    }
+
     /// Refuses a caller that may not do what `needed` may.
     ///
     /// # Errors

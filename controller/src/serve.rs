@@ -144,10 +144,7 @@ pub fn check(config: &Config) -> Result<(), ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Result<String, ServeError> {
-    let caller = Caller {
-        name: "writ-controller token create".to_owned(),
-        role: OperatorRole::Admin,
-    };
+    let caller = Caller::new("writ-controller token create".to_owned(), OperatorRole::Admin);
     let new = NewToken {
         name: name.to_owned(),
         role,

@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::Doors;
-use super::gate::{KEY, KEY_CHARS_MAX};
+use super::gate::KEY;
+use crate::app::KEY_CHARS_MAX;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

@@ -15,17 +15,13 @@ use writ_protocol::reason::Code;
 
 use super::Doors;
 use super::problem::Problem;
-use crate::app::{Caller, Idempotent};
+use crate::app::{Answered, Caller, RequestKey};
 use crate::metrics::Answer;
 
 /// Largest body of a submission, bytes: a config and its files, in base64.
 const SUBMISSION_BYTES_MAX: usize = 32 << 20;
 /// Largest body of any other request, bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// Largest answer that is kept for repeats, bytes.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// Longest idempotency key.
-pub(super) const KEY_CHARS_MAX: usize = 128;
 /// Longest bearer token, bytes.
 const TOKEN_BYTES_MAX: usize = 512;
 /// Longest work on one request, reading its body included.
@@ -119,49 +115,47 @@ async fn admit(doors: &Doors, mut request: Request, next: Next) -> Result<Respon
         return Err(Problem::new(Code::Unavailable, reason));
     }
     let caller = doors.app.authenticate(bearer(request.headers())?).await?;
-    request.extensions_mut().insert(caller.clone());
     if is_look(request.method()) {
+        request.extensions_mut().insert(caller);
         return Ok(next.run(request).await);
     }
-    let key = key_of(request.headers())?;
-    let (parts, body) = request.into_parts();
+    let key = key_of(request.headers())?.to_owned();
+    let (mut parts, body) = request.into_parts();
     let body = read(body, body_max(&parts.method, parts.uri.path())).await?;
     let digest = Digest::of_parts(&[
         parts.method.as_str().as_bytes(),
         parts.uri.to_string().as_bytes(),
         &body,
     ]);
-    match doors.app.idempotent_begin(&caller, &key, &digest).await? {
-        Idempotent::Answered(status, body) => Ok(stored(status, body)),
-        Idempotent::First => {
-            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-            keep(doors, &caller, &key, response).await
-        }
+    let caller = Caller {
+        request: Some(RequestKey::new(&key, digest)?),
+        ..caller
+    };
+    let empty = parts.method == Method::DELETE;
+    if let Some(answer) = doors.app.answered(&caller).await? {
+        return Ok(stored(answer, empty));
     }
-}
-
-/// Keeps a good answer for repeats. A refusal had no effect, so its key is free again.
-async fn keep(doors: &Doors, caller: &Caller, key: &str, response: Response) -> Result<Response, Problem> {
-    if !response.status().is_success() {
-        doors.app.idempotent_finish(caller, key, None).await?;
+    parts.extensions.insert(caller.clone());
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    if response.status() != StatusCode::SERVICE_UNAVAILABLE {
         return Ok(response);
     }
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(body, ANSWER_BYTES_MAX)
-        .await
-        .map_err(|_| Problem::new(Code::Internal, "the answer is longer than its bound"))?;
-    doors
-        .app
-        .idempotent_finish(caller, key, Some((parts.status.as_u16(), &body)))
-        .await?;
-    Ok(Response::from_parts(parts, Body::from(body)))
+    // Perhaps the same request came twice at once, and the other was first.
+    match doors.app.answered(&caller).await {
+        Ok(Some(answer)) => Ok(stored(answer, empty)),
+        Ok(None) | Err(_) => Ok(response),
+    }
 }
 
-fn stored(status: u16, body: Vec<u8>) -> Response {
+/// The first answer again; one to a removal is empty.
+fn stored((status, body): Answered, empty: bool) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let mut response = (status, body).into_response();
+    let mut response = if empty {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
     response
 }
@@ -180,19 +174,14 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         .ok_or_else(|| Problem::new(Code::Unauthenticated, "the request has no bearer token"))
 }
 
-fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
-    let key = headers
+fn key_of(headers: &HeaderMap) -> Result<&str, Problem> {
+    headers
         .get(KEY)
         .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let fine = (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if fine {
-        return Ok(key.to_owned());
-    }
-    Err(Problem::new(
-        Code::IdempotencyMissing,
-        "a request that changes something needs an Idempotency-Key header",
-    ))
+        .ok_or_else(|| {
+            let detail = "a request that changes something needs an Idempotency-Key header";
+            Problem::new(Code::IdempotencyMissing, detail)
+        })
 }
 
 fn body_max(method: &Method, path: &str) -> usize {
@@ -221,6 +210,7 @@ async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::KEY_CHARS_MAX;
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -250,10 +240,11 @@ mod tests {
 
     #[test]
     fn a_key_has_visible_characters_and_a_bound() {
-        assert!(key_of(&headers(KEY, "k-1")).is_ok());
+        let fine = |key: &str| RequestKey::new(key, Digest::ZERO).is_ok();
+        assert_eq!(key_of(&headers(KEY, "k-1")).expect("taken"), "k-1");
         assert!(key_of(&HeaderMap::new()).is_err());
-        assert!(key_of(&headers(KEY, "a b")).is_err());
-        assert!(key_of(&headers(KEY, &"k".repeat(KEY_CHARS_MAX + 1))).is_err());
+        assert!(fine("k-1") && fine(&"k".repeat(KEY_CHARS_MAX)));
+        assert!(!fine("") && !fine("a b") && !fine(&"k".repeat(KEY_CHARS_MAX + 1)));
     }
 
     #[tokio::test]

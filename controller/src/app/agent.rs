@@ -13,7 +13,7 @@ use writ_store::{Tx, agent, audit};
 
 use super::enrol::check_labels;
 use super::view::AgentView;
-use super::{App, Caller, Error, OperatorRole, Page, Paged};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
 impl App {
     /// Agents that carry all these labels, by name.
@@ -71,9 +71,10 @@ impl App {
             serde_json::json!({ "labels": labels }),
         )
         .await?;
-        let shown = find(&mut tx, which).await?;
+        let shown = AgentView::from(find(&mut tx, which).await?);
+        once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
         tx.commit().await?;
-        Ok(shown.into())
+        Ok(shown)
     }
 
     /// Puts an agent aside: it is ordered nothing until it is released.
@@ -155,10 +156,11 @@ impl App {
         let found = find(&mut tx, which).await?;
         agent::lock(&mut tx, &[found.agent_id]).await?;
         set_state(&mut tx, found.agent_id, event, (&caller.name, reason), now).await?;
-        let shown = find(&mut tx, &found.agent_id.to_string()).await?;
+        let shown = AgentView::from(find(&mut tx, &found.agent_id.to_string()).await?);
+        once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
-        Ok(shown.into())
+        Ok(shown)
     }
 }
 

@@ -13,7 +13,7 @@ use writ_store::{Tx, agent, audit, join};
 
 use super::token::check_name;
 use super::view::JoinTokenView;
-use super::{App, Caller, Error, OperatorRole};
+use super::{App, Caller, Error, OperatorRole, once};
 
 /// Longest life of a join token.
 const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -94,11 +94,17 @@ impl App {
             detail,
         )
         .await?;
+        let view = JoinTokenView {
+            id: token_id.to_string(),
+            token: String::new(),
+            expires_at: expires_at.to_string(),
+        };
+        // The text is told once and kept nowhere, not even as an answer.
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(JoinTokenView {
-            id: token_id.to_string(),
             token: text.to_string(),
-            expires_at: expires_at.to_string(),
+            ..view
         })
     }
 

@@ -12,7 +12,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, meta, order};
 
 use super::view::{HaltStatusView, HaltView, LiftTermsView};
-use super::{App, Caller, Error, OperatorRole, PAGE_MAX};
+use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
 
 /// Most halts listed.
 const LIST_MAX: u32 = 1_000;
@@ -94,12 +94,11 @@ impl App {
             &row,
         )
         .await?;
+        let view = HaltView::from(&row);
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
-        Ok(SignedHalt {
-            view: HaltView::from(&row),
-            envelope,
-        })
+        Ok(SignedHalt { view, envelope })
     }
 
     /// What a lift of a halt has to say.
@@ -151,10 +150,12 @@ impl App {
             &row,
         )
         .await?;
+        let view = HaltView::from(&row);
+        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(SignedHalt {
-            view: HaltView::from(&row),
+            view,
             envelope: bytes,
         })
     }

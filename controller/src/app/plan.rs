@@ -15,7 +15,7 @@ use writ_store::{Tx, agent, order, run, step};
 
 use super::run::NewRun;
 use super::view::{PlanView, RunView};
-use super::{App, Caller, Error, OperatorRole, PAGE_MAX};
+use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
 
 impl App {
     /// The plan that a check run makes; signed and stored once.
@@ -152,6 +152,7 @@ impl App {
             targets,
         };
         let view = self.order_all(&mut tx, caller, new, now).await?;
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)

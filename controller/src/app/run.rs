@@ -16,7 +16,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
 use super::view::{ArtefactView, OrderView, RunView, StepView};
-use super::{App, Caller, Error, OperatorRole, Page, Paged};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
 /// Most artefacts listed of one run.
 const ARTEFACTS_MAX: u32 = 10_000;
@@ -93,6 +93,7 @@ impl App {
             targets: targets.iter().map(|t| t.agent_id).collect(),
         };
         let view = self.order_all(&mut tx, caller, new, now).await?;
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)
@@ -319,6 +320,7 @@ impl App {
         .await?;
         audit::tell(&mut tx, now, "run.cancelled", vec![(format!("run:{id}"), body)]).await?;
         let view = self.show(&mut tx, row, &Page::default()).await?;
+        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)

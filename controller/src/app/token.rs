@@ -1,21 +1,19 @@
-//! API tokens and idempotency keys.
+//! API tokens.
 
 use std::time::Duration;
 
 use writ_protocol::digest::Digest;
 use writ_protocol::id::TokenId;
 use writ_protocol::reason::Code;
-use writ_store::{audit, idempotency, token};
+use writ_store::{audit, token};
 
 use super::view::TokenView;
-use super::{App, Caller, Error, OperatorRole};
+use super::{App, Caller, Error, OperatorRole, once};
 
 /// What every API token begins with, so that scanners find a leaked one.
 const PREFIX: &str = "writ_pat_";
 /// Longest API token, bytes.
 const TOKEN_BYTES_MAX: usize = 256;
-/// A claim without an answer is given up after this: the process that made it has died.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A token to be made.
 #[derive(Clone, Debug)]
@@ -26,15 +24,6 @@ pub struct NewToken {
     pub role: OperatorRole,
     /// How long it holds; for ever where nobody says.
     pub ttl: Option<Duration>,
-}
-
-/// What to do with a POST under an idempotency key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Idempotent {
-    /// Do it, then call [`App::idempotent_finish`].
-    First,
-    /// It was done: answer this.
-    Answered(u16, Vec<u8>),
 }
 
 impl App {
@@ -52,10 +41,7 @@ impl App {
             .await?
             .ok_or_else(refused)?;
         let role = OperatorRole::of(&found.role).ok_or_else(refused)?;
-        Ok(Caller {
-            name: found.name,
-            role,
-        })
+        Ok(Caller::new(found.name, role))
     }
 
     /// Makes a token; its text is in the answer and nowhere else.
@@ -91,10 +77,13 @@ impl App {
             serde_json::json!({ "name": row.name, "role": row.role }),
         )
         .await?;
+        let view = TokenView::from(row);
+        // The text is told once and kept nowhere, not even as an answer.
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(TokenView {
             token: Some(text),
-            ..row.into()
+            ..view
         })
     }
 
@@ -134,72 +123,7 @@ impl App {
             serde_json::json!({}),
         )
         .await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// Claims an idempotency key for a request.
-    ///
-    /// # Errors
-    /// [`Error`] with W0007 when the key was used for another request, W0009 while the first is still under way.
-    pub async fn idempotent_begin(
-        &self,
-        caller: &Caller,
-        key: &str,
-        request: &Digest,
-    ) -> Result<Idempotent, Error> {
-        if key.is_empty() || key.len() > 128 || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::new(
-                Code::IdempotencyMissing,
-                "an idempotency key has 1 to 128 visible ASCII characters",
-            ));
-        }
-        let now = self.now();
-        let mut tx = self.store.begin("idempotency.begin").await?;
-        if idempotency::begin(&mut tx, &caller.name, key, request, now).await? {
-            tx.commit().await?;
-            return Ok(Idempotent::First);
-        }
-        let known = idempotency::read(&mut tx, &caller.name, key).await?;
-        let Some(known) = known else {
-            return Err(Error::new(
-                Code::Unavailable,
-                "the request under this key was just given up; try again",
-            ));
-        };
-        if known.request != *request {
-            return Err(Error::new(
-                Code::IdempotencyMismatch,
-                format!("the key {key:?} was used for another request"),
-            ));
-        }
-        if let Some((status, body)) = known.answer {
-            return Ok(Idempotent::Answered(status, body));
-        }
-        if now.since(known.created_at) > CLAIM_PATIENCE {
-            idempotency::abandon(&mut tx, &caller.name, key).await?;
-            tx.commit().await?;
-        }
-        Err(Error::new(
-            Code::Unavailable,
-            "the request under this key is under way; try again",
-        ))
-    }
-
-    /// Writes down the answer to a POST; without one the key is free again.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn idempotent_finish(
-        &self,
-        caller: &Caller,
-        key: &str,
-        answer: Option<(u16, &[u8])>,
-    ) -> Result<(), Error> {
-        let mut tx = self.store.begin("idempotency.finish").await?;
-        match answer {
-            Some((status, body)) => idempotency::finish(&mut tx, &caller.name, key, status, body).await?,
-            None => idempotency::abandon(&mut tx, &caller.name, key).await?,
-        }
+        once::record(&mut tx, caller, (once::DONE, &()), now).await?;
         Ok(tx.commit().await?)
     }
 }

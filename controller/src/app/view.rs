@@ -378,7 +378,9 @@ pub struct LiftTermsView {
 pub struct JoinTokenView {
     /// Its id.
     pub id: String,
-    /// The token: a secret.
+    /// The token: a secret. Only in the first answer to the request that made it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
     pub token: String,
     /// Not to be used after, RFC 3339.
     pub expires_at: String,
@@ -400,7 +402,7 @@ pub struct TokenView {
     pub expires_at: Option<String>,
     /// When it was revoked, RFC 3339.
     pub revoked_at: Option<String>,
-    /// The token itself, only in the answer that makes it.
+    /// The token itself. Only in the first answer to the request that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }

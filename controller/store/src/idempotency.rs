@@ -1,4 +1,5 @@
-//! Answers to POSTs by key, so that a request sent again is answered again and done once.
+//! Answers to requests by key, so that a request sent again is answered again and done once. A key is claimed and answered in the transaction
+//! that makes its request's change.
 
 use sqlx::query;
 use writ_protocol::digest::Digest;
@@ -18,8 +19,6 @@ statements! {
         SELECT request, status, body, created_at FROM idempotency WHERE principal = $1 AND key = $2";
     FINISH = "-- idempotency.finish
         UPDATE idempotency SET status = $3, body = $4 WHERE principal = $1 AND key = $2 AND status IS NULL";
-    ABANDON = "-- idempotency.abandon
-        DELETE FROM idempotency WHERE principal = $1 AND key = $2 AND status IS NULL";
     PRUNE = "-- idempotency.prune
         DELETE FROM idempotency WHERE created_at < $1";
 }
@@ -85,14 +84,6 @@ pub async fn finish(tx: &mut Tx, principal: &str, key: &str, status: u16, body: 
     )
     .await
     .map(|_| ())
-}
-
-/// Frees a key whose request did not take effect.
-///
-/// # Errors
-/// [`Error`].
-pub async fn abandon(tx: &mut Tx, principal: &str, key: &str) -> Result<(), Error> {
-    tx.run(query(ABANDON).bind(principal).bind(key)).await.map(|_| ())
 }
 
 /// Forgets keys first used before an instant.

@@ -76,6 +76,30 @@ pub async fn empty_database() -> Result<(Store, String), TestingError> {
     Ok((store, url))
 }
 
+/// Has every write to a table fail, as a server that ends in the middle of a transaction would.
+///
+/// # Errors
+/// [`TestingError::Create`].
+pub async fn break_writes(store: &Store, table: &str) -> Result<(), TestingError> {
+    let text = format!(
+        "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'broken by a test'; END $$;
+         CREATE TRIGGER broken BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION broken()"
+    );
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(store.pool()).await?;
+    Ok(())
+}
+
+/// Undoes [`break_writes`].
+///
+/// # Errors
+/// [`TestingError::Create`].
+pub async fn mend_writes(store: &Store) -> Result<(), TestingError> {
+    sqlx::raw_sql("DROP FUNCTION broken CASCADE")
+        .execute(store.pool())
+        .await?;
+    Ok(())
+}
+
 fn start() -> Result<Cluster, String> {
     // Its own group: a runner that kills the test's group must not kill what cleans up after it.
     let mut guardian = Command::new("sh")
