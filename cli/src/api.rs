@@ -20,6 +20,8 @@ pub use sse::Event;
 
 /// Longest answer that is read, bytes; evidence packs have their own bound.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Longest report of readiness, bytes.
+const READY_BYTES_MAX: u64 = 64 << 10;
 /// Longest wait for one answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// A connection that was idle for longer is not used again: the controller may be about to close it.
@@ -52,6 +54,34 @@ impl Client {
             agent: agent(ureq::tls::TlsConfig::default()),
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
+        })
+    }
+
+    /// The same controller, asked with another token.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        token.clone_into(&mut self.token);
+        self
+    }
+
+    /// Whether the controller is ready, and what it lacks. Not ready is an answer.
+    ///
+    /// # Errors
+    /// A [`Fault`] when nobody answers.
+    pub fn ready(&self) -> anyhow::Result<Ready> {
+        let answer = self.agent.get(self.url("/readyz")).call();
+        let mut response = answer.map_err(|error| self.unreachable(&error))?;
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+        let (status, date) = (response.status().as_u16(), date.map(str::to_owned));
+        let body = response.body_mut().with_config().limit(READY_BYTES_MAX);
+        let report = body
+            .read_to_string()
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        Ok(Ready {
+            status,
+            report: report.unwrap_or(Value::Null),
+            date,
         })
     }
 

@@ -74,7 +74,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Evidence(Evidence),
     /// What is wrong here and how to mend it
-    #[command(after_help = "Example:\n  writ doctor")]
+    #[command(after_help = "Examples:\n  writ doctor\n  writ doctor -o json")]
     Doctor,
     /// A private PostgreSQL, nats-server, controller and agents on this machine
     #[command(subcommand)]

@@ -49,7 +49,13 @@ impl Desk {
     /// A client of the controller that counts.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let context = self.context()?;
-        let client = Client::new(context.address()?, &context.token()?)?;
+        let client = Self::client_of(&context)?;
+        Ok(client.with_token(&context.token()?))
+    }
+
+    /// A client of a context's controller without a token, for what needs none.
+    pub(crate) fn client_of(context: &Context) -> anyhow::Result<Client> {
+        let client = Client::new(context.address()?, "")?;
         match &context.ca_file {
             Some(path) => {
                 let pem = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dev::layout::write_file;
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::nearest;
 
 /// Longest configuration or token file, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -96,11 +97,11 @@ impl ContextFile {
         };
         self.contexts.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
+            let meant = nearest::did_you_mean(name, known.iter().copied());
+            let known = format!("known contexts: {}; `writ dev up` makes `dev`", known.join(", "));
+            let help = meant.into_iter().chain([known]).collect::<Vec<_>>().join("\n");
             Fault::new(Exit::Usage, format!("there is no context {name:?}"))
-                .help(format!(
-                    "known contexts: {}; `writ dev up` makes `dev`",
-                    known.join(", ")
-                ))
+                .help(help)
                 .into()
         })
     }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod bus_keys;
 pub mod controller;
 pub mod fleet;
+pub mod given;
 pub mod guard;
 mod inside;
 pub mod lab;

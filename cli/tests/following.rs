@@ -1,9 +1,12 @@
-//! Following a run: by its stream of events, without one, across losses, and while the controller is away.
+//! Following a run: by its stream of events, without one, across losses, and while the controller is away. Beside it, in `shell`, the command line
+//! as people and scripts meet it.
 #![expect(
     clippy::unwrap_used,
     reason = "tests; the setting for tests does not reach their helper functions"
 )]
 
+#[path = "following/shell.rs"]
+mod shell;
 #[path = "following/stub.rs"]
 mod stub;
 
@@ -28,11 +31,11 @@ fn run(state: &str, host: &str) -> Value {
     json!({"id": "run_1", "kind": "apply", "state": state, "orders": [order], "counts": {host: 1}, "costMicros": 7, "currency": "USD"})
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -14,6 +14,33 @@ use crate::fault::exit_of;
 /// Fields that the CLI passes on without reading them.
 pub type Rest = BTreeMap<String, Value>;
 
+/// Whether a controller can work.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its checks.
+    pub report: Value,
+    /// The date of the answer, as HTTP writes it.
+    pub date: Option<String>,
+}
+
+impl Ready {
+    /// Checks that fail, each with its reason.
+    pub fn failing(&self) -> Vec<String> {
+        let checks = self.report.get("checks").and_then(Value::as_array);
+        let word =
+            |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+        let failing = checks
+            .into_iter()
+            .flatten()
+            .filter(|check| word(check, "state") == "failing");
+        failing
+            .map(|check| format!("{}: {}", word(check, "name"), word(check, "reason")))
+            .collect()
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page<T> {

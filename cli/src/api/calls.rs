@@ -49,7 +49,7 @@ impl Client {
         self.get(&format!("/api/v1/agents/{agent}"))
     }
 
-    /// `quarantine` or `release` of an agent.
+    /// `quarantine`, `release` or `remove` of an agent.
     ///
     /// # Errors
     /// A fault.
@@ -209,18 +209,6 @@ impl Client {
             &format!("/api/v1/halts/{halt}/release"),
             &json!({ "envelope": envelope }),
         )
-    }
-
-    /// Removes an agent and revokes its credentials.
-    ///
-    /// # Errors
-    /// A fault.
-    pub fn remove_agent(&self, agent: &str, reason: &str) -> anyhow::Result<()> {
-        let _removed: Value = self.post(
-            &format!("/api/v1/agents/{agent}/remove"),
-            &json!({ "reason": reason }),
-        )?;
-        Ok(())
     }
 }
 

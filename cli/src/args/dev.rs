@@ -26,8 +26,8 @@ pub(crate) struct Stack {
     /// Agents as plain processes, not on lab hosts: they change this machine
     #[arg(long)]
     pub(crate) plain: bool,
-    /// Use this PostgreSQL instead of a private one
-    #[arg(long, value_name = "URL")]
+    /// Use this PostgreSQL instead of a private one (or WRIT_PG, which keeps a password off the command line)
+    #[arg(long, value_name = "URL", env = "WRIT_PG", hide_env_values = true)]
     pub(crate) pg: Option<String>,
     /// Use this bus instead of a private one; may be given more than once
     #[arg(long, value_name = "URL", requires = "nats_keys")]
@@ -63,7 +63,8 @@ pub(crate) enum Dev {
     Demo(Demo),
     /// Bring the stack up; Ctrl-C takes it down
     #[command(
-        after_help = "Examples:\n  writ dev up\n  writ dev up --agents 5 --detach\n  writ dev up --pg postgres://localhost/writ"
+        after_help = "Examples:\n  writ dev up\n  writ dev up --agents 5 --detach\n  writ dev up --pg postgres://localhost/writ\n  \
+                      writ dev up --nats tls://nats.example:4222 --nats-keys keys/nats"
     )]
     Up {
         #[command(flatten)]

@@ -48,7 +48,7 @@ pub(crate) enum Agent {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Remove an agent and revoke its credentials
+    /// Remove an agent for good
     #[command(after_help = "Example:\n  writ agent rm web-1 --reason decommissioned")]
     Rm {
         /// Its name or id

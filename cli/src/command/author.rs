@@ -102,7 +102,7 @@ fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
         .into_owned();
     let names = match compile::files_needed(&config_name, &config_text) {
         Ok(names) => names,
-        Err(problems) => return Ok(Err(problems)),
+        Err(problems) => return Ok(Err(every_problem(config_name, config_text, problems))),
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut files = BTreeMap::new();
@@ -121,6 +121,20 @@ fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
         config_text,
         files,
     }))
+}
+
+/// Everything that is wrong with a config whose files cannot even be told: all at once, but no file that was not looked for.
+fn every_problem(config_name: String, config_text: String, known: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let sources = Sources {
+        config_name,
+        config_text,
+        files: BTreeMap::new(),
+    };
+    let Err(mut all) = compile::compile(&sources) else {
+        return known;
+    };
+    all.retain(|one| one.code != diagnostic::code::FILE_MISSING || known.contains(one));
+    if all.len() < known.len() { known } else { all }
 }
 
 fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {

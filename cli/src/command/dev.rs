@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use super::Desk;
 use crate::args::{self, Dev};
 use crate::context::{self, Context, ContextFile};
+use crate::dev::given;
 use crate::dev::layout::Layout;
 use crate::dev::postgres::{Cluster, DATABASE};
 use crate::dev::process::ProcessRef;
@@ -19,6 +20,7 @@ use crate::dev::state::{self, PartKind, State};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
+use crate::nearest;
 use crate::output::{plain_lines, table};
 
 /// How often a followed log and a watched stack are looked at.
@@ -55,7 +57,8 @@ fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
     let layout = Layout::new(&flags.data.data)?;
     let present = State::load(&layout)?;
     let as_asked = present.count(PartKind::Agent) == flags.agents
-        && present.count(PartKind::Controller) == flags.controllers;
+        && present.count(PartKind::Controller) == flags.controllers
+        && (&present.pg, &present.nats) == (&flags.pg, &flags.nats);
     if present.is_whole() && as_asked {
         desk.teller
             .say("the stack is up already; `writ dev status` shows it, `writ dev down` takes it down");
@@ -157,7 +160,13 @@ fn logs(desk: &Desk, layout: &Layout, part: &str, follow: bool) -> anyhow::Resul
     let state = State::load(layout)?;
     if state.part(part).is_none() {
         let known: Vec<&str> = state.parts.iter().map(|part| part.name.as_str()).collect();
-        let help = format!("parts: {}", known.join(", "));
+        let meant = nearest::did_you_mean(part, known.iter().copied());
+        let all = if known.is_empty() {
+            "no stack is here; `writ dev up` makes one".to_owned()
+        } else {
+            format!("parts: {}", known.join(", "))
+        };
+        let help = meant.into_iter().chain([all]).collect::<Vec<_>>().join("\n");
         return Err(Fault::new(Exit::Usage, format!("there is no part {part:?}"))
             .help(help)
             .into());
@@ -186,9 +195,7 @@ fn logs(desk: &Desk, layout: &Layout, part: &str, follow: bool) -> anyhow::Resul
 fn psql(layout: &Layout, rest: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
     let state = State::load(layout)?;
     let mut command = if let Some(url) = &state.pg {
-        let mut command = std::process::Command::new("psql");
-        command.arg(url);
-        command
+        given::psql(url, None).context("there is no psql; apt-get install postgresql-client brings it")?
     } else {
         if state
             .part("postgres")

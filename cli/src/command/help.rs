@@ -6,6 +6,7 @@ use super::Desk;
 use crate::args::Args;
 use crate::exit::{self, Exit};
 use crate::fault::Fault;
+use crate::nearest;
 
 /// Help on a command, or on a topic that is no command.
 pub(crate) fn help(desk: &Desk, words: &[String]) -> anyhow::Result<Exit> {
@@ -22,8 +23,14 @@ pub(crate) fn help(desk: &Desk, words: &[String]) -> anyhow::Result<Exit> {
     for word in words {
         let found = command.find_subcommand(word).cloned();
         command = found.ok_or_else(|| {
+            let known = command
+                .get_subcommands()
+                .map(clap::Command::get_name)
+                .chain(["exit-codes"]);
+            let meant = nearest::did_you_mean(word, known);
+            let list = "`writ help` lists the commands; `writ help exit-codes` the exit codes".to_owned();
             Fault::new(Exit::Usage, format!("there is no command or topic {word:?}"))
-                .help("`writ help` lists the commands; `writ help exit-codes` the exit codes")
+                .help(meant.into_iter().chain([list]).collect::<Vec<_>>().join("\n"))
         })?;
     }
     desk.printer

@@ -9,6 +9,20 @@ use writ_protocol::nats::{NkeyKind, NkeyPair};
 
 use super::layout::write_file;
 
+/// Seeds that a server's operator and accounts stand on. They cannot be drawn here for a server that is given: it would know none of them.
+pub const SEEDS_OF_SERVERS: [&str; 10] = [
+    "operator",
+    "operator-signer",
+    "core",
+    "core-signer",
+    "agents",
+    "agents-signer",
+    "enrol",
+    "enrol-signer",
+    "system",
+    "system-signer",
+];
+
 /// Every private nkey of a bus.
 #[derive(Debug)]
 pub struct BusKeys {

@@ -123,6 +123,15 @@ fn postgres(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// `psql`: in a named folder, on the search path, or among Debian's.
+pub fn psql(pg_bin: Option<&Path>) -> Option<PathBuf> {
+    let named = pg_bin
+        .map(|folder| folder.join("psql"))
+        .filter(|program| program.is_file());
+    let debian = || postgres(None).ok().map(|folder| folder.join("psql"));
+    named.or_else(|| on_path("psql")).or_else(debian)
+}
+
 fn missing_postgres(what: &str) -> Fault {
     Fault::new(
         Exit::Failed,
@@ -222,7 +231,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-fn version_text(program: &Path) -> Option<String> {
+/// What a program says when asked for its version.
+pub fn version_text(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     output
         .status

@@ -13,6 +13,7 @@ use writ_protocol::time::Timestamp;
 use super::bus_keys::BusKeys;
 use super::controller::{Controller, Wiring};
 use super::fleet::Agent;
+use super::given;
 use super::lab::{self, LabHost};
 use super::layout::{Layout, write_file};
 use super::nats::{self, Bus};
@@ -22,6 +23,7 @@ use super::programs::{Programs, Wanted};
 use super::state::{self, Part, PartKind, State};
 use super::{tls, trust};
 use crate::clock;
+use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::output::Teller;
 
@@ -29,6 +31,8 @@ use crate::output::Teller;
 pub const AGENTS_MAX: usize = 64;
 /// Most controllers of a private stack.
 pub const CONTROLLERS_MAX: usize = 8;
+/// Who the stack's API token stands for.
+const OPERATOR: &str = "dev-operator";
 /// Longest an agent gets to drain: a little more than its own bound.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -112,8 +116,13 @@ impl DevStack {
         if options.agents > 0 && options.controllers == 0 {
             bail!("agents need a controller: --controllers 1, or --agents 0");
         }
-        if !options.nats.is_empty() && options.nats_keys.is_none() {
-            bail!("a bus of yours needs --nats-keys FOLDER with its seeds and ca.pem");
+        if let Some(url) = &options.pg {
+            given::check_database(url, options.pg_bin.as_deref())?;
+        }
+        match &options.nats_keys {
+            _ if options.nats.is_empty() => {}
+            Some(keys) => given::check_bus(&options.nats, keys)?,
+            None => bail!("a bus of yours needs --nats-keys FOLDER with its seeds and ca.pem"),
         }
         let wanted = Wanted {
             pg_bin: options.pg_bin.clone(),
@@ -291,15 +300,22 @@ impl DevStack {
         BusKeys::load_or_make(&folder)
     }
 
-    /// The operator's token for the API, made once.
+    /// The operator's token for the API: made once, and again when the database does not know it, as one that was made anew or is another.
     fn ensure_token(&self) -> anyhow::Result<()> {
         let path = self.layout.api_token();
         if path.exists() {
-            return Ok(());
+            match self.client("controller-1")?.agents() {
+                Err(error) if crate::fault::exit(&error) == Exit::Unauthenticated => {}
+                other => return other.map(|_| ()),
+            }
         }
-        let token = self
-            .controller("controller-1")?
-            .create_token("dev-operator", "admin")?;
+        let controller = self.controller("controller-1")?;
+        let token = controller
+            .create_token(OPERATOR, "admin")
+            // Taken by another stack on the same database.
+            .or_else(|_| {
+                controller.create_token(&format!("{OPERATOR}-{}", self.layout.short_name()), "admin")
+            })?;
         write_file(&path, token.as_bytes(), 0o600)
     }
 

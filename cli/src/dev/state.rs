@@ -93,7 +93,8 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, layout: &Layout) -> anyhow::Result<()> {
-        write_file(&layout.state(), &serde_json::to_vec_pretty(self)?, 0o644)
+        // The URL of a given database may hold a password.
+        write_file(&layout.state(), &serde_json::to_vec_pretty(self)?, 0o600)
     }
 
     /// A part by its name.
