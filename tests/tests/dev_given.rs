@@ -41,7 +41,7 @@ fn keys_of(servers: &GuardedStack, folder: &Path) -> anyhow::Result<PathBuf> {
     for entry in fs::read_dir(servers.layout().keys().join("nats"))? {
         let path = entry?.path();
         let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
-        if name.ends_with(".seed") && !name.starts_with("controller") {
+        if path.extension().is_some_and(|kind| kind == "seed") && !name.starts_with("controller") {
             fs::copy(&path, keys.join(&name))?;
         }
     }
