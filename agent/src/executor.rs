@@ -72,7 +72,7 @@ pub fn plan_of(graph: &Graph) -> Vec<StepPlan> {
             limits: resource.limits,
             only_when_notified: match &resource.spec {
                 Spec::Command(command) => command.only_when_notified,
-                Spec::File(_) => false,
+                Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => false,
             },
         })
         .collect()

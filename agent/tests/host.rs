@@ -200,6 +200,7 @@ fn a_file_is_seen_written_and_then_as_it_should_be() {
             mode: Some(0o640),
             owner: None,
             group: None,
+            backup: false,
         };
         let (id, limits, mode) = (
             format!("file:{}", spec.path),

@@ -1,5 +1,7 @@
 //! One run of one order on one agent, from the graph to the last record: the documents that the areas bundle, manifest, record, batch and pack share.
 
+mod system;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use writ_protocol::record::{
     Signed, StepIntent, StepOutcome, StepResult,
 };
 use writ_protocol::time::Timestamp;
+
+pub use system::system_graph;
 
 use crate::world::{self, MakeError, NOW, TENANT, ids, key, seed};
 
@@ -66,6 +70,7 @@ pub fn graph() -> Graph {
             mode: Some(0o644),
             owner: Some("root".to_owned()),
             group: None,
+            backup: false,
         }),
     };
     let command = Resource {

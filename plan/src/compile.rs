@@ -8,6 +8,7 @@ mod content;
 mod order;
 mod resource;
 mod settings;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -217,6 +218,10 @@ fn read_items(items: &[Item], room: &mut Room<'_, '_>) -> (Vec<Draft>, Vec<Strin
         let (kind, name) = match item {
             Item::File(file) => ("file", Some(&file.file)),
             Item::Command(command) => ("command", Some(&command.command)),
+            Item::Package(package) => ("package", Some(&package.package)),
+            Item::Service(service) => ("service", Some(&service.service)),
+            Item::User(user) => ("user", Some(&user.user)),
+            Item::Group(group) => ("group", Some(&group.group)),
             Item::Broken(id) => (
                 id.as_ref().map_or("", |(kind, _)| *kind),
                 id.as_ref().map(|(_, name)| name),
@@ -225,6 +230,10 @@ fn read_items(items: &[Item], room: &mut Room<'_, '_>) -> (Vec<Draft>, Vec<Strin
         let draft = match item {
             Item::File(file) => resource::file(file, room),
             Item::Command(command) => resource::command(command, room),
+            Item::Package(package) => system::package(package, room),
+            Item::Service(service) => system::service(service, room),
+            Item::User(user) => system::user(user, room),
+            Item::Group(group) => system::group(group, room),
             Item::Broken(_) => None,
         };
         if let Some(draft) = draft {

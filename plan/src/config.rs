@@ -3,6 +3,9 @@
 //! To add a resource type: a [`record!`] here, an arm in [`Item`], its translation in `compile`, and the regenerated schema.
 
 pub(crate) mod quantity;
+mod system;
+
+pub(crate) use system::{GroupItem, PackageItem, ServiceItem, UserItem};
 
 use crate::diagnostic::{Problem, Sink, code};
 use crate::yaml::read::{Anything, Entries, Flag, FromNode, Integer, Text, record};
@@ -11,9 +14,7 @@ use crate::yaml::{Kind, Node};
 /// The version of the config's form that this build reads.
 pub const CONFIG_VERSION: i64 = 1;
 /// Resource types of this version.
-const TYPES: &[&str] = &["file", "command"];
-/// Resource types that are designed but not built.
-const LATER_TYPES: &[&str] = &["package", "service", "user", "group"];
+const TYPES: &[&str] = &["file", "package", "service", "user", "group", "command"];
 /// Fields that a config cannot do without.
 const REQUIRED: &[&str] = &["version", "project", "targets", "resources"];
 
@@ -119,6 +120,8 @@ record! {
         /// Group by name or number.
         #[schemars(extend("type" = ["string", "integer"]))]
         group: Option<Text>,
+        /// Whether a file that is replaced or removed is kept beside it first, `.bak` at the end of its name; at most five of them.
+        backup: Option<Flag>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -176,6 +179,14 @@ pub(crate) enum Item {
     File(FileItem),
     /// `- command: name`
     Command(CommandItem),
+    /// `- package: name`
+    Package(PackageItem),
+    /// `- service: name`
+    Service(ServiceItem),
+    /// `- user: name`
+    User(UserItem),
+    /// `- group: name`
+    Group(GroupItem),
     /// An item with a reported problem; its id, where it can be told, still counts as known.
     #[schemars(skip)]
     Broken(Option<(&'static str, Text)>),
@@ -208,6 +219,10 @@ impl FromNode for Item {
     fn from_node(node: &Node, _what: &str, sink: &mut Sink<'_>) -> Option<Self> {
         let item = match item_type(node, sink) {
             Some("file") => FileItem::from_node(node, "file", sink).map(Self::File),
+            Some("package") => PackageItem::from_node(node, "package", sink).map(Self::Package),
+            Some("service") => ServiceItem::from_node(node, "service", sink).map(Self::Service),
+            Some("user") => UserItem::from_node(node, "user", sink).map(Self::User),
+            Some("group") => GroupItem::from_node(node, "group", sink).map(Self::Group),
             Some(_) => CommandItem::from_node(node, "command", sink).map(Self::Command),
             None => None,
         };
@@ -217,59 +232,47 @@ impl FromNode for Item {
 
 /// Type and name of an item that has a problem, as far as they can be told.
 fn probable_id(node: &Node) -> Option<(&'static str, Text)> {
-    TYPES
-        .iter()
-        .chain(LATER_TYPES)
-        .find_map(|kind| match node.get(kind)?.1 {
-            Node {
-                kind: Kind::Scalar { text, plain },
-                mark,
-            } => Some((
-                *kind,
-                Text {
-                    value: text.clone(),
-                    plain: *plain,
-                    mark: *mark,
-                },
-            )),
-            _ => None,
-        })
+    TYPES.iter().find_map(|kind| match node.get(kind)?.1 {
+        Node {
+            kind: Kind::Scalar { text, plain },
+            mark,
+        } => Some((
+            *kind,
+            Text {
+                value: text.clone(),
+                plain: *plain,
+                mark: *mark,
+            },
+        )),
+        _ => None,
+    })
 }
 
-/// The type of an item: the one key that is a type's name.
+/// The type of an item: the key that is a type's name, the first one that is not also a field of the type before it, such as the `group`
+/// of a `file`.
 fn item_type(node: &Node, sink: &mut Sink<'_>) -> Option<&'static str> {
     let Kind::Map(entries) = &node.kind else {
         return crate::yaml::read::wrong_kind(node, "resources", "a mapping such as `file: /etc/motd`", sink);
     };
-    let known = |list: &'static [&'static str], text: &str| list.iter().find(|name| **name == text).copied();
-    let mut found = None;
-    for (key, _) in entries {
-        if let Some(kind) = known(TYPES, &key.text) {
-            if let Some(first) = found {
-                let message = format!("a resource is of one type, and this is both `{first}` and `{kind}`");
-                sink.push(
-                    Problem::new(code::RESOURCE_TYPE, key.mark, message).hint("begin a new item with `- `"),
-                );
-                return None;
-            }
-            found = Some(kind);
-        }
-    }
-    if found.is_some() {
-        return found;
-    }
-    if let Some((key, kind)) = entries
+    let known = |text: &str| TYPES.iter().find(|name| **name == text).copied();
+    let kinds: Vec<_> = entries
         .iter()
-        .find_map(|(key, _)| known(LATER_TYPES, &key.text).map(|kind| (key, kind)))
-    {
-        let message = format!("resource type `{kind}` comes with a later version");
-        sink.push(
-            Problem::new(code::LATER_VERSION, key.mark, message)
-                .hint("until then, `command` can do it, with a guard such as `creates`"),
-        );
+        .filter_map(|(key, _)| known(&key.text).map(|kind| (key, kind)))
+        .collect();
+    // Of several keys that name types, the type is the one that has the others as fields, wherever it stands.
+    let owns_all = |kind: &str| {
+        kinds
+            .iter()
+            .all(|(_, other)| *other == kind || fields(kind).contains(other))
+    };
+    if let Some((_, kind)) = kinds.iter().find(|(_, kind)| owns_all(kind)) {
+        return Some(kind);
+    }
+    if let [(_, first), (key, kind), ..] = kinds.as_slice() {
+        let message = format!("a resource is of one type, and this is both `{first}` and `{kind}`");
+        sink.push(Problem::new(code::RESOURCE_TYPE, key.mark, message).hint("begin a new item with `- `"));
         return None;
     }
-    let all: Vec<&str> = TYPES.iter().chain(LATER_TYPES).copied().collect();
     let (mark, shown, word) = match entries.first() {
         Some((key, _)) => (
             key.mark,
@@ -285,8 +288,20 @@ fn item_type(node: &Node, sink: &mut Sink<'_>) -> Option<&'static str> {
         Problem::new(code::RESOURCE_TYPE, mark, shown).label(format!("types are: {}", TYPES.join(", ")));
     sink.push(
         problem
-            .meant(word, all)
+            .meant(word, TYPES.iter().copied())
             .hint("a resource begins with its type: `- file: /etc/motd`"),
     );
     None
+}
+
+/// The fields of a type.
+fn fields(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "file" => FileItem::FIELDS,
+        "package" => PackageItem::FIELDS,
+        "service" => ServiceItem::FIELDS,
+        "user" => UserItem::FIELDS,
+        "group" => GroupItem::FIELDS,
+        _ => CommandItem::FIELDS,
+    }
 }

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use writ_protocol::codec::{self, CodecError};
 use writ_protocol::digest::Digest;
-use writ_protocol::graph::{FileState, Graph, GraphError, Resource, Spec};
+use writ_protocol::graph::{
+    FileState, Graph, GraphError, GroupState, PackageState, Resource, Spec, UserState,
+};
 use writ_protocol::id::AgentId;
 use writ_protocol::limits::{NAME_BYTES_MAX, RESOURCES_MAX};
 use writ_protocol::record::Change;
@@ -111,19 +113,17 @@ pub enum PlanError {
 impl ChangeEntry {
     /// What a check of `resource` found: the differing attributes (none: nothing to do) and the digest of its observation.
     ///
-    /// A file whose `kind` is got `absent` is created; one that should be absent is deleted.
+    /// A resource whose `kind` or `state` is got `absent` is created; one that should be absent is deleted.
     pub fn of_check(resource: &Resource, changes: Vec<Change>, observed: Digest) -> Self {
-        let missing = || {
-            changes
-                .iter()
-                .any(|change| change.attribute == "kind" && change.got == "absent")
-        };
+        let is_missing = changes
+            .iter()
+            .any(|change| matches!(change.attribute.as_str(), "kind" | "state") && change.got == "absent");
         let action = match &resource.spec {
             _ if changes.is_empty() => Action::None,
             Spec::Command(_) => Action::Run,
-            Spec::File(file) if matches!(file.state, FileState::Absent) => Action::Delete,
-            Spec::File(_) if missing() => Action::Create,
-            Spec::File(_) => Action::Update,
+            spec if wants_nothing(spec) => Action::Delete,
+            _ if is_missing => Action::Create,
+            _ => Action::Update,
         };
         Self {
             resource: resource.id.clone(),
@@ -131,6 +131,17 @@ impl ChangeEntry {
             changes,
             observed,
         }
+    }
+}
+
+/// Whether a resource asks for the absence of something.
+const fn wants_nothing(spec: &Spec) -> bool {
+    match spec {
+        Spec::File(file) => matches!(file.state, FileState::Absent),
+        Spec::Package(package) => matches!(package.state, PackageState::Absent { .. }),
+        Spec::User(user) => matches!(user.state, UserState::Absent { .. }),
+        Spec::Group(group) => matches!(group.state, GroupState::Absent),
+        Spec::Service(_) | Spec::Command(_) => false,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `writ-plan` makes graphs, agents run them; [`Graph::validate`] holds what both may rely on, and an agent calls it again on what it received.
 
+mod system;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,13 @@ use crate::codec::{self, CodecError};
 use crate::digest::Digest;
 use crate::exec::{Isolation, Limits, StepMode};
 use crate::limits::{ARTEFACTS_MAX, GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
+
+pub use system::{
+    ACCOUNT_BYTES_MAX, COMMENT_BYTES_MAX, GroupSpec, GroupState, Login, MEMBERS_MAX, OnNotify,
+    PASSWORD_HASH_BYTES_MAX, PackageManager, PackageSpec, PackageState, ServiceManager, ServiceSpec,
+    UserSpec, UserState, check_account_name, check_comment, check_package_name, check_password_hash,
+    check_service_name, check_version,
+};
 
 /// Version of the graph's own form.
 pub const GRAPH_VERSION: u16 = 1;
@@ -44,7 +53,7 @@ pub struct Resource {
     pub spec: Spec,
 }
 
-/// The kinds of resource. Providers for further kinds come with their own issue.
+/// The kinds of resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Spec {
@@ -52,6 +61,14 @@ pub enum Spec {
     File(FileSpec),
     /// A program to run.
     Command(CommandSpec),
+    /// A package of the host's package manager.
+    Package(PackageSpec),
+    /// A service of the host's init.
+    Service(ServiceSpec),
+    /// A user of the host's own files.
+    User(UserSpec),
+    /// A group of the host's own files.
+    Group(GroupSpec),
 }
 
 /// A path of the host and what should be there.
@@ -68,6 +85,17 @@ pub struct FileSpec {
     pub owner: Option<String>,
     /// Group by name or number; unchanged where absent.
     pub group: Option<String>,
+    /// Whether a regular file that is replaced or removed is kept beside it first. Left out of the bytes when it is not wanted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backup: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What should be at a path.
@@ -212,7 +240,7 @@ impl Graph {
                 state: FileState::Content { digest, length },
                 ..
             }) => Some((*digest, *length)),
-            Spec::File(_) | Spec::Command(_) => None,
+            _ => None,
         });
         contents.collect()
     }
@@ -227,7 +255,18 @@ impl Resource {
         {
             return refuse("the id is empty, too long or has control characters");
         }
+        let system = match &self.spec {
+            Spec::Package(package) => package.validate(),
+            Spec::Service(service) => service.validate(),
+            Spec::User(user) => user.validate(),
+            Spec::Group(group) => group.validate(),
+            Spec::File(_) | Spec::Command(_) => Ok(()),
+        };
+        if let Err(text) = system {
+            return refuse(&text);
+        }
         match &self.spec {
+            Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => {}
             Spec::File(file) => {
                 if let Err(text) = check_path(&file.path) {
                     return refuse(&text);
@@ -306,6 +345,7 @@ mod tests {
             mode: Some(0o755),
             owner: None,
             group: None,
+            backup: false,
         };
         Resource {
             id: format!("file:{path}"),

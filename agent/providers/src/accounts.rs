@@ -96,7 +96,8 @@ impl Names {
     }
 }
 
-fn text(root: &OwnedFd, path: &str) -> String {
+/// The text of an account file; nothing of one that is not there.
+pub(crate) fn text(root: &OwnedFd, path: &str) -> String {
     let opened = rustix::fs::openat(
         root,
         path,

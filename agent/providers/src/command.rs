@@ -148,7 +148,7 @@ impl Step<'_, '_> {
 }
 
 /// Adds what two processes used; the peak is the larger one.
-fn add(sum: &mut Usage, other: &Usage) {
+pub(crate) fn add(sum: &mut Usage, other: &Usage) {
     sum.cpu_user_us = sum.cpu_user_us.saturating_add(other.cpu_user_us);
     sum.cpu_system_us = sum.cpu_system_us.saturating_add(other.cpu_system_us);
     sum.wall_us = sum.wall_us.saturating_add(other.wall_us);

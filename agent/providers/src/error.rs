@@ -140,6 +140,50 @@ pub enum Error {
         /// The rule.
         rule: String,
     },
+    /// A tool of the system is not on this host.
+    #[error("{id:?} needs {tool}, which is not on this host; install {package}")]
+    ToolMissing {
+        /// The resource.
+        id: String,
+        /// The tool.
+        tool: &'static str,
+        /// What to install.
+        package: &'static str,
+    },
+    /// A tool of the system ran and failed.
+    #[error("{id:?}: {tool} ended with {ended} and said: {said}")]
+    Tool {
+        /// The resource.
+        id: String,
+        /// The tool.
+        tool: String,
+        /// How it ended.
+        ended: String,
+        /// Its last words.
+        said: String,
+    },
+    /// Somebody else works on the database.
+    #[error("{id:?}: {database} is locked by {holder}, waited {seconds} s; let that end, and run again")]
+    Locked {
+        /// The resource.
+        id: String,
+        /// Which database.
+        database: &'static str,
+        /// Who holds it.
+        holder: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The host lacks what the resource is about.
+    #[error("{id:?}: {problem}; {hint}")]
+    Missing {
+        /// The resource.
+        id: String,
+        /// What is missing.
+        problem: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A resource and an observation of another kind were put together.
     #[error("the observation is not one of {id:?}")]
     Mismatch {
@@ -187,6 +231,10 @@ impl Error {
             | Self::ForeignLink { .. }
             | Self::UnknownAccount { .. }
             | Self::Guard { .. }
+            | Self::ToolMissing { .. }
+            | Self::Tool { .. }
+            | Self::Locked { .. }
+            | Self::Missing { .. }
             | Self::Exit { .. } => Code::StepFailed,
         }
     }

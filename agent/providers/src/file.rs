@@ -4,6 +4,7 @@
 //! place of another that may hold somebody's data, leaving half a file at the name.
 
 mod apply;
+mod keep;
 mod observe;
 
 use std::os::fd::OwnedFd;

@@ -1,34 +1,46 @@
 //! One host as the providers see it, and the three questions put to every resource.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use writ_protocol::exec::{Meter, Usage};
 use writ_protocol::graph::{Resource, Spec};
 
 use crate::accounts::Accounts;
+use crate::cache::{Kept, Stamp};
 use crate::context::{Applied, Context, Sinks};
 use crate::error::Error;
+use crate::logins::{self, Logins};
 use crate::observation::{Change, Observation, Observed};
-use crate::{command, file};
+use crate::package::{dpkg, rpm};
+use crate::tool::Tools;
+use crate::{command, file, group, package, service, user};
 
-/// A host. Make one for each order: names of users and groups are read once, and again after each change made through it.
+/// A host. What is read of its accounts and packages is kept until the files it came from change.
 #[derive(Debug)]
 pub struct Host {
     root: OwnedFd,
-    accounts: Mutex<Option<Arc<Accounts>>>,
+    /// Where that is, for tools; `None` for this machine's own root.
+    path: Option<PathBuf>,
+    accounts: Kept<Accounts>,
+    logins: Kept<Logins>,
+    dpkg: Kept<dpkg::Database>,
+    rpm: Kept<rpm::Database>,
 }
 
 impl Host {
-    /// The host whose paths begin at `root`: `/`, and a directory in tests.
+    /// The host whose paths begin at `root`: `/`, and a directory in tests. System tools of another root run inside it, by `chroot`;
+    /// commands and guards always run on this machine.
     ///
     /// # Errors
     /// [`Error::Path`] when the directory cannot be opened.
     pub fn new(root: &Path) -> Result<Self, Error> {
         let shown = root.display().to_string();
         let hint = "give a directory that exists";
+        let path = (root != Path::new("/")).then(|| root.to_path_buf());
         let root = File::open(root).map_err(|source| Error::Path {
             action: "open the host's root",
             path: shown,
@@ -37,7 +49,11 @@ impl Host {
         })?;
         Ok(Self {
             root: root.into(),
-            accounts: Mutex::new(None),
+            path,
+            accounts: Kept::default(),
+            logins: Kept::default(),
+            dpkg: Kept::default(),
+            rpm: Kept::default(),
         })
     }
 
@@ -46,13 +62,15 @@ impl Host {
     /// # Errors
     /// [`Error`] when it cannot be seen.
     pub fn observe(&self, resource: &Resource, context: &Context<'_>) -> Result<Observed, Error> {
+        let tools = || Tools::new(self, resource, context);
+        let free = |observation| Observed {
+            observation,
+            usage: Usage::none(Meter::Agent),
+        };
         match &resource.spec {
             Spec::File(spec) => {
                 let seen = file::observe(&self.root, spec, &self.accounts())?;
-                Ok(Observed {
-                    observation: Observation::File(seen),
-                    usage: Usage::none(Meter::Agent),
-                })
+                Ok(free(Observation::File(seen)))
             }
             Spec::Command(spec) => {
                 let step = command::Step {
@@ -67,6 +85,22 @@ impl Host {
                     usage,
                 })
             }
+            Spec::Package(spec) => {
+                let (seen, usage) = package::observe(spec, tools())?;
+                let observation = Observation::Package(seen);
+                Ok(Observed { observation, usage })
+            }
+            Spec::Service(spec) => {
+                let (seen, usage) = service::observe(spec, tools())?;
+                let observation = Observation::Service(seen);
+                Ok(Observed { observation, usage })
+            }
+            Spec::User(spec) => Ok(free(Observation::User(user::observe(
+                &self.root,
+                spec,
+                &self.logins(),
+            )))),
+            Spec::Group(spec) => Ok(free(Observation::Group(group::observe(spec, &self.logins())))),
         }
     }
 
@@ -78,11 +112,13 @@ impl Host {
         match (&resource.spec, observation) {
             (Spec::File(spec), Observation::File(seen)) => file::diff(spec, seen, &self.accounts()),
             (Spec::Command(spec), Observation::Command(seen)) => Ok(command::diff(spec, seen)),
-            (Spec::File(_), Observation::Command(_)) | (Spec::Command(_), Observation::File(_)) => {
-                Err(Error::Mismatch {
-                    id: resource.id.clone(),
-                })
-            }
+            (Spec::Package(spec), Observation::Package(seen)) => Ok(package::diff(spec, seen)),
+            (Spec::Service(spec), Observation::Service(seen)) => Ok(service::diff(spec, seen)),
+            (Spec::User(spec), Observation::User(seen)) => Ok(user::diff(spec, seen, &self.logins())),
+            (Spec::Group(spec), Observation::Group(seen)) => Ok(group::diff(spec, seen)),
+            _ => Err(Error::Mismatch {
+                id: resource.id.clone(),
+            }),
         }
     }
 
@@ -97,11 +133,9 @@ impl Host {
         context: &Context<'_>,
         sinks: &mut Sinks<'_>,
     ) -> Result<Applied, Error> {
-        // Whatever changes may have changed who is who.
-        let accounts = self.accounts();
-        *self.accounts.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        match &resource.spec {
-            Spec::File(spec) => file::apply(&self.root, spec, changes, (&accounts, context)),
+        let tools = Tools::new(self, resource, context);
+        let done = match &resource.spec {
+            Spec::File(spec) => file::apply(&self.root, spec, changes, (&self.accounts(), context)),
             Spec::Command(spec) => command::Step {
                 host: self,
                 resource,
@@ -109,7 +143,13 @@ impl Host {
                 context,
             }
             .apply(sinks),
-        }
+            Spec::Package(spec) => package::apply(spec, changes, tools, sinks),
+            Spec::Service(spec) => service::apply(spec, changes, tools, sinks),
+            Spec::User(spec) => user::apply(spec, changes, tools, sinks),
+            Spec::Group(spec) => group::apply(spec, changes, tools, sinks),
+        };
+        self.forget();
+        done
     }
 
     /// Adds to content changes the lines that change, where both sides are short text: for people who read a plan or a report.
@@ -122,7 +162,7 @@ impl Host {
     /// Whether observing this resource can tell that its work is done. A command without a guard of its own always would run.
     pub const fn can_be_checked(resource: &Resource) -> bool {
         match &resource.spec {
-            Spec::File(_) => true,
+            Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => true,
             Spec::Command(spec) => spec.creates.is_some() || spec.only_if.is_some() || spec.unless.is_some(),
         }
     }
@@ -143,8 +183,47 @@ impl Host {
         &self.root
     }
 
+    /// The words that bring a tool into the root.
+    pub(crate) fn way_in(&self) -> Vec<String> {
+        let path = self.path.as_ref().map(|path| path.display().to_string());
+        path.into_iter()
+            .flat_map(|path| ["chroot".to_owned(), path])
+            .collect()
+    }
+
     pub(crate) fn accounts(&self) -> Arc<Accounts> {
-        let mut held = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(held.get_or_insert_with(|| Arc::new(Accounts::read(&self.root))))
+        let stamp = Stamp::of(&self.root, &["etc/passwd", "etc/group"]);
+        let read = || Ok::<_, Infallible>(Accounts::read(&self.root));
+        let Ok(accounts) = self.accounts.get(stamp, read);
+        accounts
+    }
+
+    pub(crate) fn logins(&self) -> Arc<Logins> {
+        let stamp = Stamp::of(&self.root, logins::FILES);
+        let read = || Ok::<_, Infallible>(Logins::read(&self.root));
+        let Ok(logins) = self.logins.get(stamp, read);
+        logins
+    }
+
+    pub(crate) fn dpkg(&self) -> Result<Arc<dpkg::Database>, Error> {
+        self.dpkg
+            .get(dpkg::stamp(&self.root), || dpkg::Database::read(&self.root))
+    }
+
+    pub(crate) fn rpm(&self, tools: &mut Tools<'_, '_>) -> Result<Arc<rpm::Database>, Error> {
+        self.rpm
+            .get(rpm::stamp(&self.root), || rpm::Database::read(tools))
+    }
+
+    pub(crate) fn forget_packages(&self) {
+        self.dpkg.forget();
+        self.rpm.forget();
+    }
+
+    /// Whatever changed something may have changed anything.
+    fn forget(&self) {
+        self.accounts.forget();
+        self.logins.forget();
+        self.forget_packages();
     }
 }

@@ -1,9 +1,15 @@
 //! What was seen and how it differs from what is wanted. Serialisable, digestible, and free of contents.
 
+mod system;
+
 use serde::{Deserialize, Serialize};
 use writ_protocol::codec::{self, CodecError};
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::Usage;
+
+pub use system::{
+    GroupObservation, LoginObservation, PackageFound, PackageObservation, ServiceObservation, UserObservation,
+};
 
 /// What there is of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +19,14 @@ pub enum Observation {
     File(FileObservation),
     /// Of a command resource.
     Command(CommandObservation),
+    /// Of a package resource.
+    Package(PackageObservation),
+    /// Of a service resource.
+    Service(ServiceObservation),
+    /// Of a user resource.
+    User(UserObservation),
+    /// Of a group resource.
+    Group(GroupObservation),
 }
 
 impl Observation {
@@ -125,7 +139,7 @@ pub struct CommandObservation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
-    /// Which property: `kind`, `content`, `mode`, `owner`, `group`, `target`, `run`.
+    /// Which property, such as `kind`, `content`, `mode`, `state`, `version`, `running`, `run`; docs/providers.md lists them.
     pub attribute: String,
     /// What should be.
     pub want: String,

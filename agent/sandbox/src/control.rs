@@ -63,6 +63,14 @@ impl Control {
         let _woken = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
     }
 
+    /// Why a stop was asked for; `None` while none was. For work between runs.
+    pub fn asked(&self) -> Option<String> {
+        match self.wanted() {
+            Stop::No => None,
+            Stop::Terminate(reason) | Stop::Kill(reason) => Some(reason),
+        }
+    }
+
     pub(crate) fn wanted(&self) -> Stop {
         self.0.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -85,7 +93,7 @@ mod tests {
     #[test]
     fn a_stop_grows_stronger_and_never_weaker() {
         let control = Control::new().expect("makes a handle");
-        assert_eq!(control.wanted(), Stop::No);
+        assert_eq!((control.wanted(), control.asked()), (Stop::No, None));
         control.clone().terminate("drain");
         control.terminate("again");
         assert_eq!(control.wanted(), Stop::Terminate("drain".into()));

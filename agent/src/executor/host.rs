@@ -119,14 +119,19 @@ impl HostExecutor {
     /// Whether what was brought about can be seen, and is there.
     fn check(&self, resource: &Resource, context: &Context<'_>, before: Digest) -> Result<Digest, Failure> {
         let is_visible = match &resource.spec {
-            Spec::File(_) => true,
+            Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => true,
             // A guard that says "not again" is the only thing that tells whether a command took effect.
             Spec::Command(command) => command.creates.is_some(),
         };
         if !is_visible {
             return Ok(before);
         }
-        let (left, after, _) = self.look(resource, context)?;
+        // What a notification asked for was done once; asked again, it would never be done.
+        let context = Context {
+            notified: false,
+            ..*context
+        };
+        let (left, after, _) = self.look(resource, &context)?;
         match left.first() {
             None => Ok(after),
             Some(change) => {

@@ -1,5 +1,7 @@
 //! Areas `bundle` and `graph`: what agents carry out.
 
+mod system;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -212,6 +214,7 @@ fn graph_cases(area: &mut Area) -> Result<(), MakeError> {
         given(graph().encode()?),
         json!(graph()),
     );
+    system::cases(area)?;
     let empty = Graph {
         resources: vec![],
         ..graph()

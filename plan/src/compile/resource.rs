@@ -78,6 +78,7 @@ pub(super) fn file(file: &FileItem, room: &mut Room<'_, '_>) -> Option<Draft> {
         mode,
         owner,
         group,
+        backup: file.backup.is_some_and(|flag| flag.value),
     });
     Some(Draft {
         id,
@@ -178,7 +179,8 @@ fn permission_bits(text: &Text, sink: &mut Sink<'_>) -> Option<u32> {
     bits
 }
 
-fn account(text: Option<&Text>, what: &str, room: &mut Room<'_, '_>) -> Option<String> {
+/// An owner or group, by name or number.
+pub(super) fn account(text: Option<&Text>, what: &str, room: &mut Room<'_, '_>) -> Option<String> {
     let text = text?;
     let name = room.renderer.text(text, room.sink)?;
     check::account(&name, text.mark, what, room.sink)
@@ -331,19 +333,20 @@ fn exit_codes(command: &CommandItem, sink: &mut Sink<'_>) -> Vec<i32> {
     codes
 }
 
-fn path(text: &Text, room: &mut Room<'_, '_>) -> Option<String> {
+/// A path on the host.
+pub(super) fn path(text: &Text, room: &mut Room<'_, '_>) -> Option<String> {
     let path = room.renderer.text(text, room.sink)?;
     check::host_path(path, text.mark, room.sink)
 }
 
 /// The other resources that one names.
-struct References<'a> {
-    depends_on: Option<&'a [Text]>,
-    notify: Option<&'a [Text]>,
+pub(super) struct References<'a> {
+    pub(super) depends_on: Option<&'a [Text]>,
+    pub(super) notify: Option<&'a [Text]>,
 }
 
 impl References<'_> {
-    fn read(&self, id: &str, room: &mut Room<'_, '_>) -> (Named, Named) {
+    pub(super) fn read(&self, id: &str, room: &mut Room<'_, '_>) -> (Named, Named) {
         (
             Self::list(self.depends_on, "depends on", id, room),
             Self::list(self.notify, "notifies", id, room),

@@ -67,7 +67,7 @@ pub const PATH: &str = "W0113";
 pub const NAME: &str = "W0114";
 /// An item of `resources` has no known type.
 pub const RESOURCE_TYPE: &str = "W0115";
-/// The type is known but not built yet.
+/// The type is known but not built yet. No type of this version is; the code stays taken.
 pub const LATER_VERSION: &str = "W0116";
 /// Two fields that cannot both hold, or two resources.
 pub const CONTRADICTION: &str = "W0117";

@@ -5,16 +5,17 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Meter, Usage};
 use writ_protocol::graph::{FileSpec, FileState};
 
-use super::wanted_kind;
+use super::{keep, wanted_kind};
 use crate::accounts::Accounts;
 use crate::context::{Applied, Context};
 use crate::error::Error;
 use crate::observation::Change;
+use crate::wait::nanos;
 use crate::walk::{Place, to_parent};
 
 /// Permission bits of a new file and of a new directory where the spec has none.
@@ -61,6 +62,10 @@ pub(crate) fn apply(
         let is_new = changes
             .iter()
             .any(|change| matches!(change.attribute.as_str(), "kind" | "content" | "target"));
+        let replaces = is_new && !matches!(spec.state, FileState::Directory);
+        if spec.backup && replaces {
+            keep::backup(&work.place, &spec.path)?;
+        }
         match &spec.state {
             FileState::Content { digest, length } if is_new => {
                 let bytes = (context.blob)(digest).filter(|bytes| bytes.len() as u64 == *length);
@@ -84,14 +89,6 @@ pub(crate) fn apply(
         run: None,
         usage,
     })
-}
-
-fn nanos(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    u64::try_from(now.tv_sec)
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 fn account(
@@ -134,12 +131,20 @@ impl Work<'_> {
         )
         .map_err(self.failed("make a new file beside"))?;
         let done = self
-            .fill(&file, bytes, before.as_ref())
+            .keep_context(&file)
+            .and_then(|()| self.fill(&file, bytes, before.as_ref()))
             .and_then(|()| self.rename(&other_name));
         if done.is_err() {
             let _gone = self.clear(&other_name);
         }
         done
+    }
+
+    fn keep_context(&self, file: &OwnedFd) -> Result<(), Error> {
+        match keep::open(&self.place, &self.spec.path)? {
+            Some(old) => keep::context(&old, file, &self.spec.path),
+            None => Ok(()),
+        }
     }
 
     /// Writes, gives away, permits and flushes, in this order: nobody can read or run it before it is what it should be.

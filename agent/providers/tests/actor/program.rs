@@ -51,6 +51,7 @@ fn main() {
             mode: Some(0o600),
             owner: None,
             group: None,
+            backup: false,
         };
         let resource = Resource {
             id: "file:/file".into(),

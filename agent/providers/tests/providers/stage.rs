@@ -185,6 +185,7 @@ pub(crate) fn file(path: &str, state: FileState) -> FileSpec {
         mode: None,
         owner: None,
         group: None,
+        backup: false,
     }
 }
 

@@ -1,0 +1,74 @@
+//! Every example of docs/providers.md compiles, and the tables there name every field that a config takes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use writ_plan::compile::{Sources, compile};
+use writ_plan::diagnostic::render;
+use writ_plan::schema::json_schema;
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn every_example_compiles() {
+    let page = page();
+    let blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let mut count = 0;
+    for block in blocks {
+        let sources = Sources {
+            config_name: "providers.md".to_owned(),
+            config_text: format!("version: 1\nproject: web\ntargets: {{ hosts: [a] }}\n{block}"),
+            files: BTreeMap::new(),
+        };
+        if let Err(problems) = compile(&sources) {
+            panic!("{}\n{block}", render(&problems, 20));
+        }
+        count += 1;
+    }
+    assert!(count >= 6, "only {count} examples");
+}
+
+#[test]
+fn every_field_stands_in_its_table() {
+    let page = page();
+    let schema = json_schema();
+    let items = schema["$defs"].as_object().expect("definitions");
+    let mut missing = Vec::new();
+    for (kind, item) in [
+        ("file", "FileItem"),
+        ("package", "PackageItem"),
+        ("service", "ServiceItem"),
+        ("user", "UserItem"),
+        ("group", "GroupItem"),
+        ("command", "CommandItem"),
+    ] {
+        let section = page.split(&format!("\n## {kind}\n")).nth(1).expect("a section");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let first_cells: String = section
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .filter_map(|line| line.split(" | ").next())
+            .collect();
+        let fields = items[item]["properties"].as_object().map(|p| p.keys().cloned());
+        for field in fields.into_iter().flatten() {
+            let is_common = matches!(field.as_str(), "depends_on" | "notify" | "limits");
+            if !is_common && !first_cells.contains(&format!("`{field}`")) {
+                missing.push(format!("{kind}.{field}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/providers.md lacks {missing:?}");
+    assert_ne!(
+        schema["$defs"]["UserItem"],
+        Value::Null,
+        "the schema has no items"
+    );
+}
