@@ -16,8 +16,11 @@ use super::streams::PULL_MAX;
 
 /// Longest wait for the first message of a pull.
 const PULL_WAIT: Duration = Duration::from_secs(5);
-/// Longest time that messages are gathered once the first is there.
+/// Longest time that messages are gathered once the first is there…
 const GATHER: Duration = Duration::from_millis(20);
+/// …and how long none may come until what is there is taken. A single acceptance must not wait for company that does not come; under load
+/// there is always a next one, and a transaction serves many.
+const LULL: Duration = Duration::from_millis(1);
 /// A refused batch is given out again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The server says that it is there this often, so that silence can be told from death.
@@ -158,7 +161,8 @@ impl Flow {
         let mut held = vec![first.map_err(|error| FlowError::Consumer(error.to_string()))?];
         let until = tokio::time::Instant::now() + GATHER;
         while held.len() < PULL_MAX {
-            match tokio::time::timeout_at(until, self.messages.next()).await {
+            let lull = tokio::time::Instant::now() + LULL;
+            match tokio::time::timeout_at(until.min(lull), self.messages.next()).await {
                 Ok(Some(Ok(message))) => held.push(message),
                 // What is held is taken first; an error shows again at the next round.
                 Ok(Some(Err(_)) | None) | Err(_) => break,
