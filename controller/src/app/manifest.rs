@@ -51,6 +51,15 @@ impl App {
         Ok(signed)
     }
 
+    /// Those of some shards in which the bus is behind.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn dirty_shards(&self, shards: &[Shard]) -> Result<Vec<Shard>, Error> {
+        let mut tx = self.store.begin("manifest.dirty_shards").await?;
+        Ok(manifest::dirty_shards(&mut tx, shards).await?)
+    }
+
     /// The newest manifest of an agent, from the ledger: the answer to one that does not trust the bus.
     ///
     /// # Errors

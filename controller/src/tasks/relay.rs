@@ -34,9 +34,17 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
     }
 }
 
-/// One pass over every shard held; whether there is more at once.
+/// One pass over every shard held in which something is dirty; whether there is more at once. What rings most often changed no manifest,
+/// so all shards are looked at together before any is worked on.
 async fn all_shards(tasks: &Tasks) -> bool {
-    let passes = join_all(tasks.held.shards().into_iter().map(|shard| one(tasks, shard))).await;
+    let dirty = match tasks.app.dirty_shards(&tasks.held.shards()).await {
+        Ok(dirty) => dirty,
+        Err(error) => {
+            tasks.round_failed(NAME, &error);
+            return false;
+        }
+    };
+    let passes = join_all(dirty.into_iter().map(|shard| one(tasks, shard))).await;
     !tasks.life.is_stopping() && passes.iter().any(Pass::is_full)
 }
 

@@ -33,6 +33,8 @@ statements! {
     DIRTY = "-- manifest.dirty
         SELECT d.agent_id, a.user_key, d.generation FROM manifest_dirty d JOIN agent a USING (agent_id)
         WHERE d.shard = $1 AND a.state <> 'removed' ORDER BY d.since LIMIT $2";
+    DIRTY_SHARDS = "-- manifest.dirty_shards
+        SELECT s.shard FROM unnest($1::smallint[]) s(shard) WHERE EXISTS (SELECT FROM manifest_dirty d WHERE d.shard = s.shard)";
     MARK = "-- manifest.mark
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $2 FROM agent WHERE agent_id = ANY($1) AND state <> 'removed'
@@ -166,6 +168,21 @@ pub async fn dirty(tx: &mut Tx, shard: Shard, limit: u32) -> Result<Vec<(AgentId
         ))
     };
     rows.iter().map(read).collect()
+}
+
+/// Those of some shards in which the bus is behind with a manifest: one look instead of one for each shard.
+///
+/// # Errors
+/// [`Error`].
+pub async fn dirty_shards(tx: &mut Tx, shards: &[Shard]) -> Result<Vec<Shard>, Error> {
+    let numbers: Vec<i16> = shards.iter().map(|s| i16::from(s.number())).collect();
+    let rows = tx.rows(query(DIRTY_SHARDS).bind(numbers)).await?;
+    let found: Vec<i16> = rows
+        .iter()
+        .map(|r| row::get(r, "shard"))
+        .collect::<Result<_, _>>()?;
+    let is_found = |s: &Shard| found.contains(&i16::from(s.number()));
+    Ok(shards.iter().copied().filter(is_found).collect())
 }
 
 /// Marks agents as behind without changing their generation.

@@ -132,12 +132,10 @@ async fn marking_keeps_who_waits_longest_first_and_a_removed_agent_is_never_publ
     let shard = Shard::new(0).unwrap();
     let dirty = manifest::dirty(&mut tx, shard, 1).await.unwrap();
     assert_eq!(dirty, [(agent_id(2), new_agent(2).user_key, 2)]);
-    assert!(
-        manifest::dirty(&mut tx, Shard::new(1).unwrap(), 9)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let other = Shard::new(1).unwrap();
+    assert!(manifest::dirty(&mut tx, other, 9).await.unwrap().is_empty());
+    let behind = manifest::dirty_shards(&mut tx, &[other, shard]).await.unwrap();
+    assert_eq!(behind, [shard], "one look at all of them says the same");
     agent::set_state(&mut tx, agent_id(2), AgentState::Removed, "gone", NOW)
         .await
         .unwrap();
