@@ -1,10 +1,13 @@
 //! A whole world for a story: real PostgreSQL, real nats-server, real controllers and agents in a folder of its own, and the verbs to use and
 //! to hurt them. The stack is the one that `writ dev` brings up; agents are plain processes, and a story's configs touch only its own folder.
 
+mod disk;
 mod door;
 mod intruder;
+mod ledger;
 mod patience;
 mod verbs;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +23,9 @@ use writ_cli::dev::state::PartKind;
 use writ_cli::output::Teller;
 use writ_protocol::digest::Digest;
 
+pub use intruder::Impostor;
 pub use patience::{LONG, SHORT, eventually};
+pub use wire::Wire;
 
 /// Lines of each log that are told when a story fails.
 const TOLD_LINES: usize = 40;
@@ -69,6 +74,7 @@ pub struct World {
     stack: GuardedStack,
     folder: TempDir,
     strays: Vec<ProcessRef>,
+    mounts: Vec<PathBuf>,
 }
 
 impl World {
@@ -90,11 +96,11 @@ impl World {
             hello_interval_ms: Some(options.hello_interval_ms),
             ..StackOptions::default()
         })?;
-        let strays = Vec::new();
         Ok(Self {
             stack,
             folder,
-            strays,
+            strays: Vec::new(),
+            mounts: Vec::new(),
         })
     }
 
@@ -176,6 +182,7 @@ impl Drop for World {
             self.tell_logs();
         }
         self.end_strays();
+        self.unmount();
     }
 }
 

@@ -1,12 +1,16 @@
-//! Story: the bus dies, or loses everything, in the middle of a run.
+//! Story: the bus dies, loses everything, or goes back in time, in the middle of a run.
 
-use writ_tests::world::{Options, World, story};
+use writ_tests::world::{LONG, Options, World, eventually, story};
 
 /// Says that it began, and ends when it is let go.
 const LONG_STEP: &str = r#"
   - command: long
     argv: [sh, -c, "echo x >> @/ledger; until [ -e @/go ]; do sleep 0.05; done; cp @/go @/out"]
     creates: "@/out"
+"#;
+const COUNT: &str = r#"
+  - command: count
+    argv: [sh, -c, "echo x >> @/count"]
 "#;
 
 #[test]
@@ -24,6 +28,39 @@ fn a_bus_that_was_killed_is_found_again() -> anyhow::Result<()> {
     })
 }
 
+#[test]
+fn a_bus_that_went_back_in_time_is_not_believed_and_is_repaired() -> anyhow::Result<()> {
+    story(Options::default(), |world| {
+        let first = world.run(COUNT)?;
+        world.copy_bus()?;
+        let second = world.run(COUNT)?;
+        in_the_middle(world, |world| {
+            // Held still, so that the agent surely sees what is old before it is repaired.
+            world.freeze("controller-1");
+            world.roll_bus_back()?;
+            let refused = world.wait_log("lab-1", "W0204");
+            world.thaw("controller-1");
+            refused?;
+            world.wait_alarm("lab-1", "W0204", 1)?;
+            let (wire, key) = (world.wire()?, world.user_key("lab-1")?);
+            let newest = || {
+                world
+                    .db("SELECT max(generation) FROM manifest")
+                    .ok()?
+                    .concat()
+                    .parse()
+                    .ok()
+            };
+            eventually("the bus holds the newest manifest again", LONG, || {
+                let held: u64 = wire.held(&key).ok()??.generation;
+                (Some(held) == newest()).then_some(())
+            })
+        })?;
+        assert_eq!(world.lines("count"), 2, "no old order was carried out again");
+        world.prove(&[&first.id, &second.id])
+    })
+}
+
 fn in_the_middle(
     world: &mut World,
     hurt: impl FnOnce(&mut World) -> anyhow::Result<()>,
@@ -38,5 +75,6 @@ fn in_the_middle(
     let again = world.run(LONG_STEP)?;
     assert_eq!(again.state, "succeeded", "{again:?}");
     assert_eq!(world.lines("ledger"), 1, "it was carried out once");
-    Ok(())
+    world.prove(&[&run.id, &again.id])?;
+    world.audit()
 }

@@ -1,4 +1,4 @@
-//! Story: controllers die: the only one just after it said yes, and one of two in the middle of a run.
+//! Story: controllers die: just after one said yes, between what it committed and what it published, and in the middle of a run.
 
 use writ_tests::world::{Options, story};
 
@@ -21,6 +21,42 @@ fn what_a_controller_has_committed_is_delivered_after_its_death() -> anyhow::Res
         assert_eq!(run.state, "succeeded", "{run:?}");
         assert_eq!(world.lines("ledger"), 1, "it was carried out once");
         Ok(())
+    })
+}
+
+#[test]
+fn what_was_committed_and_never_published_is_published_by_a_successor() -> anyhow::Result<()> {
+    let options = Options {
+        controllers: 2,
+        ..Options::default()
+    };
+    story(options, |world| {
+        world.write("go", "gone\n")?;
+        let plan = world.check(LONG_STEP)?;
+        world.stop("controller-2")?;
+        // Without a bus a yes can be committed and nothing be published.
+        world.kill("nats")?;
+        let run = world.client()?.submit_apply(&plan.digest)?;
+        world.kill("controller-1")?;
+        world.start_part("nats")?;
+        let (key, rows) = (
+            world.user_key("lab-1")?,
+            world.db("SELECT generation FROM agent")?,
+        );
+        let held = world.wire()?.held(&key)?.map_or(0, |at| at.generation);
+        assert!(
+            held < rows.concat().parse()?,
+            "the bus knows nothing of it: {held}"
+        );
+        assert_eq!(world.db("SELECT count(*) FROM manifest_dirty")?, ["1"]);
+        assert_eq!(world.lines("ledger"), 0);
+
+        world.start_part("controller-2")?;
+        let run = world.end_of(&run.id)?;
+        assert_eq!(run.state, "succeeded", "{run:?}");
+        assert_eq!(world.lines("ledger"), 1, "it was carried out once");
+        world.prove(&[&run.id])?;
+        world.audit()
     })
 }
 

@@ -1,19 +1,23 @@
-//! What an attacker does in a story: run a copy of an agent, and write to the bus with the controller's own login.
+//! What an attacker does in a story: run a copy of an agent, and speak with keys that were stolen.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
-use writ_chassis::config::Secret;
-use writ_chassis::nats::{Credentials, NatsOptions, connect, publish_acked};
+use writ_cli::clock;
 use writ_cli::dev::process::{self, END_PATIENCE};
 use writ_cli::dev::programs::{Programs, Wanted};
-use writ_protocol::nats::{NkeyKind, NkeyPair, UserKey};
-use writ_protocol::subject;
+use writ_cli::dev::trust::{TENANT, load_key};
+use writ_protocol::batch::{self, BatchHeader};
+use writ_protocol::digest::Digest;
+use writ_protocol::frame::Frame;
+use writ_protocol::id::{AgentId, JournalId};
+use writ_protocol::key::SigningKey;
+use writ_protocol::manifest::Identity;
+use writ_protocol::nats::UserKey;
 
-use super::{SHORT, World};
+use super::World;
 
 impl World {
     /// Starts a second process from a copy of an agent's state, taken while the agent was stopped. It ends with the world.
@@ -56,33 +60,35 @@ impl World {
         Ok(key.parse()?)
     }
 
-    /// Puts a message on a stream with the controller's login, and waits until it is stored.
+    /// What it takes to speak as an agent: its key, stolen from its disk.
     ///
     /// # Errors
-    /// When the bus does not take it.
-    pub fn publish(&self, subject: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let keys = self.stack.layout().keys().join("nats");
-        let seed = read(&keys.join("controller.seed"))?;
-        let options = NatsOptions {
-            servers: self.stack.bus_urls(),
-            inbox_prefix: subject::inbox(&NkeyPair::from_seed(NkeyKind::User, &seed)?.user_key()?),
-            credentials: Credentials::Jwt {
-                jwt: read(&keys.join("controller.jwt"))?,
-                seed: Secret::new(seed),
-            },
-            ca_file: Some(self.stack.ca()),
-            ..NatsOptions::default()
+    /// When there is no such agent.
+    pub fn impostor(&self, agent: &str) -> anyhow::Result<Impostor> {
+        let rows = self.db(&format!("SELECT agent_id FROM agent WHERE name = '{agent}'"))?;
+        let row = rows
+            .first()
+            .with_context(|| format!("there is no agent {agent}"))?;
+        let identity = Identity {
+            tenant: TENANT.to_owned(),
+            agent_id: AgentId::from_uuid(row.parse()?),
+            user_key: self.user_key(agent)?,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
-        runtime.block_on(async {
-            let (client, _events) = connect(options, 7).await?;
-            let (subject, body) = (subject.to_owned(), bytes.to_vec().into());
-            publish_acked(&client, subject, async_nats::HeaderMap::new(), body, SHORT).await?;
-            anyhow::Ok(())
+        let key = load_key(&self.stack.agent_state(agent).join("identity/artefact.pem"))?;
+        let journal_id = JournalId::from_uuid(uuid::Uuid::from_u128(0xBAD));
+        Ok(Impostor {
+            identity,
+            key,
+            journal_id,
         })
+    }
+
+    /// A key of the controller, by its role's name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn role_key(&self, role: &str) -> anyhow::Result<SigningKey> {
+        load_key(&self.stack.layout().keys().join(format!("{role}.pem")))
     }
 
     pub(super) fn end_strays(&self) {
@@ -92,7 +98,44 @@ impl World {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(text.trim().to_owned())
+/// Somebody who speaks as an agent, of a journal that the agent does not have.
+#[derive(Debug)]
+pub struct Impostor {
+    /// Who is spoken for.
+    pub identity: Identity,
+    /// The agent's own key.
+    pub key: SigningKey,
+    journal_id: JournalId,
+}
+
+impl Impostor {
+    /// A batch of one record of a kind, signed with `key`. It says that the chain stood at its start.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn batch(&self, seq: u64, kind: u8, words: &[u8], key: &SigningKey) -> anyhow::Result<Vec<u8>> {
+        let wall = clock::now();
+        let frame = Frame {
+            kind,
+            seq,
+            boot_ns: 1,
+            wall,
+            payload: words,
+        };
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes)?;
+        let header = BatchHeader {
+            tenant: self.identity.tenant.clone(),
+            agent_id: self.identity.agent_id,
+            user_key: self.identity.user_key.clone(),
+            journal_id: self.journal_id,
+            incarnation: 1,
+            first_seq: seq,
+            last_seq: seq,
+            prev_hash: Digest::ZERO,
+            last_hash: frame.link(&Digest::ZERO),
+            sent_at: wall,
+        };
+        Ok(batch::sign(header, bytes, key)?)
+    }
 }

@@ -1,0 +1,116 @@
+//! What happens to disks in a story: the bus's goes back in time, an agent's becomes small and full.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::World;
+
+/// What fills a disk.
+const FILLER: &str = "filler";
+/// It grows by this much at a time, bytes.
+const FILL_STEP: usize = 64 << 10;
+
+impl World {
+    /// Keeps a copy of everything that the bus has on its disk. The bus is down for that moment.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the bus does not come up again.
+    pub fn copy_bus(&mut self) -> anyhow::Result<()> {
+        self.kill("nats")?;
+        copy(&self.bus_store()?, &self.bus_copy())?;
+        self.start_part("nats")
+    }
+
+    /// Puts the copy back: a bus that went back in time.
+    ///
+    /// # Errors
+    /// When there is no copy, or the bus does not come up again.
+    pub fn roll_bus_back(&mut self) -> anyhow::Result<()> {
+        self.kill("nats")?;
+        let store = self.bus_store()?;
+        fs::remove_dir_all(&store)?;
+        copy(&self.bus_copy(), &store)?;
+        self.start_part("nats")
+    }
+
+    /// Moves an agent's state to a small disk of its own, in memory. Needs root.
+    ///
+    /// # Errors
+    /// When it cannot be mounted, or the agent does not come up again.
+    pub fn shrink_disk(&mut self, agent: &str, mebibytes: u32) -> anyhow::Result<()> {
+        self.stop(agent)?;
+        let state = self.stack.agent_state(agent);
+        let aside = state.with_extension("aside");
+        copy(&state, &aside)?;
+        let size = format!("size={mebibytes}m,mode=0700");
+        let mut mount = Command::new("mount");
+        run(mount.args(["-t", "tmpfs", "-o", &size, "writ-story"]).arg(&state))?;
+        self.mounts.push(state.clone());
+        for entry in fs::read_dir(&aside)? {
+            let entry = entry?;
+            copy(&entry.path(), &state.join(entry.file_name()))?;
+        }
+        self.start_part(agent)
+    }
+
+    /// Leaves not a byte free on an agent's small disk.
+    ///
+    /// # Errors
+    /// When it has none, or the disk fails otherwise.
+    pub fn fill_disk(&self, agent: &str) -> anyhow::Result<()> {
+        let state = self.stack.agent_state(agent);
+        ensure!(
+            self.mounts.contains(&state),
+            "the disk of {agent} is the machine's"
+        );
+        let mut file = fs::File::create(state.join(FILLER))?;
+        for step in [FILL_STEP, 1] {
+            loop {
+                match file.write_all(&vec![0; step]) {
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room again.
+    ///
+    /// # Errors
+    /// When the disk was not filled.
+    pub fn clear_disk(&self, agent: &str) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.stack.agent_state(agent).join(FILLER))?)
+    }
+
+    pub(super) fn unmount(&self) {
+        for mount in &self.mounts {
+            // What still uses it keeps it until it ends; nothing more can be done about a failure here.
+            drop(Command::new("umount").arg("--lazy").arg(mount).status());
+        }
+    }
+
+    fn bus_store(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.stack.bus().context("there is no private bus")?.store())
+    }
+
+    fn bus_copy(&self) -> PathBuf {
+        self.folder.path().join("bus-copy")
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    run(Command::new("cp").arg("-a").args([from, to]))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
