@@ -4,6 +4,7 @@
 mod carry;
 mod door;
 mod post;
+mod renewal;
 mod start;
 mod work;
 
@@ -177,6 +178,8 @@ struct Timers {
     send_retry: Backoff,
     renew_at: Option<BootInstant>,
     is_renewing: bool,
+    renew_retry: Backoff,
+    expires_at: Option<BootInstant>,
 }
 
 /// What a request or a step reports.
@@ -243,7 +246,15 @@ impl Agent {
             .renew_at
             .filter(|_| self.is_connected && !timers.is_renewing);
         let read = timers.read_at.filter(|_| self.is_connected && !timers.is_reading);
-        let due = [hello, send, resend, renew, read, self.core.deadline(now)];
+        let due = [
+            hello,
+            send,
+            resend,
+            renew,
+            timers.expires_at,
+            read,
+            self.core.deadline(now),
+        ];
         due.into_iter()
             .flatten()
             .min()
@@ -360,6 +371,8 @@ impl Timers {
             send_retry: retry("agent.send"),
             renew_at: None,
             is_renewing: false,
+            renew_retry: Backoff::new(renewal::RETRY, named_rng(seed_from(ids), "agent.renew")),
+            expires_at: None,
         }
     }
 }

@@ -93,6 +93,10 @@ pub trait Transport: Send + Sync + Debug {
     fn publish_lossy(&self, subject: String, payload: Bytes) -> Answer<'_, ()>;
     /// After a lost connection, spread the first try over this.
     fn set_reconnect_window(&self, _window: Duration) {}
+    /// Makes the connection anew, with the newest credentials.
+    fn reconnect(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A piece of a step's output while it runs.
@@ -197,6 +201,11 @@ impl Link {
     /// After a lost connection, spread the first try over this.
     pub fn set_reconnect_window(&self, window: Duration) {
         self.transport.set_reconnect_window(window);
+    }
+
+    /// Makes the connection anew, with the newest credentials.
+    pub async fn reconnect(&self) {
+        self.transport.reconnect().await;
     }
 
     async fn get(&self, stream: &str, subject: &str) -> Result<Option<Bytes>, LinkError> {

@@ -27,6 +27,10 @@ pub struct AgentMetrics {
     pub unacknowledged: IntGauge,
     /// Orders held.
     pub orders_held: IntGauge,
+    /// Times that the credentials of the bus were renewed.
+    pub credentials_renewed: IntCounter,
+    /// 1 when they ended before a controller renewed them.
+    pub credentials_expired: IntGauge,
 }
 
 impl AgentMetrics {
@@ -53,6 +57,14 @@ impl AgentMetrics {
                 "Durable frames that the ledger does not have yet.",
             )?,
             orders_held: registry.gauge("orders_held", "Orders accepted and not done.")?,
+            credentials_renewed: counter(
+                "credentials_renewed_total",
+                "Times that the credentials of the bus were renewed.",
+            )?,
+            credentials_expired: registry.gauge(
+                "credentials_expired",
+                "1 when the credentials of the bus ended before a controller renewed them.",
+            )?,
             registry,
         })
     }

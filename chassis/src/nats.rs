@@ -11,7 +11,7 @@ mod reconnect;
 mod request;
 
 pub use connect::{NatsError, connect};
-pub use events::{EVENTS_MAX, NatsEvent, NatsEvents};
+pub use events::{EVENTS_MAX, Mover, NatsEvent, NatsEvents};
 pub use options::{Capacities, CredentialSource, Credentials, NatsOptions, SignError, SignedNonce};
 pub use reconnect::ReconnectWindow;
 pub use request::{PublishError, Published, RequestError, publish_acked, request_with_timeout};

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use writ_protocol::codec;
-use writ_protocol::hello::{Committed, HelloReply, RenewReply};
-use writ_protocol::limits::RPC_BYTES_MAX;
+use writ_protocol::hello::{Committed, HelloReply};
 
 use super::{Agent, AppError, DEBOUNCE, Event};
 use crate::core::Input;
@@ -230,37 +228,5 @@ impl Agent {
             self.timers.send_at.get_or_insert(now.boot);
         }
         Ok(())
-    }
-
-    fn note_renewal(&mut self, answer: Result<Bytes, LinkError>) {
-        self.timers.is_renewing = false;
-        let now = self.now();
-        let at = self.core.corrected(now.wall);
-        let renewed = answer.map_err(|error| intake::chain(&error)).and_then(|bytes| {
-            let reply: RenewReply =
-                codec::from_json("renewal", &bytes, RPC_BYTES_MAX).map_err(|e| e.to_string())?;
-            if self
-                .trust
-                .renew(reply.trust_policy.as_bytes(), at)
-                .map_err(|e| intake::chain(&e))?
-            {
-                self.me
-                    .keep_policy(reply.trust_policy.as_bytes())
-                    .map_err(|e| intake::chain(&e))?;
-            }
-            self.me
-                .renew_login(&reply.user_jwt)
-                .map_err(|e| intake::chain(&e))
-        });
-        match renewed {
-            Ok(()) => {
-                tracing::info!("credentials renewed");
-                self.plan_renewal();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "credentials were not renewed; trying again");
-                self.timers.renew_at = Some(now.boot.plus(Duration::from_secs(60)));
-            }
-        }
     }
 }

@@ -1,10 +1,8 @@
 //! What goes out: hellos, reads of the manifest, event batches, renewals. Each runs beside the loop and reports back.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
-use writ_protocol::nats::claims;
 
 use super::{Agent, AppError, Event};
 use crate::core::Input;
@@ -16,6 +14,7 @@ use crate::uplink;
 impl Agent {
     /// Does what is due.
     pub(super) async fn attend(&mut self) -> Result<(), AppError> {
+        self.look_at_expiry();
         if !self.is_connected {
             return Ok(());
         }
@@ -169,25 +168,6 @@ impl Agent {
             let wait = self.timers.send_retry.next_delay();
             self.timers.send_at = Some(now.plus(wait));
         }
-    }
-
-    fn renew(&mut self) -> Result<(), AppError> {
-        self.timers.is_renewing = true;
-        let envelope = hello::renewal(&self.me.card.identity, &self.me.artefact_key, self.clock.now())?;
-        let (link, report) = (self.link.clone(), self.report.clone());
-        self.lifecycle.spawn_contained("agent.renew", async move {
-            let answer = link.renew(envelope).await;
-            let _stopping = report.send(Event::Renewed(answer)).await;
-        });
-        Ok(())
-    }
-
-    /// Sets the time of the next renewal: half of what is left of the credentials' life.
-    pub(super) fn plan_renewal(&mut self) {
-        let now = self.now();
-        let wall = self.core.corrected(now.wall);
-        let left = claims::expiry(&self.me.login.jwt()).map(|expiry| expiry.since(wall));
-        self.timers.renew_at = left.map(|left| now.boot.plus((left / 2).max(Duration::from_secs(1))));
     }
 
     /// Tells the rules how the disk is.

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use writ_chassis::config::Secret;
 use writ_chassis::nats::{
-    Capacities, Credentials, NatsError, NatsEvent, NatsEvents, NatsOptions, ReconnectWindow, connect,
+    Capacities, Credentials, Mover, NatsError, NatsEvent, NatsEvents, NatsOptions, ReconnectWindow, connect,
     publish_acked, request_with_timeout,
 };
 use writ_protocol::enrol::JoinToken;
@@ -63,6 +63,7 @@ pub struct Place {
 pub struct NatsTransport {
     client: Client,
     window: ReconnectWindow,
+    mover: Mover,
 }
 
 /// The receiving half of a connection; must be run.
@@ -108,8 +109,12 @@ pub async fn open(
         everybody: client.subscribe(subject::CONTROL_ALL).await?,
         events,
     };
-    let window = pump.events.reconnect_window();
-    Ok((Arc::new(NatsTransport { client, window }), pump))
+    let transport = NatsTransport {
+        client,
+        window: pump.events.reconnect_window(),
+        mover: pump.events.mover(),
+    };
+    Ok((Arc::new(transport), pump))
 }
 
 impl Pump {
@@ -207,6 +212,10 @@ impl Transport for NatsTransport {
 
     fn set_reconnect_window(&self, window: Duration) {
         self.window.set(window);
+    }
+
+    fn reconnect(&self) -> Answer<'_, ()> {
+        Box::pin(self.mover.go())
     }
 }
 

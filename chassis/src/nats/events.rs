@@ -169,15 +169,43 @@ impl NatsEvents {
         }
     }
 
+    /// What moves this connection when its owner says so.
+    pub fn mover(&self) -> Mover {
+        Mover {
+            client: self.client.clone(),
+            delays: Arc::clone(&self.delays),
+        }
+    }
+
     async fn leave(&mut self) {
         // Cleared first: cancelled below, the move is lost, and the server's own end then does it.
         self.leave_at = None;
-        self.delays.announce_move();
         tracing::info!("moving away from a server that announced its end");
+        self.mover().go().await;
+    }
+}
+
+/// Makes a connection anew at a moment of our own choosing: away from a server that ends, or with newer credentials.
+#[derive(Clone)]
+pub struct Mover {
+    client: Client,
+    delays: Arc<ReconnectDelays>,
+}
+
+impl std::fmt::Debug for Mover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mover").finish_non_exhaustive()
+    }
+}
+
+impl Mover {
+    /// Asks for the move; the first try does not wait, and what is subscribed to stays so. A request under way may lose its answer.
+    pub async fn go(&self) {
+        self.delays.announce_move();
         match tokio::time::timeout(MOVE_WAIT, self.client.force_reconnect()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "cannot move to another server"),
-            Err(_) => tracing::warn!("cannot move to another server: the command queue is full"),
+            Ok(Err(error)) => tracing::warn!(%error, "the connection cannot be made anew"),
+            Err(_) => tracing::warn!("the connection cannot be made anew: the command queue is full"),
         }
     }
 }
