@@ -65,7 +65,8 @@ pub enum StepMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EffectiveLimit {
-    /// Which: `cpu`, `as`, `nofile`, `fsize`, `nproc`, `core`, `wall`, `output`, `cgroup.memory`, `cgroup.pids`.
+    /// Which: of each process `cpu` (s), `as`, `fsize` (bytes), `nofile`, `core`; of the user `nproc`; of the whole tree `cpu.tree` (ms), `wall` (ms),
+    /// `output` (bytes), `cgroup.memory` (bytes), `cgroup.pids`.
     pub name: String,
     /// The value asked for.
     pub requested: u64,
