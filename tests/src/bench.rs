@@ -7,8 +7,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub mod bed;
 pub mod envelope;
+pub mod fleet;
+pub mod footprint;
+pub mod ingest;
+pub mod latency;
 pub mod stopwatch;
+pub mod swarm;
+pub mod target;
 
 /// One measured figure.
 #[derive(Clone, Debug, Serialize)]

@@ -14,6 +14,7 @@ mod launch;
 mod parts;
 mod place;
 mod rules;
+mod sim;
 mod step;
 mod supply;
 mod test;
@@ -53,6 +54,12 @@ enum Command {
     /// Measures, on a release build. Arguments go to `writ-bench`
     #[command(disable_help_flag = true)]
     Bench(PassThrough),
+    /// Whole worlds in virtual time, each from a seed; planted bugs with `--planted`. Arguments go to `writ-sim`
+    #[command(disable_help_flag = true)]
+    Sim(PassThrough),
+    /// A fleet on this machine (`bench swarm`): one order to each agent, and the way back after the bus was killed
+    #[command(disable_help_flag = true)]
+    Swarm(PassThrough),
     /// Finds the servers and tools that tests and the demo use, and installs what is missing
     Parts(parts::Options),
 }
@@ -79,7 +86,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Demo(args) => launch::demo(&place, &args.rest),
         Command::Dev(args) => launch::dev(&place, &args.rest),
+        Command::Sim(args) => sim::run(&place, &args.rest),
         Command::Bench(args) => launch::bench(&place, &args.rest),
+        Command::Swarm(args) => launch::swarm(&place, &args.rest),
         Command::Fuzz(options) => fuzz::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),
         Command::Check(options) => check::run(&place, &options),

@@ -2,14 +2,18 @@
 
 #![expect(clippy::print_stdout, reason = "figures are this program's output")]
 
+use std::time::Duration;
+
 use clap::{Parser, ValueEnum};
-use writ_tests::bench::{self, Row};
+use writ_tests::bench::footprint::{SIZE, Size};
+use writ_tests::bench::latency::{CASES, Case};
+use writ_tests::bench::{self, Row, target};
 
 /// Measures, and says beside each figure what the bare thing underneath does in the same run.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
-    after_help = "Examples:\n  cargo xtask bench envelope\n  cargo xtask bench --json > figures.jsonl"
+    after_help = "Examples:\n  cargo xtask bench latency ingest\n  cargo xtask bench swarm --agents 500\n  cargo xtask bench --markdown\n  cargo xtask bench --json > figures.jsonl"
 )]
 struct Arguments {
     /// Which benchmarks; all where none is named.
@@ -18,12 +22,29 @@ struct Arguments {
     /// Print one JSON object a line: bench, case, n, value, unit and, where there is one, floor, peer, ratio.
     #[arg(long)]
     json: bool,
+    /// Print the rows of the table in docs/benchmarks.md, each beside its target.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    agents: Option<u32>,
+    /// How long `footprint` watches the idle agent, instead of a minute.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Bench {
     /// Envelope sign and verify per second against the bare library.
     Envelope,
+    /// From the commit of a run to the commit of its acceptance, at 1, 100 and 1,000 agents.
+    Latency,
+    /// A fleet on one machine: one order to each, and the way back after the bus was killed.
+    Swarm,
+    /// Event batches into the ledger, against a bare insert of the same rows.
+    Ingest,
+    /// What an idle agent costs its host: start, processor, memory.
+    Footprint,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,18 +55,45 @@ fn main() -> anyhow::Result<()> {
     } else {
         &arguments.benches
     };
+    if arguments.markdown {
+        println!("{}", target::HEAD);
+    }
     for one in chosen {
-        let report = |row: Row| print_row(&row, arguments.json);
+        let report = |row: Row| print_row(&row, &arguments);
         match one {
             Bench::Envelope => bench::envelope::run(report)?,
+            Bench::Latency => bench::latency::run(&latencies(arguments.agents), report)?,
+            Bench::Ingest => bench::ingest::run(bench::ingest::SIZE, report)?,
+            Bench::Footprint => {
+                let idle = arguments.seconds.map_or(SIZE.idle, Duration::from_secs);
+                bench::footprint::run(Size { idle, ..SIZE }, report)?;
+            }
+            Bench::Swarm => {
+                let sizes = arguments
+                    .agents
+                    .map_or_else(|| bench::swarm::SIZES.to_vec(), |agents| vec![agents as usize]);
+                for size in sizes {
+                    bench::swarm::run(size, &report)?;
+                }
+            }
         }
     }
     Ok(())
 }
 
-fn print_row(row: &Row, json: bool) {
-    if json {
+/// The cases of `latency` up to a size.
+fn latencies(most: Option<u32>) -> Vec<Case> {
+    let most = most.map_or(usize::MAX, |agents| agents as usize);
+    CASES.into_iter().filter(|case| case.agents <= most).collect()
+}
+
+fn print_row(row: &Row, arguments: &Arguments) {
+    if arguments.json {
         println!("{}", serde_json::to_string(row).unwrap_or_default());
+        return;
+    }
+    if arguments.markdown {
+        println!("{}", target::line(row));
         return;
     }
     let floor = row

@@ -1,0 +1,225 @@
+//! Many agents in one process: the real core over real connections with credentials and TLS of their own, on disks in memory, carrying out
+//! nothing. Each enrolled through the desk as a host does, so that nothing in the product skips a check.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::mpsc;
+use writ_agent::app::{Agent, Options, Parts};
+use writ_agent::core::{Failure, Ran, Seen, StepPlan};
+use writ_agent::executor::bundles::BundleCache;
+use writ_agent::executor::{Executor, Job, OnOutput};
+use writ_agent::identity::{Card, Identity, Login};
+use writ_agent::journal::Journal;
+use writ_agent::journal::disk::sim::SimDisk;
+use writ_agent::link::nats::{self, Place};
+use writ_agent::metrics::AgentMetrics;
+use writ_chassis::clock::{Clock, SystemClock};
+use writ_chassis::ids::{IdSource, SystemIds, seed_from};
+use writ_chassis::lifecycle::LifecycleHandle;
+use writ_controller::app::{App, Caller, NewJoinToken, OperatorRole};
+use writ_protocol::digest::Digest;
+use writ_protocol::enrol::{AgentKeys, EnrolRequest, JoinToken, sign_request};
+use writ_protocol::exec::{Limits, Meter, StepMode, Usage};
+use writ_protocol::id::{JournalId, OrderId};
+use writ_protocol::key::SigningKey;
+use writ_protocol::manifest::{Identity as Name, Order};
+use writ_protocol::nats::{NkeyKind, NkeyPair};
+use writ_protocol::trust::Keyring;
+
+use super::bed::{Bed, tell};
+
+/// Agents that are enrolled at a time.
+const ENROLLING: usize = 16;
+/// Agents that are on their way to their first hello at a time.
+const ARRIVING: u64 = 400;
+/// Longest wait for the first hellos of so many agents.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(120);
+/// What comes from the bus and waits for an agent.
+const INCOMING_MAX: usize = 64;
+/// How long a join token holds.
+const TOKEN_TTL: Duration = Duration::from_secs(3_600);
+
+/// Agents heard of since an instant.
+pub const HEARD_SINCE: &str = "SELECT count(*) FROM agent_liveness WHERE seen_at > $1::text::timestamptz";
+
+/// Labels of the agent of a number, from 0.
+pub type Labels = fn(usize) -> BTreeMap<String, String>;
+
+/// Enrols agents and has them say hello; returns when the controller has heard every one.
+///
+/// # Errors
+/// When one cannot be enrolled or is not heard.
+pub fn start(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<()> {
+    tell(&format!("enrolling {count} agents"));
+    let identities = enrol(bed, count, labels)?;
+    tell("connecting them");
+    let (life, metrics) = (bed.lifecycle().handle(), AgentMetrics::new()?);
+    let _inside = bed.runtime().enter();
+    let mut started = 0_u64;
+    for identity in identities {
+        let agent = open(identity, life.clone(), metrics.clone());
+        let agent = bed.runtime().block_on(agent)?;
+        life.spawn_contained("bench.agent", async move {
+            if let Err(error) = Box::pin(agent.run()).await {
+                tell(&format!("an agent ended: {error}"));
+            }
+        });
+        started += 1;
+        if started.is_multiple_of(ARRIVING / 4) {
+            arrived(bed, started.saturating_sub(ARRIVING))?;
+        }
+    }
+    arrived(bed, started)
+}
+
+fn arrived(bed: &Bed, enough: u64) -> anyhow::Result<()> {
+    bed.until("first hellos", ARRIVAL_PATIENCE, enough, |bed| {
+        bed.count(HEARD_SINCE, "-infinity")
+    })
+    .map(|_| ())
+}
+
+/// Enrols agents as a host would, but for the way over the bus.
+///
+/// # Errors
+/// When the desk refuses one.
+pub fn enrol(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Vec<Identity>> {
+    let desk = bed.desk();
+    let each = (0..count).map(|number| {
+        let desk = Arc::clone(&desk);
+        async move { enrol_one(&desk, number, labels(number)).await }
+    });
+    bed.runtime()
+        .block_on(stream::iter(each).buffered(ENROLLING).try_collect())
+}
+
+async fn enrol_one(desk: &App, number: usize, labels: BTreeMap<String, String>) -> anyhow::Result<Identity> {
+    let name = format!("bench-{number:05}");
+    let caller = Caller::new("bench".to_owned(), OperatorRole::Admin);
+    let new = NewJoinToken {
+        name: Some(name.clone()),
+        labels,
+        ttl: TOKEN_TTL,
+    };
+    let token = JoinToken::parse(&desk.create_join_token(&caller, new).await?.token)?;
+    let (now, seed) = (SystemClock.now(), token.seed());
+    let (nkey, artefact_key) = (NkeyPair::generate(NkeyKind::User)?, SigningKey::generate()?);
+    let ids = SystemIds::new(Arc::new(SystemClock))?;
+    let request = EnrolRequest {
+        token_id: token.token_id,
+        tenant: token.tenant.clone(),
+        user_key: nkey.user_key()?,
+        artefact_key: artefact_key.public(),
+        journal_id: JournalId::from_uuid(ids.uuid()),
+        machine: Digest::of(name.as_bytes()),
+        hostname: name,
+        facts: BTreeMap::new(),
+        sent_at: now,
+    };
+    let (journal_id, machine) = (request.journal_id, request.machine);
+    let envelope = sign_request(request, &seed, &artefact_key)?.to_json()?;
+    let reply = desk.enrol(&seed.login().user_key()?, &envelope).await?;
+    let (root, policy) = (reply.root.into_bytes(), reply.trust_policy.into_bytes());
+    let keyring = Keyring::from_pinned(&root, &token.root, &policy, now)?;
+    let word = keyring.open::<AgentKeys>(reply.agent_keys.as_bytes(), now)?;
+    let keys = word.into_inner().predicate;
+    let card = Card {
+        identity: Name {
+            tenant: keys.tenant,
+            agent_id: keys.agent_id,
+            user_key: keys.user_key,
+        },
+        name: keys.name,
+        journal_id,
+        machine,
+        servers: token.servers.clone(),
+        ca_pem: token.ca_pem.clone(),
+        root: token.root,
+        enrolled_at: now,
+    };
+    let login = Login::new(nkey, reply.user_jwt);
+    Ok(Identity::in_memory(card, artefact_key, login, root, policy))
+}
+
+async fn open(
+    identity: Identity,
+    lifecycle: LifecycleHandle,
+    metrics: AgentMetrics,
+) -> anyhow::Result<Agent> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
+    let card = &identity.card;
+    let place = Place {
+        servers: card.servers.clone(),
+        ca_pem: Some(card.ca_pem.clone()),
+        ca_file: None,
+        tls_first: false,
+        reconnect_window: Duration::from_secs(5),
+        name: format!("writ-agent {}", card.name),
+    };
+    let (login, key) = (Arc::clone(&identity.login), card.identity.user_key.clone());
+    let (transport, pump) = nats::open(place, login, &key, seed_from(ids.as_ref())).await?;
+    let (to, incoming) = mpsc::channel(INCOMING_MAX);
+    lifecycle.spawn_contained("bench.pump", pump.run(to));
+    let disk = SimDisk::new(seed_from(ids.as_ref()));
+    Journal::create(&disk, card.journal_id)?;
+    let hostname = card.name.clone();
+    let parts = Parts {
+        identity,
+        disk: Arc::new(disk),
+        bundles: BundleCache::new(Arc::new(SimDisk::new(1)), 1 << 20),
+        transport,
+        incoming,
+        executor: Arc::new(Idle),
+        clock,
+        ids,
+        lifecycle,
+        metrics,
+        options: Options {
+            boot_id: "bench".to_owned(),
+            hostname,
+            ..Options::default()
+        },
+    };
+    Box::pin(Agent::open(parts)).await.context("opening an agent")
+}
+
+/// Plans one step and finds nothing to do.
+#[derive(Debug)]
+struct Idle;
+
+impl Executor for Idle {
+    fn plan(&self, _order: &Order) -> Option<(String, Vec<StepPlan>)> {
+        let step = StepPlan {
+            id: "file:/nowhere".to_owned(),
+            depends_on: Vec::new(),
+            notify: Vec::new(),
+            mode: StepMode::Idempotent,
+            limits: Limits::default(),
+            only_when_notified: false,
+        };
+        Some(("bench".to_owned(), vec![step]))
+    }
+
+    fn is_inline(&self) -> bool {
+        true
+    }
+
+    fn observe(&self, job: &Job) -> Result<Seen, Failure> {
+        Ok(Seen {
+            digest: Digest::of(job.step.id.as_bytes()),
+            changes: Vec::new(),
+            usage: Usage::none(Meter::Agent),
+        })
+    }
+
+    fn apply(&self, _job: &Job, _on_output: &mut OnOutput<'_>) -> Ran {
+        Ran::nothing(SystemClock.now())
+    }
+
+    fn stop(&self, _order_id: OrderId, _hard: bool, _reason: &str) {}
+}

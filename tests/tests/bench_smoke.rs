@@ -1,0 +1,88 @@
+//! Every bench runs, in a size that takes seconds, and prints rows of the agreed form. Nothing here is timed.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test; what is missing must fail it"
+)]
+
+use std::time::Duration;
+
+use writ_tests::bench::{Row, footprint, ingest, latency, swarm};
+
+/// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
+fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
+    |row| {
+        let json = serde_json::to_string(&row).expect("writes");
+        assert!(!json.contains('\n'));
+        let read: serde_json::Value = serde_json::from_str(&json).expect("reads");
+        for key in ["bench", "case", "unit"] {
+            assert!(read[key].as_str().is_some_and(|text| !text.is_empty()), "{json}");
+        }
+        assert!(read["n"].as_u64().is_some_and(|n| n > 0), "{json}");
+        assert!(row.value.is_finite() && row.value >= 0.0, "{json}");
+        assert_eq!(row.floor.is_some(), row.peer.is_some(), "{json}");
+        rows.push(row);
+    }
+}
+
+fn cases(rows: &[Row]) -> Vec<(&str, u64)> {
+    rows.iter().map(|row| (row.case.as_str(), row.n)).collect()
+}
+
+#[test]
+fn latency_prints_a_median_and_a_tail_for_each_size() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let sizes = [1, 2].map(|agents| latency::Case { agents, runs: 2 });
+    latency::run(&sizes, gather(&mut rows))?;
+    assert_eq!(cases(&rows), [("p50", 1), ("p99", 1), ("p50", 2), ("p99", 2)]);
+    for row in &rows {
+        assert!(row.value > 0.0, "an order takes time: {row:?}");
+        assert!(row.value < Duration::from_secs(60).as_secs_f64() * 1e3, "{row:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_swarm_prints_how_fast_it_accepts_and_comes_back() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    swarm::run(3, gather(&mut rows))?;
+    assert_eq!(cases(&rows), [("accepted", 3), ("accepted-p50", 3), ("back", 3)]);
+    Ok(())
+}
+
+#[test]
+fn ingest_prints_both_kinds_of_rows_beside_the_bare_insert() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = ingest::Size {
+        agents: 2,
+        rounds: 2,
+        frames: 10,
+    };
+    ingest::run(size, gather(&mut rows))?;
+    assert_eq!(cases(&rows), [("output", 40), ("steps", 40)]);
+    assert!(
+        rows.iter().all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0)),
+        "{rows:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn footprint_prints_start_processor_and_memory() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = footprint::Size {
+        idle: Duration::from_secs(1),
+        starts: 1,
+    };
+    footprint::run(size, gather(&mut rows))?;
+    assert_eq!(
+        cases(&rows),
+        [("start", 1), ("cpu", 1), ("rss", 1), ("rss-anon", 1)]
+    );
+    assert!(
+        rows[2].value > rows[3].value,
+        "what is resident holds what is the agent's alone: {rows:?}"
+    );
+    Ok(())
+}
