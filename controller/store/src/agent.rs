@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::{json, text};
 use crate::tx::Tx;
 
 statements! {
@@ -70,6 +71,8 @@ statements! {
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $1 FROM bumped
         ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
+    HOLD_NAME = "-- agent.hold_name
+        SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
     REMOVED_KEYS = "-- agent.removed_keys
         SELECT user_key, updated_at FROM agent WHERE state = 'removed' AND updated_at >= $1
         ORDER BY updated_at DESC, agent_id LIMIT $2";
@@ -172,10 +175,10 @@ pub async fn create(tx: &mut Tx, agent: &NewAgent) -> Result<(), Error> {
         .bind(agent.user_key.as_str())
         .bind(agent.artefact_key.as_bytes().as_slice())
         .bind(agent.machine.as_bytes().as_slice())
-        .bind(&agent.hostname)
+        .bind(text(&agent.hostname))
         .bind(i16::from(Shard::of(&agent.user_key).number()))
         .bind(Json(&agent.labels))
-        .bind(Json(&agent.facts))
+        .bind(json(&agent.facts)?)
         .bind(&agent.keys)
         .bind(Instant(agent.created_at));
     tx.run(query).await.map(|_| ())
@@ -198,7 +201,7 @@ pub async fn by_id(tx: &mut Tx, id: AgentId) -> Result<Option<Agent>, Error> {
 /// # Errors
 /// [`Error`].
 pub async fn by_name(tx: &mut Tx, name: &str) -> Result<Option<Agent>, Error> {
-    tx.row(query(BY_NAME).bind(name))
+    tx.row(query(BY_NAME).bind(text(name)))
         .await?
         .as_ref()
         .map(read)
@@ -239,11 +242,16 @@ pub async fn page(
     labels: &BTreeMap<String, String>,
     limit: u32,
 ) -> Result<Vec<Agent>, Error> {
-    tx.rows(query(PAGE).bind(after).bind(Json(labels)).bind(i64::from(limit)))
-        .await?
-        .iter()
-        .map(read)
-        .collect()
+    tx.rows(
+        query(PAGE)
+            .bind(text(after))
+            .bind(Json(labels))
+            .bind(i64::from(limit)),
+    )
+    .await?
+    .iter()
+    .map(read)
+    .collect()
 }
 
 /// Agents after an id, for walking through all of them: id, bus identity, generation.
@@ -284,6 +292,14 @@ pub async fn targets(
     rows.iter().map(read).collect()
 }
 
+/// Holds a name and those made from it until the transaction ends: two that look for a free one look one after the other.
+///
+/// # Errors
+/// [`Error`].
+pub async fn hold_name(tx: &mut Tx, name: &str) -> Result<(), Error> {
+    tx.rows(query(HOLD_NAME).bind(text(name))).await.map(|_| ())
+}
+
 /// Sets an agent's standing.
 ///
 /// # Errors
@@ -299,7 +315,7 @@ pub async fn set_state(
         query(SET_STATE)
             .bind(id.as_uuid())
             .bind(state.name())
-            .bind(reason)
+            .bind(text(reason))
             .bind(Instant(now)),
     )
     .await

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use serde_json::Value;
 use sqlx::query;
-use sqlx::types::Json;
 use writ_protocol::time::Timestamp;
 
 use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::{json, text};
 use crate::tx::Tx;
 
 statements! {
@@ -117,10 +117,10 @@ pub struct Act<'a> {
 pub async fn write(tx: &mut Tx, act: Act<'_>, verb: &str, object: &str, detail: Value) -> Result<(), Error> {
     let query = query(WRITE)
         .bind(Instant(act.at))
-        .bind(act.actor)
+        .bind(text(act.actor))
         .bind(verb)
-        .bind(object)
-        .bind(Json(detail));
+        .bind(text(object))
+        .bind(json(detail)?);
     tx.run(query).await.map(|_| ())
 }
 
@@ -156,8 +156,8 @@ pub async fn tell(
     if changes.is_empty() {
         return Ok(());
     }
-    let (topics, bodies): (Vec<String>, Vec<Json<Value>>) =
-        changes.into_iter().map(|(t, b)| (t, Json(b))).unzip();
+    let (topics, bodies): (Vec<String>, Vec<Value>) = changes.into_iter().unzip();
+    let bodies = bodies.into_iter().map(json).collect::<Result<Vec<_>, _>>()?;
     tx.run(query(TELL).bind(Instant(at)).bind(topics).bind(kind).bind(bodies))
         .await
         .map(|_| ())

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
@@ -260,7 +261,7 @@ pub async fn dead_letter(tx: &mut Tx, letter: &DeadLetter<'_>, now: Timestamp) -
         .bind(Instant(now))
         .bind(letter.subject)
         .bind(letter.code)
-        .bind(letter.detail)
+        .bind(text(letter.detail))
         .bind(row::signed(letter.message.len() as u64))
         .bind(sample);
     tx.run(query).await.map(|_| ())
@@ -292,12 +293,7 @@ pub async fn store_alarms(
                 .map(|(_, code, _)| code.as_str())
                 .collect::<Vec<_>>(),
         )
-        .bind(
-            alarms
-                .iter()
-                .map(|(.., detail)| detail.as_str())
-                .collect::<Vec<_>>(),
-        )
+        .bind(alarms.iter().map(|(.., detail)| text(detail)).collect::<Vec<_>>())
         .bind(Instant(now));
     tx.run(query).await.map(|_| ())
 }
@@ -334,7 +330,7 @@ pub async fn store_orphans(
         .bind(
             orphans
                 .iter()
-                .map(|(.., detail)| detail.as_str())
+                .map(|(.., detail)| text(detail))
                 .collect::<Vec<_>>(),
         )
         .bind(Instant(now));

@@ -8,6 +8,14 @@ use writ_protocol::time::Timestamp;
 
 /// From the Unix epoch to PostgreSQL's, microseconds.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+/// The years 1 to 9999, microseconds since the Unix epoch: what both the database and RFC 3339 can say. A clock that is set to anything else,
+/// as an agent's may be, is written down as the nearest of these; its frame holds what it said.
+const WRITABLE: (i64, i64) = (-62_135_596_800_000_000, 253_402_207_200_000_000);
+
+/// The instant, or the nearest one that can be written.
+pub(crate) fn writable(instant: Timestamp) -> Timestamp {
+    Timestamp::from_micros(instant.as_micros().clamp(WRITABLE.0, WRITABLE.1))
+}
 
 /// A [`Timestamp`] as a `timestamptz`.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +39,7 @@ impl PgHasArrayType for Instant {
 
 impl Encode<'_, Postgres> for Instant {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let micros = self
-            .0
-            .as_micros()
-            .checked_sub(POSTGRES_EPOCH)
-            .ok_or("instant is out of the database's range")?;
+        let micros = writable(self.0).as_micros().saturating_sub(POSTGRES_EPOCH);
         buffer.extend_from_slice(&micros.to_be_bytes());
         Ok(IsNull::No)
     }

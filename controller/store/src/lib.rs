@@ -11,6 +11,7 @@ mod error;
 mod instant;
 mod row;
 mod statement;
+mod text;
 mod tx;
 
 pub mod agent;

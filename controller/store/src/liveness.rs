@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
@@ -112,7 +113,7 @@ pub async fn upsert(tx: &mut Tx, all: &[Liveness]) -> Result<(), Error> {
         )
         .bind(signed(|l| l.have_generation))
         .bind(signed(|l| l.control_epoch))
-        .bind(all.iter().map(|l| l.agent_version.clone()).collect::<Vec<_>>())
+        .bind(all.iter().map(|l| text(&l.agent_version)).collect::<Vec<_>>())
         .bind(signed(|l| l.free_disk_bytes))
         .bind(all.iter().map(|l| l.clock_offset_us).collect::<Vec<_>>())
         .bind(all.iter().map(|l| l.draining).collect::<Vec<_>>())

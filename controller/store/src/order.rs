@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
@@ -179,7 +180,7 @@ pub async fn of_run(tx: &mut Tx, run: RunId, after: &str, limit: u32) -> Result<
     tx.rows(
         query(OF_RUN)
             .bind(run.as_uuid())
-            .bind(after)
+            .bind(text(after))
             .bind(i64::from(limit)),
     )
     .await?

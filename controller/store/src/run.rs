@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
@@ -204,7 +205,7 @@ pub async fn create(tx: &mut Tx, run: &Run) -> Result<(), Error> {
         .bind(run.bundle.digest.as_bytes().as_slice())
         .bind(run.plan_digest.as_ref().map(|d| d.as_bytes().to_vec()))
         .bind(&run.ordered_by)
-        .bind(&run.reason)
+        .bind(run.reason.as_deref().map(text))
         .bind(Instant(run.created_at))
         .bind(run.ended_at.map(Instant))
         .bind(run.deadline_at.map(Instant));

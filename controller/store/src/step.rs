@@ -2,15 +2,15 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::query;
-use sqlx::types::Json;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{OrderId, RunId};
 use writ_protocol::record::StepResult;
 
 use crate::error::Error;
-use crate::instant::Instant;
+use crate::instant::{Instant, writable};
 use crate::row;
 use crate::statement::statements;
+use crate::text::{json, text};
 use crate::tx::Tx;
 
 statements! {
@@ -67,9 +67,10 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
         return Ok(());
     }
     let results = || steps.iter().map(|(_, result)| *result);
+    let documents = results().map(document).collect::<Result<Vec<_>, _>>()?;
     let query = query(STORE)
         .bind(results().map(|r| r.order_id.as_uuid()).collect::<Vec<_>>())
-        .bind(results().map(|r| r.step.as_str()).collect::<Vec<_>>())
+        .bind(results().map(|r| text(&r.step)).collect::<Vec<_>>())
         .bind(
             results()
                 .map(|r| row::signed_small(r.attempt))
@@ -81,8 +82,8 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
                 .map(|r| r.code.map(|c| c.to_string()))
                 .collect::<Vec<_>>(),
         )
-        .bind(results().map(|r| r.detail.as_str()).collect::<Vec<_>>())
-        .bind(results().map(Json).collect::<Vec<_>>())
+        .bind(results().map(|r| text(&r.detail)).collect::<Vec<_>>())
+        .bind(documents)
         .bind(results().map(|r| row::signed(r.cost_micros)).collect::<Vec<_>>())
         .bind(results().map(|r| Instant(r.started_at)).collect::<Vec<_>>())
         .bind(results().map(|r| Instant(r.ended_at)).collect::<Vec<_>>())
@@ -108,8 +109,8 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
                 .map(|(r, _)| r.order_id.as_uuid())
                 .collect::<Vec<_>>(),
         )
-        .bind(artefacts.iter().map(|(r, _)| r.step.as_str()).collect::<Vec<_>>())
-        .bind(artefacts.iter().map(|(_, a)| a.path.as_str()).collect::<Vec<_>>())
+        .bind(artefacts.iter().map(|(r, _)| text(&r.step)).collect::<Vec<_>>())
+        .bind(artefacts.iter().map(|(_, a)| text(&a.path)).collect::<Vec<_>>())
         .bind(
             artefacts
                 .iter()
@@ -123,6 +124,19 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
                 .collect::<Vec<_>>(),
         );
     tx.run(query).await.map(|_| ())
+}
+
+/// A record as it is read back: its times are such as a document can hold.
+fn document(result: &StepResult) -> Result<sqlx::types::Json<serde_json::Value>, Error> {
+    let (started_at, ended_at) = (writable(result.started_at), writable(result.ended_at));
+    if (started_at, ended_at) == (result.started_at, result.ended_at) {
+        return json(result);
+    }
+    json(StepResult {
+        started_at,
+        ended_at,
+        ..result.clone()
+    })
 }
 
 /// Steps of a run after a place, by order and sequence.

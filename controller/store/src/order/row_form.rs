@@ -10,6 +10,7 @@ use super::Order;
 use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
+use crate::text::text;
 use crate::tx::Bound;
 
 pub(super) fn read(r: &PgRow) -> Result<Order, Error> {
@@ -83,7 +84,12 @@ pub(super) fn bind_save<'q>(query: Bound<'q>, orders: &'q [Order], now: Timestam
         .bind(column(orders, |o| o.accepted_at.map(Instant)))
         .bind(column(orders, |o| o.ended_at.map(Instant)))
         .bind(column(orders, |o| o.code.clone()))
-        .bind(column(orders, |o| o.detail.clone()))
+        .bind(
+            orders
+                .iter()
+                .map(|o| o.detail.as_deref().map(text))
+                .collect::<Vec<_>>(),
+        )
         .bind(step(0))
         .bind(step(1))
         .bind(step(2))
