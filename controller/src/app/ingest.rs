@@ -205,7 +205,7 @@ impl App {
                     Outcome::Accepted
                 }
                 Continuation::Gap { resend_from } => Outcome::Gap { resend_from },
-                Continuation::Known if repeats(tx, mark, batch).await? => Outcome::Known,
+                Continuation::Known if repeats(tx, mark, batch, &taken).await? => Outcome::Known,
                 Continuation::Known | Continuation::Fork => {
                     self.fork(tx, batch, now).await?;
                     Outcome::Fork
@@ -370,12 +370,20 @@ fn set(outcomes: &mut [Outcome], place: usize, outcome: Outcome) {
     }
 }
 
-/// Whether a batch at or below the mark is the one that is stored.
-async fn repeats(tx: &mut Tx, mark: &Mark, batch: &Batch) -> Result<bool, Error> {
+/// Whether a batch at or below the mark is the one that is stored, or is about to be in this pass.
+async fn repeats(tx: &mut Tx, mark: &Mark, batch: &Batch, taken: &[(&Batch, u64)]) -> Result<bool, Error> {
     let frames = batch.frames();
     let Some((frame, _, raw)) = frames.last() else {
         return Ok(true);
     };
+    let same = |one: &Batch| {
+        let found = one.frames().into_iter().find(|(f, ..)| f.seq == frame.seq);
+        found.map(|(.., taken)| taken == *raw)
+    };
+    let here = taken.iter().filter(|(one, _)| journal(one) == journal(batch));
+    if let Some(same) = here.rev().find_map(|(one, _)| same(one)) {
+        return Ok(same);
+    }
     let stored = ingest::raw_at(tx, mark, frame.seq).await?;
     Ok(stored.is_none_or(|stored| stored == *raw))
 }
