@@ -50,6 +50,7 @@ pub fn renew(
         if let Ok(next) = apply(&rule(one), event, Duration::from_millis(one.lease_ms), now) {
             if next.next.state != one.state {
                 runs.insert(one.run_id);
+                take_back(one);
             }
             one.heard_at = Some(now);
             (one.state, one.deadline_at) = (next.next.state, next.next.deadline_at);
@@ -61,6 +62,12 @@ pub fn renew(
         });
     }
     (renewed, runs)
+}
+
+/// Takes back what was written down without the agent's word: its word has come after all.
+pub(super) fn take_back(one: &mut order::Order) {
+    one.late = true;
+    (one.ended_at, one.code, one.detail) = (None, None, None);
 }
 
 /// Writes down of an overdue order that no word came; whether its deadline had passed indeed.

@@ -271,7 +271,13 @@ fn take(one: &mut order::Order, said: &Said<'_>, lease: Duration, now: Timestamp
         one.state,
         OrderState::Expired | OrderState::Unresolved | OrderState::Cancelled
     );
-    one.late |= guessed && next.next.state.is_proven();
+    if guessed && next.changed {
+        super::super::rule::take_back(one);
+    }
+    if one.journal_id != Some(said.journal_id) {
+        // Numbers of one journal mean nothing in another.
+        (one.first_seq, one.last_seq) = (None, None);
+    }
     one.journal_id = Some(said.journal_id);
     one.first_seq = Some(one.first_seq.map_or(said.seq, |first| first.min(said.seq)));
     one.last_seq = Some(one.last_seq.map_or(said.seq, |last| last.max(said.seq)));
