@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use writ_domain::agent::AgentState;
 use writ_protocol::enrol::{self, AgentKeys, EnrolReply, EnrolRequest, JoinSeed, JoinToken, JoinTokenParts};
 use writ_protocol::id::{AgentId, JoinTokenId};
 use writ_protocol::limits::LABELS_MAX;
@@ -185,7 +186,10 @@ impl App {
         let agent = agent::by_id(tx, used_by).await?;
         match agent {
             Some(agent)
-                if agent.user_key == request.user_key && agent.artefact_key == request.artefact_key =>
+                if agent.user_key == request.user_key
+                    && agent.artefact_key == request.artefact_key
+                    // The bus refuses its logins from before the removal; a new one would let it in again.
+                    && agent.state != AgentState::Removed =>
             {
                 self.enrol_reply(&agent.name, request, &agent.keys, now)
             }
@@ -270,6 +274,7 @@ async fn free_name(tx: &mut Tx, wanted: &str) -> Result<String, Error> {
     } else {
         clean
     };
+    agent::hold_name(tx, &clean).await?;
     for n in 1..NAMESAKES_MAX {
         let name = if n == 1 {
             clean.clone()
