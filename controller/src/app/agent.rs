@@ -9,7 +9,7 @@ use writ_protocol::id::AgentId;
 use writ_protocol::limits::CLOCK_SKEW_MAX;
 use writ_protocol::nats::UserKey;
 use writ_protocol::time::Timestamp;
-use writ_store::{Tx, agent, audit};
+use writ_store::{Tx, agent, audit, liveness};
 
 use super::enrol::check_labels;
 use super::view::AgentView;
@@ -59,6 +59,8 @@ impl App {
         let mut tx = self.store.begin("agent.set_labels").await?;
         let found = find(&mut tx, which).await?;
         agent::set_labels(&mut tx, found.agent_id, &labels, now).await?;
+        // Labels say which halts are for it.
+        agent::bump(&mut tx, &[found.agent_id], now).await?;
         let act = audit::Act {
             at: now,
             actor: &caller.name,
@@ -74,6 +76,7 @@ impl App {
         let shown = AgentView::from(find(&mut tx, which).await?);
         once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
         tx.commit().await?;
+        self.nudge.notify_waiters();
         Ok(shown)
     }
 
@@ -155,7 +158,11 @@ impl App {
         let mut tx = self.store.begin("agent.change").await?;
         let found = find(&mut tx, which).await?;
         agent::lock(&mut tx, &[found.agent_id]).await?;
-        set_state(&mut tx, found.agent_id, event, (&caller.name, reason), now).await?;
+        let changed = set_state(&mut tx, found.agent_id, event, (&caller.name, reason), now).await?;
+        if changed && event == AgentEvent::Release {
+            // Which of two sessions was the copy, a person has judged: the one that goes on speaking counts.
+            liveness::forget(&mut tx, found.agent_id).await?;
+        }
         let shown = AgentView::from(find(&mut tx, &found.agent_id.to_string()).await?);
         once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
         tx.commit().await?;
