@@ -48,9 +48,9 @@ impl App {
     /// [`Error`].
     pub async fn set_halt(&self, caller: &Caller, new: NewHalt) -> Result<SignedHalt, Error> {
         caller.require(OperatorRole::Operator)?;
-        if new.reason.trim().is_empty() || new.reason.len() > REASON_BYTES_MAX {
+        if new.reason.trim().is_empty() || new.reason.len() > REASON_BYTES_MAX || new.reason.contains('\0') {
             return Err(Error::malformed(format!(
-                "a halt needs a reason of at most {REASON_BYTES_MAX} bytes"
+                "a halt needs a reason of at most {REASON_BYTES_MAX} bytes, without the character zero"
             )));
         }
         let now = self.now();

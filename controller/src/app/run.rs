@@ -79,6 +79,10 @@ impl App {
             &compiled.targets.hosts,
         )
         .await?;
+        if let Some(name) = absent(&mut tx, &compiled.targets.hosts).await? {
+            let detail = format!("{name} is no active agent; `writ agent list` shows what there is");
+            return Err(Error::new(Code::NoTargets, detail));
+        }
         if targets.is_empty() {
             let detail = "no active agent has these labels and names; `writ agent list` shows what there is";
             return Err(Error::new(Code::NoTargets, detail));
@@ -332,6 +336,15 @@ async fn known(tx: &mut Tx, id: RunId) -> Result<run::Run, Error> {
     run::read(tx, id)
         .await?
         .ok_or_else(|| Error::not_found("run", id))
+}
+
+/// The first of the named hosts that may not be ordered. A run on some of the hosts that were named is not the run that was asked for.
+async fn absent<'a>(tx: &mut Tx, names: &'a [String]) -> Result<Option<&'a String>, Error> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let there = agent::targets(tx, &BTreeMap::new(), names).await?;
+    Ok(names.iter().find(|name| !there.iter().any(|t| t.name == **name)))
 }
 
 /// An order as the rules see it.
