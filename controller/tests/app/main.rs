@@ -1,0 +1,31 @@
+//! The desk over a real PostgreSQL, without a bus: what each use case promises, judged by what the desk shows and hosts would believe.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+#![expect(
+    clippy::default_trait_access,
+    reason = "a first page or no labels is what most tests ask for"
+)]
+
+mod agents;
+mod cancel;
+mod desk;
+mod enrolment;
+mod evidence;
+mod halts;
+mod hello;
+mod host;
+mod ingest;
+mod journal;
+mod life;
+mod manifests;
+mod once;
+mod poison;
+mod runs;
+mod sweep;
+mod tokens;
