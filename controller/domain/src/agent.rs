@@ -68,11 +68,26 @@ pub fn apply(state: AgentState, event: AgentEvent) -> Result<Transition<AgentSta
 mod tests {
     use super::*;
 
+    /// A new state or event does not compile until it has a place here, and then misses its rows below.
+    const fn place(state: AgentState, event: AgentEvent) -> usize {
+        let row = match state {
+            AgentState::Active => 0,
+            AgentState::Quarantined => 1,
+            AgentState::Removed => 2,
+        };
+        let column = match event {
+            AgentEvent::Quarantine => 0,
+            AgentEvent::Release => 1,
+            AgentEvent::Remove => 2,
+        };
+        row * 3 + column
+    }
+
     #[test]
     fn every_state_answers_every_event() {
         use AgentEvent::{Quarantine, Release, Remove};
         use AgentState::{Active, Quarantined, Removed};
-        for (state, event, wanted) in [
+        let table = [
             (Active, Quarantine, Ok((Quarantined, true))),
             (Active, Release, Ok((Active, false))),
             (Active, Remove, Ok((Removed, true))),
@@ -82,7 +97,11 @@ mod tests {
             (Removed, Quarantine, Err(AgentGone)),
             (Removed, Release, Err(AgentGone)),
             (Removed, Remove, Ok((Removed, false))),
-        ] {
+        ];
+        assert_eq!(table.len(), AgentState::ALL.len() * 3);
+        for (at, (state, event, wanted)) in table.into_iter().enumerate() {
+            assert_eq!(place(state, event), at);
+            assert_eq!(AgentState::of(state.name()), Some(state));
             assert_eq!(
                 apply(state, event).map(|t| (t.next, t.changed)),
                 wanted,

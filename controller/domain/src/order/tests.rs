@@ -125,9 +125,61 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Where a state stands in [`OrderState::ALL`]: a new one does not compile until it has a place here, and then needs its row in the table.
+const fn place(state: OrderState) -> usize {
+    match state {
+        OrderState::Pending => 0,
+        OrderState::Accepted => 1,
+        OrderState::Succeeded => 2,
+        OrderState::Failed => 3,
+        OrderState::Aborted => 4,
+        OrderState::Stopped => 5,
+        OrderState::Indeterminate => 6,
+        OrderState::Refused => 7,
+        OrderState::Expired => 8,
+        OrderState::Cancelled => 9,
+        OrderState::Unresolved => 10,
+    }
+}
+
+/// The column of an event: a new one, or a new outcome, does not compile until it has a column here.
+const fn column(event: OrderEvent) -> usize {
+    match event {
+        OrderEvent::Accepted { .. } => 0,
+        OrderEvent::Refused { .. } => 1,
+        OrderEvent::Done { outcome, .. } => match outcome {
+            OrderOutcome::Succeeded => 2,
+            OrderOutcome::Failed => 3,
+            OrderOutcome::Aborted => 4,
+            OrderOutcome::Stopped => 5,
+            OrderOutcome::Indeterminate => 6,
+        },
+        OrderEvent::Heard { .. } => 7,
+        OrderEvent::CancelRequested => 8,
+        OrderEvent::DeadlinePassed => 9,
+    }
+}
+
+const COLUMNS: usize = 10;
+
+#[test]
+fn the_table_has_every_state_and_every_event() {
+    for (at, state) in OrderState::ALL.into_iter().enumerate() {
+        assert_eq!(place(state), at, "{state:?}");
+        assert_eq!(OrderState::of(state.name()), Some(state));
+        assert_eq!(TABLE[at].0, state.name());
+    }
+    assert_eq!(TABLE.len(), place(OrderState::Unresolved) + 1);
+    let columns: Vec<usize> = events(TOKEN)
+        .into_iter()
+        .map(|(_, event)| column(event))
+        .collect();
+    assert_eq!(columns, (0..COLUMNS).collect::<Vec<_>>());
+    assert!(TABLE.iter().all(|(_, row)| row.len() == COLUMNS));
+}
+
 #[test]
 fn every_state_answers_every_event_as_the_table_says() {
-    assert_eq!(TABLE.len(), OrderState::ALL.len());
     for (name, row) in TABLE {
         let before = order(OrderState::of(name).expect("a state"));
         for ((event_name, event), wanted) in events(TOKEN).into_iter().zip(*row) {

@@ -125,13 +125,18 @@ pub(crate) fn new_orders(n: u8) -> order::NewOrders {
     }
 }
 
-/// A ledger with agents 1 to `agents`, and run 1 with one order for each: the order of agent `n` is order `n`.
+/// A ledger with agents 1 to `agents`, and run 1 with one order for each: the order of agent `n` is order `n`. The rows lie the other way round
+/// than their ids count.
 pub(crate) async fn with_orders(agents: u8) -> Store {
     let numbers: Vec<u8> = (1..=agents).collect();
     let store = with_agents(&numbers).await;
     let mut tx = store.begin("orders").await.unwrap();
     add_run(&mut tx, &new_run(1)).await;
-    let orders: Vec<_> = numbers.iter().map(|n| (order_id(*n), agent_id(*n))).collect();
+    let orders: Vec<_> = numbers
+        .iter()
+        .rev()
+        .map(|n| (order_id(*n), agent_id(*n)))
+        .collect();
     order::create(&mut tx, &new_orders(1), &orders).await.unwrap();
     tx.commit().await.unwrap();
     store
@@ -157,4 +162,15 @@ pub(crate) async fn until_held_up<T>(store: &Store, work: &JoinHandle<T>) {
     tokio::time::timeout(LOCK_WAIT, waiting)
         .await
         .expect("nobody waits for a lock");
+}
+
+/// Has the server of a test read tables from end to end on connections made from now on: without it, an index hands rows out in the order of
+/// their ids, and a lock that does not ask for that order would seem to.
+pub(crate) async fn read_tables_as_they_lie(store: &Store) {
+    let settings = "DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET enable_indexscan = off', current_database());
+        EXECUTE format('ALTER DATABASE %I SET enable_bitmapscan = off', current_database());
+        EXECUTE format('ALTER DATABASE %I SET enable_mergejoin = off', current_database());
+    END $$";
+    sqlx::raw_sql(settings).execute(store.pool()).await.unwrap();
 }

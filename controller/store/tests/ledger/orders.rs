@@ -5,7 +5,8 @@ use writ_domain::run::RunState;
 use writ_store::{Error, Store, order, run};
 
 use super::fixture::{
-    NOW, add_run, agent_id, later, new_orders, new_run, order_id, run_id, until_held_up, with_orders,
+    NOW, add_run, agent_id, later, new_orders, new_run, order_id, read_tables_as_they_lie, run_id,
+    until_held_up, with_orders,
 };
 
 async fn change(store: &Store, n: u8, change: impl FnOnce(&mut order::Order)) {
@@ -63,6 +64,7 @@ async fn orders_of_a_run_are_paged_by_host() {
 #[tokio::test]
 async fn locks_are_taken_in_order_and_read_after_the_wait() {
     let store = with_orders(3).await;
+    read_tables_as_they_lie(&store).await;
     let mut holder = store.begin("holder").await.unwrap();
     let mut held = order::lock(&mut holder, &[order_id(2)]).await.unwrap();
     let other = store.clone();

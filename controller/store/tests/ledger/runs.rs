@@ -6,7 +6,7 @@ use writ_protocol::manifest::OrderKind;
 use writ_store::testing::fresh_database;
 use writ_store::{Store, run};
 
-use super::fixture::{NOW, add_run, bundle, later, new_run, run_id, until_held_up};
+use super::fixture::{NOW, add_run, bundle, later, new_run, read_tables_as_they_lie, run_id, until_held_up};
 
 async fn with_runs(numbers: &[u8]) -> Store {
     let (store, _) = fresh_database().await.unwrap();
@@ -129,6 +129,7 @@ async fn overdue_runs_come_oldest_deadline_first_and_not_before_it() {
 #[tokio::test]
 async fn runs_are_locked_in_order_and_read_after_the_wait() {
     let store = with_runs(&[3, 2, 1]).await;
+    read_tables_as_they_lie(&store).await;
     let mut holder = store.begin("holder").await.unwrap();
     run::lock(&mut holder, &[run_id(2)]).await.unwrap();
     let other = store.clone();
