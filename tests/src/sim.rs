@@ -14,7 +14,11 @@ pub mod exec;
 pub mod host;
 pub mod keys;
 pub mod link;
+pub mod many;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
+pub mod shrink;
 pub mod store;
 pub mod story;
 pub mod trace;

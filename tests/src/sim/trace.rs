@@ -3,14 +3,10 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// Notes of one run; more are a run in circles.
-const NOTES_MAX: u64 = 200_000;
-
 /// The history of one run.
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
-    count: u64,
     lines: Option<Vec<String>>,
 }
 
@@ -31,19 +27,12 @@ impl Trace {
     pub fn new(keep: bool) -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
-            count: 0,
             lines: keep.then(Vec::new),
         }
     }
 
-    /// Whether more happens than can happen in one run.
-    pub const fn is_endless(&self) -> bool {
-        self.count > NOTES_MAX
-    }
-
     /// Notes that something happened.
     pub fn note(&mut self, at: Duration, what: fmt::Arguments<'_>) {
-        self.count += 1;
         let mut hasher = Hasher(self.hash);
         // Writing into a number cannot fail.
         let _always = writeln!(hasher, "{} {what}", at.as_micros());

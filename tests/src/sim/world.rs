@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use writ_chassis::lifecycle::LifecycleHandle;
 use writ_domain::agent::AgentState;
 use writ_protocol::nats::UserKey;
+use writ_protocol::subject::Shard;
 use writ_protocol::time::Timestamp;
 use writ_store::agent::Agent;
 
@@ -39,6 +40,8 @@ pub struct World {
     pub hosts: Mutex<Vec<Arc<Host>>>,
     /// Controllers.
     pub controllers: Mutex<Vec<Arc<Controller>>>,
+    /// The shards of its agents.
+    pub shards: Vec<Shard>,
     /// Who watches.
     pub witness: Mutex<Witness>,
     /// Something changed that relays should look at.
@@ -80,8 +83,12 @@ impl World {
             books.agents.insert(name.agent_id, row);
             books.bump([name.agent_id]);
         }
+        let mut shards: Vec<Shard> = books.agents.values().map(|a| Shard::of(&a.user_key)).collect();
+        shards.sort_unstable();
+        shards.dedup();
         Arc::new(Self {
             seed,
+            shards,
             start: Instant::now(),
             life,
             bus: Mutex::new(Bus::new(seed)),

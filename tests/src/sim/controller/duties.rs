@@ -19,7 +19,6 @@ use writ_protocol::subject::Shard;
 
 use super::Controller;
 use crate::sim::desk::{self, Arrival, Parcel, Told};
-use crate::sim::keys::AGENTS;
 use crate::sim::link::hint;
 use crate::sim::store::Failed;
 use crate::sim::trace::mark;
@@ -60,18 +59,10 @@ pub(super) fn spawn(world: &Arc<World>, controller: &Arc<Controller>, held: &Hel
     life.spawn_contained("upkeep", async move { upkeep.upkeep().await });
 }
 
-/// The shards that this world uses.
-fn shards() -> Vec<Shard> {
-    let mut shards: Vec<Shard> = AGENTS.iter().map(|who| Shard::of(&who.name.user_key)).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    shards
-}
-
 impl Duty {
     async fn keep_leases(&self) {
         loop {
-            for shard in shards() {
+            for shard in self.world.shards.iter().copied() {
                 let asked = Instant::now();
                 let (name, holder, now) = (App::shard_lease(shard), self.held.holder(), self.world.wall());
                 let acquire = self
@@ -302,9 +293,11 @@ impl Duty {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             rounds += 1;
-            let first = shards()
-                .into_iter()
-                .next()
+            let first = self
+                .world
+                .shards
+                .first()
+                .copied()
                 .and_then(|shard| self.held.fence(shard));
             let Some(fence) = first else { continue };
             let now = self.world.wall();
