@@ -1,7 +1,7 @@
 //! What the disk holds after a start: the frames in order, a torn end, or damage. Nothing is written here; [`super::Journal::open`] acts on it.
 //!
 //! A bad end of the last segment with nothing readable behind it is what a power failure leaves: it was never durable and is cut, unless the
-//! [`mark`] says that it was. Anything else is damage, because whoever cuts there forgets evidence.
+//! mark beside the frames says that it was. Anything else is damage, because whoever cuts there forgets evidence.
 
 use std::collections::VecDeque;
 use std::io;
