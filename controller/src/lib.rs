@@ -3,6 +3,7 @@
 pub mod api;
 pub mod app;
 pub mod bus;
+pub mod command;
 pub mod config;
 pub mod lease;
 pub mod metrics;
