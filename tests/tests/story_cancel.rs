@@ -19,7 +19,8 @@ fn a_cancelled_run_ends_and_the_next_one_is_carried_out() -> anyhow::Result<()> 
         world.wait_lines("ledger", 1)?;
         world.client()?.cancel_run(&run.id, "not this one")?;
         let run = world.end_of(&run.id)?;
-        assert_eq!(run.state, "aborted", "{run:?}");
+        assert_eq!(run.state, "cancelled", "{run:?}");
+        assert_eq!(run.orders[0].state, "aborted", "what ran is told");
         assert_eq!(run.orders[0].code.as_deref(), Some("W0302"));
         let next = world.run(FILE)?;
         assert_eq!(next.state, "succeeded", "{next:?}");

@@ -13,11 +13,11 @@ pub enum RunState {
     Succeeded,
     /// An order failed or was refused.
     Failed,
-    /// An order was aborted, and none failed.
+    /// A halt or a lost lease aborted an order, and none failed.
     Aborted,
-    /// An order was stopped between steps, and none failed or was aborted.
+    /// A halt stopped an order between steps, and none failed or was aborted.
     Stopped,
-    /// Orders were cancelled before they were taken, and the rest succeeded.
+    /// Orders were cancelled, before or after they were taken, and the rest succeeded.
     Cancelled,
     /// How an order ended is not known.
     Unresolved,
@@ -58,6 +58,16 @@ impl RunState {
     /// Whether all its orders are terminal.
     pub const fn is_terminal(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// What an order counts as for its run: one that was taken and ended because the run was cancelled (its own state stays `aborted` or `stopped`,
+/// with what ran in its records) makes the run `cancelled`, not `aborted`, which is for halts and lost leases.
+pub const fn as_of_run(order: OrderState, cancelled: bool) -> OrderState {
+    if cancelled && matches!(order, OrderState::Aborted | OrderState::Stopped) {
+        OrderState::Cancelled
+    } else {
+        order
     }
 }
 
@@ -132,6 +142,20 @@ mod tests {
             (vec![O::Succeeded, O::Cancelled], RunState::Cancelled),
         ] {
             assert_eq!(verdict(orders.iter().map(|o| (*o, 1))), wanted, "{orders:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_cancellation_ended_makes_the_run_cancelled_and_what_a_halt_ended_does_not() {
+        for state in O::ALL {
+            let cancelled = as_of_run(state, true);
+            if matches!(state, O::Aborted | O::Stopped) {
+                assert_eq!(verdict([(cancelled, 1), (O::Succeeded, 1)]), RunState::Cancelled);
+            } else {
+                assert_eq!(cancelled, state, "a failure stays one, whoever cancelled");
+            }
+            assert_eq!(as_of_run(state, false), state);
+            assert_eq!(cancelled.is_terminal(), state.is_terminal());
         }
     }
 

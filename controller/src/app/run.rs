@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
-use writ_domain::run::RunState;
+use writ_domain::run::{RunState, as_of_run};
 use writ_plan::compile::{Sources, compile};
 use writ_protocol::bundle::BundleStatement;
 use writ_protocol::digest::Digest;
@@ -370,7 +370,11 @@ pub(super) async fn settle(tx: &mut Tx, ids: &BTreeSet<RunId>, now: Timestamp) -
     for mut one in runs {
         let run_id = one.run_id;
         let mine = counts.iter().filter(|c| c.run_id == run_id);
-        if !super::rule::settle(&mut one, mine.map(|c| (c.state, c.orders)), now) {
+        if !super::rule::settle(
+            &mut one,
+            mine.map(|c| (as_of_run(c.state, c.cancelled), c.orders)),
+            now,
+        ) {
             continue;
         }
         run::set_state(tx, &one, now).await?;

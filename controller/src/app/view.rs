@@ -122,10 +122,10 @@ impl RunView {
             reason: run.reason.clone(),
             created_at: run.created_at.to_string(),
             ended_at: run.ended_at.map(|t| t.to_string()),
-            counts: mine
-                .iter()
-                .map(|c| (c.state.name().to_owned(), c.orders))
-                .collect(),
+            counts: mine.iter().fold(BTreeMap::new(), |mut counts, c| {
+                *counts.entry(c.state.name().to_owned()).or_default() += c.orders;
+                counts
+            }),
             cost_micros: mine.iter().fold(0, |sum, c| sum.saturating_add(c.cost_micros)),
             currency: currency.to_owned(),
             orders: Vec::new(),

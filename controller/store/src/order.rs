@@ -9,6 +9,7 @@ use writ_domain::order::OrderState;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, JournalId, OrderId, RunId};
 use writ_protocol::manifest::Generation;
+use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 
 use crate::agent::uuids;
@@ -45,9 +46,9 @@ statements! {
         SELECT o.*, a.name AS agent_name FROM run_order o JOIN agent a USING (agent_id)
         WHERE o.deadline_at <= $1 ORDER BY o.deadline_at LIMIT $2 FOR UPDATE OF o SKIP LOCKED";
     COUNTS = "-- order.counts
-        SELECT run_id, state, count(*) AS orders, LEAST(COALESCE(sum(cost_micros), 0), 9223372036854775807)::bigint AS cost
+        SELECT run_id, state, code IS NOT DISTINCT FROM $2 AS cancelled, count(*) AS orders, LEAST(COALESCE(sum(cost_micros), 0), 9223372036854775807)::bigint AS cost
         FROM run_order
-        WHERE run_id = ANY($1) GROUP BY run_id, state";
+        WHERE run_id = ANY($1) GROUP BY run_id, state, cancelled";
     SAVE = "-- order.save
         UPDATE run_order o SET
             state = u.state, cancel_requested = u.cancel_requested, late = u.late, deadline_at = u.deadline_at, heard_at = u.heard_at,
@@ -245,19 +246,23 @@ pub struct Count {
     pub run_id: RunId,
     /// Where they stand.
     pub state: OrderState,
+    /// Whether they ended because somebody cancelled them.
+    pub cancelled: bool,
     /// How many.
     pub orders: u64,
     /// What they cost together, micro-units; held at the end of the database's range, since agents say what they cost.
     pub cost_micros: u64,
 }
 
-/// Counts of the orders of runs.
+/// Counts of the orders of runs, by state and by whether a cancellation ended them.
 ///
 /// # Errors
 /// [`Error`].
 pub async fn counts(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<Count>, Error> {
     let ids: Vec<Uuid> = runs.iter().map(RunId::as_uuid).collect();
-    let rows = tx.rows(query(COUNTS).bind(ids)).await?;
+    let rows = tx
+        .rows(query(COUNTS).bind(ids).bind(Code::Cancelled.to_string()))
+        .await?;
     let read = |r: &PgRow| {
         let state: String = row::get(r, "state")?;
         Ok(Count {
@@ -265,6 +270,7 @@ pub async fn counts(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<Count>, Error> {
             state: OrderState::of(&state).ok_or(Error::Inconsistent {
                 what: "run_order.state",
             })?,
+            cancelled: row::get(r, "cancelled")?,
             orders: row::count(r, "orders")?,
             cost_micros: row::count(r, "cost")?,
         })
