@@ -1,12 +1,15 @@
 //! Hellos: the agents' regular question, answered from the ledger, and the small requests beside it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use data_encoding::BASE64;
 use writ_domain::agent::{AgentEvent, AgentState};
 use writ_domain::halt::{Subject, covers};
 use writ_domain::session::{Session, Verdict, judge};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed, RenewReply, RenewRequest};
+use writ_protocol::id::{AgentId, OrderId};
 use writ_protocol::limits::{CLOCK_SKEW_MAX, HALTS_MAX};
 use writ_protocol::manifest::Generation;
 use writ_protocol::nats::UserKey;
@@ -16,7 +19,18 @@ use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
 use writ_store::{Tx, agent, halt, ingest, liveness, order};
 
-use super::{App, Error};
+use super::{App, Error, Incoming};
+
+type Agents = BTreeMap<UserKey, agent::Agent>;
+
+/// What the answers to hellos of one transaction have in common.
+struct Common {
+    epoch: u32,
+    control_epoch: u64,
+    marks: Vec<ingest::Mark>,
+    leases: BTreeMap<AgentId, Vec<LeaseRenewed>>,
+    halts: Vec<halt::Halt>,
+}
 
 impl App {
     /// Answers a hello. `key` is the bus identity that asked: the server has seen proof of it.
@@ -24,23 +38,78 @@ impl App {
     /// # Errors
     /// [`Error`]: an unknown or removed agent, a signature that does not verify, another's identity.
     pub async fn hello(&self, key: &UserKey, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let one = Incoming {
+            user_key: key.clone(),
+            message: Bytes::copy_from_slice(bytes),
+        };
+        let mut answers = self.hellos(&[one]).await?;
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(Error::not_found("agent", key)))
+    }
+
+    /// Answers hellos of many agents in one transaction: after a restart of the bus a whole fleet speaks at once. The answers stand in the
+    /// order of the hellos.
+    ///
+    /// # Errors
+    /// [`Error`]: none of them is answered. What is wrong with one hello is its own answer.
+    pub async fn hellos(&self, asked: &[Incoming]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         let now = self.now();
         let mut tx = self.store.begin("hello").await?;
-        let (mut agent, hello) = self.open_word::<Hello>(&mut tx, key, bytes).await?;
-        if hello.identity != self.identity(&agent) {
-            return Err(Error::new(Code::WrongAudience, "the hello is of another agent"));
-        }
-        self.check_session(&mut tx, &mut agent, &hello, now).await?;
+        let keys: Vec<String> = asked.iter().map(|one| one.user_key.to_string()).collect();
+        let known = agent::by_keys(&mut tx, &keys).await?.into_iter();
+        let mut agents: Agents = known.map(|a| (a.user_key.clone(), a)).collect();
+        let opened: Vec<Result<Hello, Error>> =
+            asked.iter().map(|one| self.open_hello(one, &agents)).collect();
+        let heard: Vec<&Hello> = opened.iter().flatten().collect();
+        let is_news = self.check_sessions(&mut tx, &mut agents, &heard, now).await?;
         let meta = self.meta(&mut tx).await?;
-        let mark = ingest::read(&mut tx, agent.agent_id, hello.journal_id).await?;
-        let leases = self.renew_leases(&mut tx, &agent, &hello, now).await?;
-        let halts = halts_for(&mut tx, &agent).await?;
-        let upto = mark.as_ref().map_or(0, ingest::Mark::upto);
+        let journals: Vec<_> = heard
+            .iter()
+            .map(|hello| (hello.identity.agent_id, hello.journal_id))
+            .collect();
+        let common = Common {
+            epoch: meta.epoch,
+            control_epoch: meta.control_epoch,
+            marks: ingest::read_all(&mut tx, &journals).await?,
+            leases: Self::renew_leases(&mut tx, &heard, now).await?,
+            halts: halt::active(&mut tx).await?,
+        };
+        let answer = |hello: Result<Hello, Error>| {
+            let hello = hello?;
+            let user_key = &hello.identity.user_key;
+            let agent = agents
+                .get(user_key)
+                .ok_or_else(|| Error::not_found("agent", user_key))?;
+            self.answer_hello(agent, &hello, &common)
+        };
+        let answers = opened.into_iter().map(answer).collect();
+        tx.commit().await?;
+        if is_news {
+            self.nudge.notify_waiters();
+        }
+        Ok(answers)
+    }
+
+    fn open_hello(&self, asked: &Incoming, agents: &Agents) -> Result<Hello, Error> {
+        let agent = agents.get(&asked.user_key);
+        let agent = agent.ok_or_else(|| Error::not_found("agent", &asked.user_key))?;
+        let hello = open::<Hello>(agent, &asked.message)?;
+        if hello.identity == self.identity(agent) {
+            return Ok(hello);
+        }
+        Err(Error::new(Code::WrongAudience, "the hello is of another agent"))
+    }
+
+    fn answer_hello(&self, agent: &agent::Agent, hello: &Hello, common: &Common) -> Result<Vec<u8>, Error> {
+        let is_own = |m: &&ingest::Mark| m.agent_id == agent.agent_id && m.journal_id == hello.journal_id;
+        let mark = common.marks.iter().find(is_own);
+        let upto = mark.map_or(0, ingest::Mark::upto);
         let reply = HelloReply {
             identity: hello.identity.clone(),
             nonce: hello.nonce,
             at: Generation {
-                epoch: meta.epoch,
+                epoch: common.epoch,
                 generation: agent.generation,
             },
             committed: mark.map(|m| Committed {
@@ -54,13 +123,11 @@ impl App {
             hello_interval_ms: millis(self.settings.hello_interval),
             reconnect_window_ms: millis(self.settings.reconnect_window),
             quarantined: agent.state == AgentState::Quarantined,
-            control_epoch: meta.control_epoch,
-            halts,
-            leases,
+            control_epoch: common.control_epoch,
+            halts: halts_for(&common.halts, agent),
+            leases: common.leases.get(&agent.agent_id).cloned().unwrap_or_default(),
         };
         let envelope = self.signer.director(&hello.identity, reply)?;
-        tx.commit().await?;
-        self.nudge.notify_waiters();
         envelope
             .to_json()
             .map_err(|e| Error::internal("an answer cannot be written", e))
@@ -95,95 +162,129 @@ impl App {
     ) -> Result<(agent::Agent, P), Error> {
         let found = agent::by_keys(tx, &[key.to_string()]).await?.into_iter().next();
         let agent = found.ok_or_else(|| Error::not_found("agent", key))?;
-        if agent.state == AgentState::Removed {
-            return Err(Error::forbidden(format!(
-                "{} was removed; enrol its host again",
-                agent.name
-            )));
-        }
-        let word = Keyring::open_agent::<P>(bytes, &agent.artefact_key)?
-            .into_inner()
-            .predicate;
+        let word = open::<P>(&agent, bytes)?;
         Ok((agent, word))
     }
 
-    /// Writes down who speaks; puts the agent in quarantine when two do.
-    async fn check_session(
+    /// Writes down who speaks; puts agents in quarantine as which two do, and says whether there were any.
+    async fn check_sessions(
         &self,
         tx: &mut Tx,
-        agent: &mut agent::Agent,
-        hello: &Hello,
+        agents: &mut Agents,
+        heard: &[&Hello],
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let session = Session {
-            session_id: hello.session_id,
-            journal_id: hello.journal_id,
-            incarnation: hello.incarnation,
-        };
-        let known = liveness::session(tx, agent.agent_id).await?;
-        if judge(known.as_ref(), &session) == Verdict::Clone {
-            if agent.state == AgentState::Active {
+    ) -> Result<bool, Error> {
+        let ids: Vec<AgentId> = heard.iter().map(|hello| hello.identity.agent_id).collect();
+        let mut known: BTreeMap<AgentId, Session> = liveness::sessions(tx, &ids).await?.into_iter().collect();
+        let (mut live, mut is_news) = (BTreeMap::new(), false);
+        for hello in heard {
+            let Some(agent) = agents.get_mut(&hello.identity.user_key) else {
+                continue;
+            };
+            let one = living(agent.agent_id, hello, now);
+            let before = known.get(&agent.agent_id);
+            if judge(before, &one.session) != Verdict::Clone {
+                known.insert(agent.agent_id, one.session);
+                live.insert(agent.agent_id, one);
+            } else if agent.state == AgentState::Active {
                 let detail = format!(
                     "two processes speak as {}: sessions {} and {:?}",
                     agent.name,
-                    session.session_id,
-                    known.map(|k| k.session_id)
+                    one.session.session_id,
+                    before.map(|k| k.session_id)
                 );
-                let code = Code::CloneDetected.to_string();
-                ingest::store_alarms(tx, &[(agent.agent_id, code, detail.clone())], now).await?;
-                super::agent::set_state(
-                    tx,
-                    agent.agent_id,
-                    AgentEvent::Quarantine,
-                    ("controller", &detail),
-                    now,
-                )
-                .await?;
-                if let Some(changed) = agent::by_id(tx, agent.agent_id).await? {
-                    *agent = changed;
-                }
+                set_apart(tx, agent, &detail, now).await?;
+                is_news = true;
             }
-            return Ok(());
         }
-        let live = liveness::Liveness {
-            agent_id: agent.agent_id,
-            session,
-            seen_at: now,
-            have_epoch: hello.have.epoch,
-            have_generation: hello.have.generation,
-            control_epoch: hello.control_epoch,
-            agent_version: hello.agent_version.chars().take(64).collect(),
-            free_disk_bytes: hello.free_disk_bytes,
-            clock_offset_us: hello.sent_at.as_micros().saturating_sub(now.as_micros()),
-            draining: hello.draining,
-            regressions: hello.regressions,
-        };
-        Ok(liveness::upsert(tx, &[live]).await?)
+        let live: Vec<liveness::Liveness> = live.into_values().collect();
+        liveness::upsert(tx, &live).await?;
+        Ok(is_news)
     }
 
-    /// Renews the leases of orders that the agent reports as running under their present token.
+    /// Renews the leases of orders that agents report as running under their present token. All are locked at once, in order.
     async fn renew_leases(
-        &self,
         tx: &mut Tx,
-        agent: &agent::Agent,
-        hello: &Hello,
+        heard: &[&Hello],
         now: Timestamp,
-    ) -> Result<Vec<LeaseRenewed>, Error> {
-        if hello.running.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<BTreeMap<AgentId, Vec<LeaseRenewed>>, Error> {
+        let ids: Vec<OrderId> = heard
+            .iter()
+            .flat_map(|hello| hello.running.iter().map(|l| l.order_id))
+            .collect();
+        let mut leases: BTreeMap<AgentId, Vec<LeaseRenewed>> = BTreeMap::new();
+        if ids.is_empty() {
+            return Ok(leases);
         }
-        let ids: Vec<_> = hello.running.iter().map(|l| l.order_id).collect();
-        let mut orders = order::lock(tx, &ids).await?;
-        orders.retain(|o| o.agent_id == agent.agent_id);
-        let (renewed, runs) = super::rule::renew(&mut orders, hello, now);
+        let mut by_agent: BTreeMap<AgentId, Vec<order::Order>> = BTreeMap::new();
+        for one in order::lock(tx, &ids).await? {
+            by_agent.entry(one.agent_id).or_default().push(one);
+        }
+        let mut moved = BTreeSet::new();
+        for hello in heard {
+            let agent_id = hello.identity.agent_id;
+            let names = |o: &order::Order| hello.running.iter().any(|l| l.order_id == o.order_id);
+            let Some(orders) = by_agent.get_mut(&agent_id) else {
+                continue;
+            };
+            let (mut mine, others): (Vec<_>, Vec<_>) = std::mem::take(orders).into_iter().partition(names);
+            let (renewed, runs) = super::rule::renew(&mut mine, hello, now);
+            moved.extend(runs);
+            leases.insert(agent_id, renewed);
+            *orders = mine.into_iter().chain(others).collect();
+        }
+        let orders: Vec<order::Order> = by_agent.into_values().flatten().collect();
         order::save(tx, &orders, now).await?;
-        super::run::settle(tx, &runs, now).await?;
-        Ok(renewed)
+        super::run::settle(tx, &moved, now).await?;
+        Ok(leases)
     }
 }
 
-async fn halts_for(tx: &mut Tx, agent: &agent::Agent) -> Result<Vec<String>, Error> {
-    let active = halt::active(tx).await?;
+/// What an agent says under its own signature. One that was removed is not listened to.
+fn open<P: Predicate>(agent: &agent::Agent, bytes: &[u8]) -> Result<P, Error> {
+    if agent.state == AgentState::Removed {
+        return Err(Error::forbidden(format!(
+            "{} was removed; enrol its host again",
+            agent.name
+        )));
+    }
+    Ok(Keyring::open_agent::<P>(bytes, &agent.artefact_key)?
+        .into_inner()
+        .predicate)
+}
+
+fn living(agent_id: AgentId, hello: &Hello, now: Timestamp) -> liveness::Liveness {
+    liveness::Liveness {
+        agent_id,
+        session: Session {
+            session_id: hello.session_id,
+            journal_id: hello.journal_id,
+            incarnation: hello.incarnation,
+        },
+        seen_at: now,
+        have_epoch: hello.have.epoch,
+        have_generation: hello.have.generation,
+        control_epoch: hello.control_epoch,
+        agent_version: hello.agent_version.chars().take(64).collect(),
+        free_disk_bytes: hello.free_disk_bytes,
+        clock_offset_us: hello.sent_at.as_micros().saturating_sub(now.as_micros()),
+        draining: hello.draining,
+        regressions: hello.regressions,
+    }
+}
+
+async fn set_apart(tx: &mut Tx, agent: &mut agent::Agent, detail: &str, now: Timestamp) -> Result<(), Error> {
+    let code = Code::CloneDetected.to_string();
+    ingest::store_alarms(tx, &[(agent.agent_id, code, detail.to_owned())], now).await?;
+    let by = ("controller", detail);
+    super::agent::set_state(tx, agent.agent_id, AgentEvent::Quarantine, by, now).await?;
+    if let Some(changed) = agent::by_id(tx, agent.agent_id).await? {
+        *agent = changed;
+    }
+    Ok(())
+}
+
+fn halts_for(active: &[halt::Halt], agent: &agent::Agent) -> Vec<String> {
     let idle = Subject {
         agent_id: agent.agent_id,
         labels: &agent.labels,
@@ -197,12 +298,12 @@ async fn halts_for(tx: &mut Tx, agent: &agent::Agent) -> Result<Vec<String>, Err
                 writ_protocol::halt::Scope::Project(_) | writ_protocol::halt::Scope::Run(_)
             )
     };
-    Ok(active
+    active
         .iter()
         .filter(mine)
         .take(HALTS_MAX)
         .map(|h| BASE64.encode(&h.envelope))
-        .collect())
+        .collect()
 }
 
 fn millis(duration: Duration) -> u64 {

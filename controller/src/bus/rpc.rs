@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap, Message, Subject};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 use writ_chassis::lifecycle::LifecycleHandle;
 use writ_protocol::codec;
@@ -15,11 +15,15 @@ use writ_protocol::nats::UserKey;
 use writ_protocol::reason::Code;
 use writ_protocol::subject::{self, Rpc};
 
-use crate::app::{App, Error};
+use crate::app::{App, Error, Incoming};
 use crate::metrics::{Answer, ControllerMetrics};
 
 /// Most requests of one kind that are worked on at once; more wait in the subscription.
 const WORKING_MAX: usize = 64;
+/// Most hellos of one transaction. Nothing is waited for: those go together that came while the ones before were worked on.
+const HELLOS_MAX: usize = 256;
+/// Most transactions of hellos at once.
+const HELLOS_WORKING_MAX: usize = 2;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +64,10 @@ pub struct Answerer {
 impl Answerer {
     /// Begins to answer every kind of request.
     pub fn start(&self) {
-        for rpc in Rpc::ALL {
+        for rpc in Rpc::ALL.into_iter().filter(|rpc| *rpc != Rpc::Hello) {
             self.life.spawn("bus.rpc", self.clone().run(Request::Rpc(rpc)));
         }
+        self.life.spawn("bus.rpc.hello", self.clone().run_hellos());
         self.life.spawn("bus.rpc.enrol", self.clone().run(Request::Enrol));
     }
 
@@ -89,17 +94,85 @@ impl Answerer {
         }
     }
 
+    async fn run_hellos(self) -> Result<(), async_nats::SubscribeError> {
+        let filter = Rpc::Hello.filter();
+        let mut messages = self
+            .client
+            .queue_subscribe(filter, subject::QUEUE.to_owned())
+            .await?;
+        let working = Arc::new(Semaphore::new(HELLOS_WORKING_MAX));
+        loop {
+            let permit = Arc::clone(&working).acquire_owned().await;
+            let first = tokio::select! {
+                message = messages.next() => message,
+                () = self.life.stopping() => None,
+            };
+            let (Some(first), Ok(permit)) = (first, permit) else {
+                return Ok(());
+            };
+            let mut together = vec![first];
+            while together.len() < HELLOS_MAX
+                && let Some(Some(message)) = messages.next().now_or_never()
+            {
+                together.push(message);
+            }
+            let this = self.clone();
+            self.life.spawn_contained("bus.rpc.answer", async move {
+                this.answer_hellos(together).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn answer_hellos(&self, messages: Vec<Message>) {
+        let (mut asked, mut replies) = (Vec::new(), Vec::new());
+        for message in messages {
+            let Some(reply) = message.reply.clone() else {
+                continue;
+            };
+            match asker(&message) {
+                Ok(user_key) => {
+                    asked.push(Incoming {
+                        user_key,
+                        message: message.payload,
+                    });
+                    replies.push(reply);
+                }
+                Err(error) => self.send(Request::Rpc(Rpc::Hello), reply, Err(error)).await,
+            }
+        }
+        let answers = match self.app.hellos(&asked).await {
+            Ok(answers) => answers,
+            // The ledger is away for all of them; what one of them alone spoils, spoils nothing for the others.
+            Err(error) if asked.len() < 2 || error.is_retryable() => asked
+                .iter()
+                .map(|_| Err(Error::new(error.code(), error.detail())))
+                .collect(),
+            Err(_) => {
+                let mut each = Vec::with_capacity(asked.len());
+                for one in &asked {
+                    each.push(self.app.hello(&one.user_key, &one.message).await);
+                }
+                each
+            }
+        };
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            self.send(Request::Rpc(Rpc::Hello), reply, answer).await;
+        }
+    }
+
     async fn answer(&self, kind: Request, message: Message) {
         let Some(reply) = message.reply.clone() else {
             return;
         };
-        let outcome = match subject::agent_of(&message.subject) {
-            Some(_) if message.payload.len() > RPC_BYTES_MAX => {
-                Err(Error::new(Code::TooLarge, "the request is too large"))
-            }
-            Some(key) => self.work(kind, &key, &message.payload).await,
-            None => Err(Error::new(Code::Malformed, "the subject names no agent")),
+        let outcome = match asker(&message) {
+            Ok(key) => self.work(kind, &key, &message.payload).await,
+            Err(error) => Err(error),
         };
+        self.send(kind, reply, outcome).await;
+    }
+
+    async fn send(&self, kind: Request, reply: Subject, outcome: Result<Vec<u8>, Error>) {
         let sent = match outcome {
             Ok(bytes) => {
                 self.metrics.request(kind.token(), Answer::Fine);
@@ -130,6 +203,15 @@ impl Answerer {
             Request::Enrol => json("enrolment", &self.app.enrol(key, bytes).await?),
         }
     }
+}
+
+/// Who asks, where it may be listened to.
+fn asker(message: &Message) -> Result<UserKey, Error> {
+    if message.payload.len() > RPC_BYTES_MAX {
+        return Err(Error::new(Code::TooLarge, "the request is too large"));
+    }
+    subject::agent_of(&message.subject)
+        .ok_or_else(|| Error::new(Code::Malformed, "the subject names no agent"))
 }
 
 fn json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Error> {

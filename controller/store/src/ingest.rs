@@ -25,7 +25,8 @@ statements! {
         JOIN unnest($1::uuid[], $2::uuid[]) u(agent_id, journal_id) USING (agent_id, journal_id)
         ORDER BY i.agent_id, i.journal_id FOR UPDATE OF i";
     READ = "-- ingest.read
-        SELECT agent_id, journal_id, next_seq, last_hash FROM agent_ingest WHERE agent_id = $1 AND journal_id = $2";
+        SELECT i.agent_id, i.journal_id, i.next_seq, i.last_hash FROM agent_ingest i
+        JOIN unnest($1::uuid[], $2::uuid[]) u(agent_id, journal_id) USING (agent_id, journal_id)";
     EVENTS = "-- ingest.events
         INSERT INTO event (journal_id, seq, agent_id, kind, order_id, wall, received_at, raw)
         SELECT u.journal_id, u.seq, u.agent_id, u.kind, u.order_id, u.wall, $7, u.raw
@@ -160,11 +161,21 @@ pub async fn lock(
 /// # Errors
 /// [`Error`].
 pub async fn read(tx: &mut Tx, agent: AgentId, journal: JournalId) -> Result<Option<Mark>, Error> {
-    tx.row(query(READ).bind(agent.as_uuid()).bind(journal.as_uuid()))
+    Ok(read_all(tx, &[(agent, journal)]).await?.pop())
+}
+
+/// The marks of journals of which anything is known, in no order.
+///
+/// # Errors
+/// [`Error`].
+pub async fn read_all(tx: &mut Tx, journals: &[(AgentId, JournalId)]) -> Result<Vec<Mark>, Error> {
+    let (agents, journals): (Vec<_>, Vec<_>) =
+        journals.iter().map(|(a, j)| (a.as_uuid(), j.as_uuid())).unzip();
+    tx.rows(query(READ).bind(agents).bind(journals))
         .await?
-        .as_ref()
+        .iter()
         .map(read_mark)
-        .transpose()
+        .collect()
 }
 
 /// Stores frames in one statement.

@@ -1,5 +1,6 @@
 //! What hellos say, many at a time: one statement for all of them, on a table without other indexes.
 
+use sqlx::postgres::PgRow;
 use sqlx::query;
 use writ_domain::session::Session;
 use writ_protocol::id::{AgentId, JournalId, SessionId};
@@ -14,8 +15,9 @@ use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
-    SESSION = "-- liveness.session
-        SELECT session_id, journal_id, incarnation FROM agent_liveness WHERE agent_id = $1 FOR UPDATE";
+    SESSIONS = "-- liveness.sessions
+        SELECT agent_id, session_id, journal_id, incarnation FROM agent_liveness WHERE agent_id = ANY($1)
+        ORDER BY agent_id FOR UPDATE";
     UPSERT = "-- liveness.upsert
         INSERT INTO agent_liveness (agent_id, session_id, journal_id, incarnation, seen_at, have_epoch, have_generation, control_epoch,
                                     agent_version, free_disk_bytes, clock_offset_us, draining, regressions)
@@ -64,14 +66,24 @@ pub struct Liveness {
 /// # Errors
 /// [`Error`].
 pub async fn session(tx: &mut Tx, agent: AgentId) -> Result<Option<Session>, Error> {
-    let Some(found) = tx.row(query(SESSION).bind(agent.as_uuid())).await? else {
-        return Ok(None);
+    Ok(sessions(tx, &[agent]).await?.pop().map(|(_, session)| session))
+}
+
+/// The known sessions of agents; their rows stay locked until the transaction ends. Agents that never spoke are left out.
+///
+/// # Errors
+/// [`Error`].
+pub async fn sessions(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<(AgentId, Session)>, Error> {
+    let rows = tx.rows(query(SESSIONS).bind(uuids(agents))).await?;
+    let read = |r: &PgRow| {
+        let session = Session {
+            session_id: row::uuid(r, "session_id", SessionId::from_uuid)?,
+            journal_id: row::uuid(r, "journal_id", JournalId::from_uuid)?,
+            incarnation: row::count(r, "incarnation")?,
+        };
+        Ok((row::uuid(r, "agent_id", AgentId::from_uuid)?, session))
     };
-    Ok(Some(Session {
-        session_id: row::uuid(&found, "session_id", SessionId::from_uuid)?,
-        journal_id: row::uuid(&found, "journal_id", JournalId::from_uuid)?,
-        incarnation: row::count(&found, "incarnation")?,
-    }))
+    rows.iter().map(read).collect()
 }
 
 /// Forgets the known session of an agent: whoever speaks next is the known one.
