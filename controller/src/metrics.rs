@@ -1,7 +1,11 @@
 //! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` lists them all, and a test compares.
 
+mod shards;
+
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Metrics, MetricsError};
+
+pub use shards::ShardMetrics;
 
 /// Upper bounds of durations, seconds.
 const SECONDS: &[f64] = &[
@@ -76,8 +80,12 @@ pub struct ControllerMetrics {
     http: IntCounterVec,
     /// How long an HTTP request took until its answer began.
     pub http_seconds: Histogram,
+    /// What waits, shard by shard.
+    pub shards: ShardMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
+    /// Controllers that live, this one among them.
+    pub controllers_live: IntGauge,
     /// Leases of shards that were lost before they were given up.
     pub leases_lost: IntCounter,
     /// Agents whose manifest on the bus was behind the ledger when reconciled.
@@ -130,7 +138,12 @@ impl ControllerMetrics {
                 "Duration of an HTTP request until its answer began.",
                 SECONDS,
             )?,
+            shards: ShardMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
+            controllers_live: m.gauge(
+                "controllers_live_count",
+                "Controllers that live, this one among them.",
+            )?,
             leases_lost: m.counter(
                 "leases_lost_total",
                 "Leases of shards that were lost before they were given up.",
@@ -185,6 +198,10 @@ impl ControllerMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use writ_protocol::subject::Shard;
+
     use super::*;
 
     #[test]
@@ -192,6 +209,9 @@ mod tests {
         let metrics = ControllerMetrics::new().expect("declared");
         metrics.batches(BatchFate::Taken, 1);
         metrics.request("hello", Answer::Fine);
+        let shard = Shard::new(3).expect("a shard");
+        metrics.shards.relay_waits(shard, 2, Duration::from_secs(1));
+        metrics.shards.ingest_waits(shard, 4);
         metrics.http(Answer::of_status(404));
         let text = metrics.encode().expect("encodes");
         let declared: Vec<String> = text

@@ -70,6 +70,7 @@ impl Tasks {
         self.life
             .spawn(upkeep::RECONCILE, upkeep::reconcile(self.clone()));
         self.life.spawn(upkeep::SWEEP, upkeep::sweep(self.clone()));
+        self.life.spawn(upkeep::LAG, upkeep::lag(self.clone()));
         self.life.spawn(upkeep::HEALTH, upkeep::health(self.clone()));
     }
 

@@ -12,8 +12,10 @@ use futures_util::StreamExt as _;
 use writ_chassis::nats::publish_acked;
 use writ_controller::bus::deliver::{Parcel, held};
 use writ_controller::bus::ingest::{Flow, FlowError, Round};
-use writ_controller::bus::port::{Arrival, DeskError, Inbox, Mark, Outbox, Place, Walk};
-use writ_controller::bus::streams::{StreamSizes, ensure as ensure_streams, ingest_consumer, management};
+use writ_controller::bus::port::{Arrival, DeskError, Inbox, Ingested, Mark, Outbox, Place, Walk};
+use writ_controller::bus::streams::{
+    StreamSizes, ensure as ensure_streams, ingest_consumer, management, waiting,
+};
 use writ_controller::bus::{reconcile, relay};
 use writ_protocol::id::AgentId;
 use writ_protocol::key::SigningKey;
@@ -55,15 +57,22 @@ impl Desk {
 }
 
 impl Inbox for Desk {
-    async fn ingest(&self, _shard: Shard, arrivals: &[Arrival]) -> Result<Vec<Mark>, DeskError> {
+    async fn ingest(&self, _shard: Shard, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
         lock(&self.calls).push(arrivals.len());
         self.check(arrivals)?;
-        lock(&self.taken).extend(arrivals.iter().map(|a| a.message.clone()));
+        let (refused, taken): (Vec<_>, Vec<_>) = arrivals
+            .iter()
+            .enumerate()
+            .partition(|(_, a)| &a.message[..] == b"forged");
+        lock(&self.taken).extend(taken.iter().map(|(_, a)| a.message.clone()));
         let mark = |a: &Arrival| Mark {
             key: a.key.clone(),
             envelope: a.message.clone(),
         };
-        Ok(arrivals.iter().map(mark).collect())
+        Ok(Ingested {
+            marks: taken.into_iter().map(|(_, a)| mark(a)).collect(),
+            refused: refused.into_iter().map(|(place, _)| place).collect(),
+        })
     }
 
     async fn set_aside(&self, _shard: Shard, arrival: &Arrival, _why: &DeskError) -> Result<(), DeskError> {
@@ -254,6 +263,60 @@ async fn a_poisonous_batch_is_set_aside_and_blocks_nobody() -> anyhow::Result<()
     );
     ensure!(*lock(&desk.aside) == ["poison"]);
     ensure!(lock(&desk.taken).len() == 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_forged_batch_among_good_ones_is_never_given_out_again() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    let bus = management(&client);
+    ensure_streams(&bus, &StreamSizes::default()).await?;
+    let login = server.agent(None)?;
+    let shard = Shard::of(&login.key());
+    send(&server, &login, &["1", "forged", "2"]).await?;
+    let desk = Desk::default();
+    let mut flow = open(&client, shard).await?;
+    let round = flow.round(&desk).await?;
+    let wanted = Round {
+        taken: 2,
+        set_aside: 1,
+        strange: 0,
+    };
+    ensure!(round == wanted, "{round:?}");
+    ensure!(*lock(&desk.calls) == [3], "it spoils nothing");
+    client.flush().await?;
+    let left = async {
+        while waiting(&bus, shard).await? > 0 {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, left).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_gathered_and_not_taken_is_given_to_the_next_at_once() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = NatsServer::start(dir.path())?;
+    let (client, _events) = server.connect(&server.controller()?).await?;
+    ensure_streams(&management(&client), &StreamSizes::default()).await?;
+    let login = server.agent(None)?;
+    let shard = Shard::of(&login.key());
+    send(&server, &login, &["1", "2"]).await?;
+    let mut leaving = open(&client, shard).await?;
+    leaving.gather().await?;
+    leaving.close().await;
+    let desk = Desk::default();
+    let mut next = open(&client, shard).await?;
+    let all = async {
+        while lock(&desk.taken).len() < 2 {
+            next.round(&desk).await?;
+        }
+        anyhow::Ok(())
+    };
+    // Far less than the server waits for an acknowledgement.
+    tokio::time::timeout(PATIENCE, all).await??;
     Ok(())
 }
 

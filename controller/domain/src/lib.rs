@@ -3,7 +3,7 @@
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`].
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -13,6 +13,7 @@ pub mod lease;
 pub mod order;
 pub mod run;
 pub mod session;
+pub mod share;
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,11 @@ use writ_store::{Tx, audit, lease, meta};
 use super::view::FeedView;
 use super::{App, Error};
 
+/// What the names of leases begin with by which controllers say that they live.
+const LIVES: &str = "controller-";
+/// Who has not lived for this long is forgotten.
+const FORGET_DEAD: Duration = Duration::from_secs(60);
+
 /// What a holder of a lease shows with its writes.
 pub type Fence = lease::Fence;
 
@@ -96,6 +101,54 @@ impl App {
         let fence = lease::acquire(&mut tx, name, holder, ttl).await?;
         tx.commit().await?;
         Ok(fence)
+    }
+
+    /// Says that a controller lives for so long; gives how many do.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn live(&self, holder: ControllerId, ttl: Duration) -> Result<usize, Error> {
+        let mut tx = self.store.begin("lease.announce").await?;
+        lease::acquire(&mut tx, &format!("{LIVES}{holder}"), holder, ttl).await?;
+        lease::forget(&mut tx, LIVES, FORGET_DEAD).await?;
+        let live = lease::live(&mut tx, LIVES).await?;
+        tx.commit().await?;
+        Ok(live)
+    }
+
+    /// Renews leases of a controller, but for those that a transaction writes under at this moment.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn keep_leases(
+        &self,
+        holder: ControllerId,
+        names: &[String],
+        ttl: Duration,
+    ) -> Result<Vec<Fence>, Error> {
+        let mut tx = self.store.begin("lease.renew").await?;
+        let renewed = lease::renew(&mut tx, names, holder, ttl).await?;
+        tx.commit().await?;
+        Ok(renewed)
+    }
+
+    /// Those of these leases that a controller holds.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn taken_leases(&self, names: &[String]) -> Result<Vec<String>, Error> {
+        let mut tx = self.store.begin("lease.taken").await?;
+        Ok(lease::taken(&mut tx, names).await?)
+    }
+
+    /// Gives up one lease.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn release_lease(&self, fence: &Fence) -> Result<(), Error> {
+        let mut tx = self.store.begin("lease.release_one").await?;
+        lease::release_one(&mut tx, fence).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Gives up every lease of a controller.

@@ -1,6 +1,7 @@
 //! Manifests: built from rows, signed once for each `(epoch, generation)`, handed to the relay and to agents that ask.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use writ_domain::agent::AgentState;
 use writ_protocol::id::{AgentId, RunId};
@@ -131,6 +132,20 @@ impl App {
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(count)
+    }
+
+    /// What waits for the relay: agents of each shard that has any, and for how long the longest has waited.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn relay_backlog(&self) -> Result<Vec<(Shard, u64, Duration)>, Error> {
+        let now = self.now();
+        let mut tx = self.store.begin("manifest.backlog").await?;
+        let waiting = manifest::backlog(&mut tx).await?;
+        Ok(waiting
+            .into_iter()
+            .map(|one| (one.shard, one.agents, now.since(one.oldest)))
+            .collect())
     }
 
     /// Bundles of runs that have not ended: what the bus should hold.

@@ -13,8 +13,8 @@ use writ_protocol::reason::Code;
 use writ_protocol::subject::Shard;
 
 use super::deliver::{self, Parcel};
-use super::port::{Arrival, DeskError, Inbox, Mark, Outbox, Place, Walk};
-use crate::app::{App, Error, Fence, Incoming};
+use super::port::{Arrival, DeskError, Inbox, Ingested, Mark, Outbox, Place, Walk};
+use crate::app::{App, Error, Fence, Incoming, Outcome};
 use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
 
@@ -46,9 +46,13 @@ impl Desk {
         }
     }
 
-    /// The bus lost what it had: bundles are sent again when something names them.
-    pub fn forget_bundles(&self) {
+    /// The bus lost what it had: bundles of runs that have not ended are sent again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read; bundles are sent when something names them.
+    pub async fn send_bundles_again(&self) -> Result<(), DeskError> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.send_bundles().await
     }
 
     fn is_sent(&self, digest: &Digest) -> bool {
@@ -136,7 +140,7 @@ impl Outbox for Desk {
 }
 
 impl Inbox for Desk {
-    async fn ingest(&self, shard: Shard, arrivals: &[Arrival]) -> Result<Vec<Mark>, DeskError> {
+    async fn ingest(&self, shard: Shard, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
         let fence = self.fence(shard)?;
         let incoming: Vec<Incoming> = arrivals.iter().map(incoming).collect();
         let begun = Instant::now();
@@ -146,10 +150,17 @@ impl Inbox for Desk {
             key,
             envelope: Bytes::from(envelope),
         };
-        Ok(outcomes
+        let is_refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Fork);
+        let places = outcomes.iter().enumerate();
+        let refused = places
+            .filter(|(_, one)| is_refused(&one.outcome))
+            .map(|(place, _)| place)
+            .collect();
+        let marks = outcomes
             .into_iter()
             .filter_map(|outcome| outcome.watermark.map(mark))
-            .collect())
+            .collect();
+        Ok(Ingested { marks, refused })
     }
 
     async fn set_aside(&self, shard: Shard, arrival: &Arrival, why: &DeskError) -> Result<(), DeskError> {

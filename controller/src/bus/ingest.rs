@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use writ_protocol::subject::{self, Shard};
 
-use super::port::{Arrival, DeskError, Inbox, Mark};
+use super::port::{Arrival, DeskError, Inbox, Ingested, Mark};
 use super::streams::PULL_MAX;
 
 /// Longest wait for the first message of a pull.
@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 pub struct Round {
     /// Batches that the ledger took.
     pub taken: usize,
-    /// Batches set aside.
+    /// Batches that stand among the dead letters.
     pub set_aside: usize,
     /// Messages that named no agent of the shard; dropped.
     pub strange: usize,
@@ -53,6 +53,7 @@ pub struct Flow {
     client: Client,
     shard: Shard,
     messages: async_nats::jetstream::consumer::pull::Stream,
+    gathered: Vec<Message>,
 }
 
 impl std::fmt::Debug for Flow {
@@ -81,16 +82,26 @@ impl Flow {
             client,
             shard,
             messages,
+            gathered: Vec::new(),
         })
     }
 
-    /// Gathers batches and has them taken. Waits for the first as long as it takes: cancel it when stopping, nothing is lost by that.
+    /// Gathers batches and has them taken: [`Self::gather`] and [`Self::take`].
     ///
     /// # Errors
     /// [`FlowError`]: drop the flow, wait, and open another. What was not acknowledged comes again.
     pub async fn round(&mut self, desk: &impl Inbox) -> Result<Round, FlowError> {
+        self.gather().await?;
+        self.take(desk).await
+    }
+
+    /// Has the gathered batches taken. Not to be cancelled: what it holds then comes again only when the server's patience ends.
+    ///
+    /// # Errors
+    /// [`FlowError::Desk`], as [`Self::round`].
+    pub async fn take(&mut self, desk: &impl Inbox) -> Result<Round, FlowError> {
         let (mut held, mut round) = (Vec::new(), Round::default());
-        for message in self.gather().await? {
+        for message in std::mem::take(&mut self.gathered) {
             if let Some(arrival) = arrival(self.shard, &message) {
                 held.push((arrival, message));
             } else {
@@ -103,13 +114,7 @@ impl Flow {
             return Ok(round);
         }
         match desk.ingest(self.shard, &arrivals).await {
-            Ok(marks) => {
-                round.taken += arrivals.len();
-                for message in &messages {
-                    settle(message, AckKind::Ack).await;
-                }
-                self.send(marks).await;
-            }
+            Ok(done) => self.settle_all(&messages, done, &mut round).await,
             Err(error) if error.retryable => {
                 give_back(&messages).await;
                 return Err(FlowError::Desk(error));
@@ -117,6 +122,20 @@ impl Flow {
             Err(_) => self.each_alone(desk, &arrivals, &messages, &mut round).await?,
         }
         Ok(round)
+    }
+
+    /// It is committed: what was taken is done with, and what stands among the dead letters is never given out again.
+    async fn settle_all(&self, messages: &[Message], done: Ingested, round: &mut Round) {
+        for (place, message) in messages.iter().enumerate() {
+            if done.refused.contains(&place) {
+                round.set_aside += 1;
+                settle(message, AckKind::Term).await;
+            } else {
+                round.taken += 1;
+                settle(message, AckKind::Ack).await;
+            }
+        }
+        self.send(done.marks).await;
     }
 
     /// One of them spoils the transaction: each gets its own.
@@ -131,21 +150,17 @@ impl Flow {
             let outcome = match desk.ingest(self.shard, std::slice::from_ref(arrival)).await {
                 Err(error) if !error.retryable => {
                     tracing::warn!(agent = %arrival.key, error = %error, "event batch set aside");
-                    round.set_aside += 1;
                     desk.set_aside(self.shard, arrival, &error)
                         .await
-                        .map(|()| Vec::new())
+                        .map(|()| Ingested {
+                            marks: Vec::new(),
+                            refused: vec![0],
+                        })
                 }
-                taken => {
-                    round.taken += usize::from(taken.is_ok());
-                    taken
-                }
+                taken => taken,
             };
             match outcome {
-                Ok(marks) => {
-                    settle(message, AckKind::Ack).await;
-                    self.send(marks).await;
-                }
+                Ok(done) => self.settle_all(std::slice::from_ref(message), done, round).await,
                 Err(error) => {
                     give_back(messages.get(index..).unwrap_or_default()).await;
                     return Err(FlowError::Desk(error));
@@ -155,20 +170,40 @@ impl Flow {
         Ok(())
     }
 
-    async fn gather(&mut self) -> Result<Vec<Message>, FlowError> {
-        let ended = || FlowError::Consumer("the subscription ended".to_owned());
-        let first = self.messages.next().await.ok_or_else(ended)?;
-        let mut held = vec![first.map_err(|error| FlowError::Consumer(error.to_string()))?];
+    /// Waits for a batch, as long as it takes, and gathers those that come right after it. Cancel-safe: what is gathered stays.
+    ///
+    /// # Errors
+    /// [`FlowError::Consumer`], as [`Self::round`].
+    pub async fn gather(&mut self) -> Result<(), FlowError> {
+        if self.gathered.is_empty() {
+            let ended = || FlowError::Consumer("the subscription ended".to_owned());
+            let first = self.messages.next().await.ok_or_else(ended)?;
+            self.gathered
+                .push(first.map_err(|error| FlowError::Consumer(error.to_string()))?);
+        }
         let until = tokio::time::Instant::now() + GATHER;
-        while held.len() < PULL_MAX {
+        while self.gathered.len() < PULL_MAX {
             let lull = tokio::time::Instant::now() + LULL;
             match tokio::time::timeout_at(until.min(lull), self.messages.next()).await {
-                Ok(Some(Ok(message))) => held.push(message),
+                Ok(Some(Ok(message))) => self.gathered.push(message),
                 // What is held is taken first; an error shows again at the next round.
                 Ok(Some(Err(_)) | None) | Err(_) => break,
             }
         }
-        Ok(held)
+        Ok(())
+    }
+
+    /// Gives back what came and was not taken, so that whoever has the shard next has it at once.
+    pub async fn close(mut self) {
+        while let Some(Some(Ok(message))) = self.messages.next().now_or_never() {
+            self.gathered.push(message);
+        }
+        for message in &self.gathered {
+            settle(message, AckKind::Nak(None)).await;
+        }
+        if let Err(error) = self.client.flush().await {
+            tracing::debug!(error = %error, "batches not given back; they come again later");
+        }
     }
 
     /// Watermarks are hints: a lost one comes with the next hello.

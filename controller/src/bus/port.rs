@@ -51,14 +51,23 @@ pub struct Mark {
     pub envelope: Bytes,
 }
 
+/// What became of batches that were taken together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// The watermarks to send now that it is committed.
+    pub marks: Vec<Mark>,
+    /// Places of the arrivals that do not verify, contradict what is known, or come from nobody: they stand among the dead letters.
+    pub refused: Vec<usize>,
+}
+
 /// Where event batches go.
 pub trait Inbox: Send + Sync {
-    /// Takes batches of a shard in one transaction, fenced by the shard's lease. Gives the watermarks to send now that it is committed.
+    /// Takes batches of a shard in one transaction, fenced by the shard's lease; those that it refuses are set aside by the same commit.
     fn ingest(
         &self,
         shard: Shard,
         arrivals: &[Arrival],
-    ) -> impl Future<Output = Result<Vec<Mark>, DeskError>> + Send;
+    ) -> impl Future<Output = Result<Ingested, DeskError>> + Send;
 
     /// Sets a batch aside that cannot be taken even alone.
     fn set_aside(

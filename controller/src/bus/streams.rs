@@ -1,6 +1,8 @@
 //! Streams and ingest consumers as declared data: made when missing, compared when there, never remade. A difference is an alarm, because
 //! somebody changed the bus by hand and only they know whether its content may go.
 
+pub mod watch;
+
 use std::time::Duration;
 
 use async_nats::Client;
@@ -14,6 +16,7 @@ use writ_protocol::limits::{BATCH_MESSAGE_BYTES_MAX, BUNDLE_CHUNK_BYTES, MANIFES
 use writ_protocol::subject::{self, Shard};
 
 pub use crate::config::StreamSizes;
+use watch::StreamState;
 
 /// Longest wait for the answer of the bus's management.
 const API_PATIENCE: Duration = Duration::from_secs(5);
@@ -73,6 +76,8 @@ pub struct Ensured {
     pub made: Vec<&'static str>,
     /// What differs from the declaration.
     pub drift: Vec<Drift>,
+    /// How far the streams have come that were there.
+    pub states: Vec<(&'static str, StreamState)>,
 }
 
 /// The streams as declared.
@@ -194,6 +199,17 @@ pub async fn ingest_consumer(bus: &Context, shard: Shard) -> Result<PullConsumer
     consumer(bus, &ingest(shard)).await
 }
 
+/// How many batches of a shard are not acknowledged yet: those that wait and those that are given out.
+///
+/// # Errors
+/// [`EnsureError::Consumer`].
+pub async fn waiting(bus: &Context, shard: Shard) -> Result<u64, EnsureError> {
+    let found = ingest_consumer(bus, shard).await?;
+    let info = found.cached_info();
+    let given_out = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
+    Ok(info.num_pending.saturating_add(given_out))
+}
+
 async fn ensure_stream(
     bus: &Context,
     name: &'static str,
@@ -205,12 +221,15 @@ async fn ensure_stream(
         reason,
     };
     match bus.get_stream(name).await {
-        Ok(stream) => compare(
-            name,
-            &json(config),
-            &json(&stream.cached_info().config),
-            &mut done.drift,
-        ),
+        Ok(stream) => {
+            let info = stream.cached_info();
+            compare(name, &json(config), &json(&info.config), &mut done.drift);
+            let state = StreamState {
+                last: info.state.last_sequence,
+                messages: info.state.messages,
+            };
+            done.states.push((name, state));
+        }
         Err(error) if is_missing(&error.kind()) => {
             bus.create_stream(config)
                 .await

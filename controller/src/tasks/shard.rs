@@ -18,7 +18,8 @@ const TROUBLE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(tasks: Tasks, shard: Shard) -> Result<(), TaskError> {
     while !tasks.life.is_stopping() {
-        if tasks.held.fence(shard).is_none() {
+        if !tasks.held.works_on(shard) {
+            tasks.held.left(shard);
             tasks.pause(LOOK).await;
             continue;
         }
@@ -31,7 +32,7 @@ pub(super) async fn run(tasks: Tasks, shard: Shard) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Takes batches until the lease is gone or the process stops.
+/// Takes batches until the shard is another's or the process stops; then what came and was not taken is given back.
 async fn flow(tasks: &Tasks, shard: Shard) -> Result<(), FlowError> {
     let bus = streams::management(&tasks.client);
     let consumer = streams::ingest_consumer(&bus, shard)
@@ -39,20 +40,23 @@ async fn flow(tasks: &Tasks, shard: Shard) -> Result<(), FlowError> {
         .map_err(|error| FlowError::Consumer(error.to_string()))?;
     let mut flow = Flow::open(tasks.client.clone(), &consumer, shard).await?;
     loop {
-        // A round that is dropped has acknowledged nothing that is not committed; the batches come again.
-        let round = tokio::select! {
-            round = flow.round(&tasks.desk) => round?,
-            () = lease_gone(tasks, shard) => return Ok(()),
-            () = tasks.life.stopping() => return Ok(()),
-        };
+        tokio::select! {
+            gathered = flow.gather() => gathered?,
+            () = others(tasks, shard) => break,
+            () = tasks.life.stopping() => break,
+        }
+        let round = flow.take(&tasks.desk).await?;
         tasks.metrics.batches(BatchFate::Taken, round.taken);
         tasks.metrics.batches(BatchFate::SetAside, round.set_aside);
         tasks.metrics.batches(BatchFate::Strange, round.strange);
     }
+    flow.close().await;
+    Ok(())
 }
 
-async fn lease_gone(tasks: &Tasks, shard: Shard) {
-    while tasks.held.fence(shard).is_some() {
+/// Until the shard is another's.
+async fn others(tasks: &Tasks, shard: Shard) {
+    while tasks.held.works_on(shard) {
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use writ_chassis::telemetry::ErrorChain;
-use writ_protocol::subject;
+use writ_protocol::subject::{self, Shard};
 
 use super::{TaskError, Tasks};
-use crate::bus::{ConnectionState as State, reconcile, streams};
+use crate::bus::streams::watch::Watch;
+use crate::bus::streams::{self, Drift, Ensured};
+use crate::bus::{ConnectionState as State, reconcile};
 
 pub(super) const STREAMS: &str = "bus.streams";
 pub(super) const RECONCILE: &str = "bus.reconcile";
 pub(super) const SWEEP: &str = "ledger.sweep";
 pub(super) const HEALTH: &str = "health";
+pub(super) const LAG: &str = "bus.lag";
 
 /// Pause between two looks at the streams.
 const STREAMS_EVERY: Duration = Duration::from_secs(1);
@@ -21,85 +24,109 @@ const PAGE_EVERY: Duration = Duration::from_millis(500);
 const WALK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two looks at what waits.
+const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Pause between two looks at the process itself.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
-
-/// How far the stream of manifests has come; it never goes back unless the bus lost something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Mark {
-    last: u64,
-    messages: u64,
-}
-
-impl Mark {
-    fn went_back_to(self, now: Self) -> bool {
-        now.last < self.last || now.messages < self.messages
-    }
-}
 
 pub(super) async fn streams(tasks: Tasks) -> Result<(), TaskError> {
     let check = tasks.health.check("streams");
     let bus = streams::management(&tasks.client);
-    let (mut mark, mut lost, mut drift) = (Mark::default(), false, Vec::new());
+    let (mut watch, mut drift) = (Watch::default(), Vec::new());
     loop {
         match streams::ensure(&bus, &tasks.sizes).await {
             Ok(ensured) => {
                 check.ok();
-                tasks
-                    .metrics
-                    .streams_made
-                    .inc_by(u64::try_from(ensured.made.len()).unwrap_or(u64::MAX));
-                tasks
-                    .metrics
-                    .bus_drift
-                    .set(i64::try_from(ensured.drift.len()).unwrap_or(i64::MAX));
-                if drift != ensured.drift {
-                    for one in &ensured.drift {
-                        tracing::error!(name = one.name, field = one.field, declared = %one.declared, found = %one.found, "the bus is not as declared");
-                    }
-                    drift = ensured.drift;
-                }
-                lost |= !ensured.made.is_empty();
+                note(&tasks, &ensured, &mut drift);
+                watch.made(&ensured.made);
+                watch.look(&ensured.states);
             }
             Err(error) => {
                 check.failing(&error.to_string());
                 tasks.round_failed(STREAMS, &ErrorChain(&error));
             }
         }
-        if let Ok(stream) = bus.get_stream(subject::ORDERS_STREAM).await {
-            let state = &stream.cached_info().state;
-            let now = Mark {
-                last: state.last_sequence,
-                messages: state.messages,
-            };
-            lost |= mark.went_back_to(now);
-            mark = now;
-        }
-        if lost {
-            lost = !publish_all(&tasks).await;
-        }
+        repair(&tasks, &mut watch).await;
         if !tasks.pause(STREAMS_EVERY).await {
             return Ok(());
         }
     }
 }
 
-/// Whether it is on its way.
-async fn publish_all(tasks: &Tasks) -> bool {
-    tasks.desk.forget_bundles();
-    match tasks.app.mark_all_dirty().await {
-        Ok(count) => {
-            tracing::warn!(
-                agents = count,
-                "the bus had lost messages; everything is published again"
-            );
-            true
+fn note(tasks: &Tasks, ensured: &Ensured, drift: &mut Vec<Drift>) {
+    tasks
+        .metrics
+        .streams_made
+        .inc_by(u64::try_from(ensured.made.len()).unwrap_or(u64::MAX));
+    tasks
+        .metrics
+        .bus_drift
+        .set(i64::try_from(ensured.drift.len()).unwrap_or(i64::MAX));
+    if *drift != ensured.drift {
+        for one in &ensured.drift {
+            tracing::error!(name = one.name, field = one.field, declared = %one.declared, found = %one.found, "the bus is not as declared");
         }
-        Err(error) => {
-            tasks.round_failed(STREAMS, &ErrorChain(&error));
-            false
+        drift.clone_from(&ensured.drift);
+    }
+}
+
+/// Manifests and bundles come from the ledger, events from the agents: each keeps them until they are committed.
+async fn repair(tasks: &Tasks, watch: &mut Watch) {
+    if watch.has_lost(subject::BUNDLES_STREAM) {
+        match tasks.desk.send_bundles_again().await {
+            Ok(()) => watch.repaired(subject::BUNDLES_STREAM),
+            Err(error) => tasks.round_failed(STREAMS, &error),
         }
     }
+    if watch.has_lost(subject::ORDERS_STREAM) {
+        match tasks.app.mark_all_dirty().await {
+            Ok(count) => {
+                watch.repaired(subject::ORDERS_STREAM);
+                // A stream that was never there, and nobody to publish for: this is how every installation begins.
+                if count > 0 {
+                    tracing::warn!(
+                        agents = count,
+                        "the bus has lost manifests; all are published again"
+                    );
+                }
+            }
+            Err(error) => tasks.round_failed(STREAMS, &ErrorChain(&error)),
+        }
+    }
+    if watch.has_lost(subject::EVENTS_STREAM) {
+        watch.repaired(subject::EVENTS_STREAM);
+        tracing::info!("the stream of events is new or went back; agents send again what is not committed");
+    }
+}
+
+/// Shows what waits on the shards held here.
+pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
+    let bus = streams::management(&tasks.client);
+    while tasks.pause(LAG_EVERY).await {
+        let held = tasks.held.shards();
+        let waiting = match tasks.app.relay_backlog().await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tasks.round_failed(LAG, &ErrorChain(&error));
+                continue;
+            }
+        };
+        for shard in Shard::all() {
+            if !held.contains(&shard) {
+                tasks.metrics.shards.forget(shard);
+                continue;
+            }
+            let mine = waiting.iter().find(|(of, ..)| *of == shard);
+            let (agents, longest) =
+                mine.map_or((0, Duration::ZERO), |(_, agents, longest)| (*agents, *longest));
+            tasks.metrics.shards.relay_waits(shard, agents, longest);
+            // While the bus is away there is nothing to say; its own check says that.
+            if let Ok(batches) = streams::waiting(&bus, shard).await {
+                tasks.metrics.shards.ingest_waits(shard, batches);
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn reconcile(tasks: Tasks) -> Result<(), TaskError> {
@@ -149,25 +176,5 @@ pub(super) async fn health(tasks: Tasks) -> Result<(), TaskError> {
         if !tasks.pause(HEALTH_EVERY).await {
             return Ok(());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_that_lost_messages_is_noticed() {
-        let before = Mark { last: 9, messages: 4 };
-        assert!(!before.went_back_to(Mark {
-            last: 12,
-            messages: 5
-        }));
-        assert!(!before.went_back_to(before));
-        assert!(before.went_back_to(Mark { last: 9, messages: 0 }), "purged");
-        assert!(
-            before.went_back_to(Mark { last: 2, messages: 2 }),
-            "restored from before"
-        );
     }
 }

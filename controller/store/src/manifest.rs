@@ -43,6 +43,9 @@ statements! {
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $1 FROM agent WHERE state <> 'removed'
         ON CONFLICT (agent_id) DO NOTHING";
+    BACKLOG = "-- manifest.backlog
+        SELECT d.shard, count(*) AS agents, min(d.since) AS oldest FROM manifest_dirty d JOIN agent a USING (agent_id)
+        WHERE a.state <> 'removed' GROUP BY d.shard ORDER BY d.shard";
     CLEAN = "-- manifest.clean
         DELETE FROM manifest_dirty d USING unnest($1::uuid[], $2::bigint[]) u(agent_id, generation)
         WHERE d.agent_id = u.agent_id AND d.generation <= u.generation";
@@ -77,6 +80,17 @@ pub struct ToStore {
     pub orders: u32,
     /// When it was signed.
     pub signed_at: Timestamp,
+}
+
+/// What waits for the relay of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The shard.
+    pub shard: Shard,
+    /// Agents whose manifest on the bus is behind.
+    pub agents: u64,
+    /// Since when the one that waits longest.
+    pub oldest: Timestamp,
 }
 
 /// The newest manifests of agents; those without one are left out.
@@ -201,6 +215,24 @@ pub async fn mark(tx: &mut Tx, ids: &[AgentId], now: Timestamp) -> Result<(), Er
 /// [`Error`].
 pub async fn mark_all(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
     tx.run(query(MARK_ALL).bind(Instant(now))).await
+}
+
+/// How many agents of each shard are behind, and since when the longest waiting; shards without any are left out.
+///
+/// # Errors
+/// [`Error`].
+pub async fn backlog(tx: &mut Tx) -> Result<Vec<Backlog>, Error> {
+    let rows = tx.rows(query(BACKLOG)).await?;
+    let read = |r: &PgRow| {
+        let number: i16 = row::get(r, "shard")?;
+        let shard = u8::try_from(number).ok().and_then(Shard::new);
+        Ok(Backlog {
+            shard: shard.ok_or(Error::Inconsistent { what: "shard" })?,
+            agents: row::count(r, "agents")?,
+            oldest: row::time(r, "oldest")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Takes agents off the list unless they changed again meanwhile.

@@ -27,5 +27,7 @@ mod manifests;
 mod once;
 mod poison;
 mod runs;
+mod sharing;
 mod sweep;
+mod together;
 mod tokens;
