@@ -8,6 +8,8 @@ mod openrc;
 mod systemd;
 mod sysvinit;
 
+use std::time::Duration;
+
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use writ_protocol::exec::Usage;
 use writ_protocol::graph::{OnNotify, ServiceManager, ServiceSpec};
@@ -16,9 +18,14 @@ use crate::context::{Applied, Sinks};
 use crate::error::Error;
 use crate::observation::{Change, ServiceObservation};
 use crate::tool::Tools;
+use crate::wait::Wait;
 
 /// Longest answer of an init about one service, bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Longest time in which a service gets to be what it was told to be, after its script has ended.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// Time between two looks at it.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// Most entries of a folder of links that are looked at.
 const LINKS_MAX: usize = 4_096;
 
@@ -217,6 +224,36 @@ fn change(
             ServiceManager::Openrc => openrc::act(spec, action, tools, sinks)?,
             ServiceManager::Sysvinit => sysvinit::act(spec, action, tools, sinks)?,
         }
+        match action {
+            Action::Start | Action::Restart => settle(spec, manager, true, tools)?,
+            Action::Stop => settle(spec, manager, false, tools)?,
+            Action::Enable | Action::Disable | Action::Reload => {}
+        }
     }
     Ok(())
+}
+
+/// A script may end a moment before its daemon has written its pid file, or has gone. systemctl waits by itself.
+fn settle(
+    spec: &ServiceSpec,
+    manager: ServiceManager,
+    running: bool,
+    tools: &mut Tools<'_, '_>,
+) -> Result<(), Error> {
+    let asks = Asks {
+        running: true,
+        enabled: false,
+    };
+    let wait = Wait::new(SETTLE_MAX);
+    loop {
+        let seen = match manager {
+            ServiceManager::Systemd => return Ok(()),
+            ServiceManager::Openrc => openrc::look(spec, asks, tools)?,
+            ServiceManager::Sysvinit => sysvinit::look(spec, asks, tools)?,
+        };
+        // When it does not settle, the look after the change says so.
+        if seen.and_then(|seen| seen.running) == Some(running) || !wait.pause(SETTLE_PAUSE) {
+            return Ok(());
+        }
+    }
 }

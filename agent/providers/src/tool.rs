@@ -79,7 +79,7 @@ impl<'a, 'c> Tools<'a, 'c> {
             Exit::Killed(reason) => Err(Error::Stopped { id, reason }),
             Exit::Signal(signal) => Err(Error::Tool {
                 id,
-                tool: String::new(),
+                tool: "a tool".to_owned(),
                 ended: format!("signal {signal}"),
                 said: said(&text),
             }),
@@ -140,15 +140,17 @@ impl<'a, 'c> Tools<'a, 'c> {
     /// Runs a tool whose standard output is read here: up to so many bytes, and more than that is an error.
     pub(crate) fn read(&mut self, argv: Vec<String>, most: usize) -> Result<Ended, Error> {
         let (mut text, mut is_long) = (Vec::new(), false);
-        let mut ended = self.run(argv, &[], &mut |stream, bytes| {
+        // It is a look, and no output of the step.
+        let last = self.last.take();
+        let ran = self.run(argv, &[], &mut |stream, bytes| {
             if stream == Stream::Stdout && text.len() + bytes.len() <= most {
                 text.extend_from_slice(bytes);
             } else {
                 is_long |= stream == Stream::Stdout;
             }
-        })?;
-        // It was a look, and no output of the step.
-        self.last = None;
+        });
+        self.last = last;
+        let mut ended = ran?;
         if is_long {
             return Err(Error::Limit {
                 id: self.resource.id.clone(),

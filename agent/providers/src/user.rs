@@ -198,6 +198,9 @@ impl Work<'_> {
                 return Ok(());
             }
         };
+        if self.changes.is_empty() {
+            return Ok(());
+        }
         let logins = tools.host.logins();
         // First what another tool that was ended in the middle left: it would trip over it.
         if self.is_to("shadow") {

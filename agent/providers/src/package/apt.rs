@@ -17,6 +17,10 @@ const APT_GET: Tool = Tool {
     name: "apt-get",
     package: "apt",
 };
+const APT_CACHE: Tool = Tool {
+    name: "apt-cache",
+    package: "apt",
+};
 const APT_MARK: Tool = Tool {
     name: "apt-mark",
     package: "apt",
@@ -28,6 +32,8 @@ const DPKG: Tool = Tool {
 
 /// Longest wait for another program to let go of the database; half of the resource's wall limit where that is less.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest list of versions on offer, bytes.
+const OFFER_BYTES_MAX: usize = 1 << 20;
 /// Time between two looks at a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The locks, in the order in which the tools take them.
@@ -151,12 +157,30 @@ impl Changer<'_, '_, '_, '_, '_> {
         }
         let target = match (&spec.source, self.work.pin()) {
             (Some(source), _) => source.clone(),
-            (None, Some(pin)) => format!("{}={pin}", spec.name),
+            (None, Some(pin)) => format!("{}={}", spec.name, self.version_of(pin)?),
             (None, None) => spec.name.clone(),
         };
         words.extend(["--".to_owned(), target]);
         let argv = self.tools.argv(APT_GET, &as_str(&words))?;
         self.tools.run(argv, ENV, self.sinks.on_output)
+    }
+
+    /// The newest version on offer that fits a pin; the pin itself where none does, for apt-get to say so. Its own patterns know no more
+    /// than a star at the end.
+    fn version_of(&mut self, pin: &str) -> Result<String, Error> {
+        if !pin.contains(['*', '?']) {
+            return Ok(pin.to_owned());
+        }
+        let argv = self
+            .tools
+            .argv(APT_CACHE, &["madison", "--", &self.work.spec.name])?;
+        let ended = self.tools.read(argv, OFFER_BYTES_MAX)?;
+        // `name | version | where from`, the newest first.
+        let offered = ended.text.lines().filter_map(|line| line.split('|').nth(1));
+        let mut fitting = offered
+            .map(str::trim)
+            .filter(|version| super::matches(pin, version));
+        Ok(fitting.next().unwrap_or(pin).to_owned())
     }
 
     fn words(&self, action: &[&str]) -> Vec<String> {

@@ -5,8 +5,13 @@
     reason = "tests; the setting for tests does not reach their helper functions"
 )]
 
+mod accounts;
 mod artefacts;
 mod commands;
 mod files;
 mod hostile;
+mod keep;
+mod lab;
+mod packages;
+mod services;
 mod stage;

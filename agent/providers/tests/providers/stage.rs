@@ -47,6 +47,14 @@ impl Stage {
         )
     }
 
+    /// A host at a root of its own.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self::with(
+            tempfile::tempdir().expect("makes a directory"),
+            Host::new(root).expect("opens"),
+        )
+    }
+
     fn with(dir: TempDir, host: Host) -> Self {
         let sandbox = Sandbox::new(Config {
             shim: ACTOR.into(),
