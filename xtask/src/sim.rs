@@ -9,27 +9,14 @@ use crate::step::call;
 
 /// The profile: as fast as a release, with every assertion in.
 const PROFILE: &str = "sim";
-/// Seeds of the slice that `cargo xtask test` runs.
-const SLICE: &str = "1000";
 
 /// `writ-sim`, built as its arguments need it.
 pub(crate) fn run(place: &Place, rest: &[OsString]) -> anyhow::Result<ExitCode> {
     let asks = |name: &str| rest.iter().any(|argument| argument == name);
     build(place, asks("--planted") || asks("--with-bug"))?;
-    let mut command = program(place);
+    let mut command = Command::new(place.target.join(PROFILE).join("writ-sim"));
     command.args(rest);
     replace(command)
-}
-
-/// A bounded slice of seeds.
-pub(crate) fn step(place: &Place) -> anyhow::Result<String> {
-    build(place, false)?;
-    call(program(place).args(["--seeds", SLICE, "--json"]))?;
-    Ok(format!("{SLICE} seeds"))
-}
-
-fn program(place: &Place) -> Command {
-    Command::new(place.target.join(PROFILE).join("writ-sim"))
 }
 
 fn build(place: &Place, has_bugs: bool) -> anyhow::Result<()> {

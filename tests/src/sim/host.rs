@@ -206,7 +206,8 @@ impl Host {
             options: Options {
                 journal: JournalConfig {
                     segment_bytes: 6 << 10,
-                    retain_bytes: 12 << 10,
+                    // More than a run writes: what a restored ledger lacks is always still there, as the promise has it.
+                    retain_bytes: 1 << 20,
                     retain_hours: 0,
                     reserve_bytes: 1 << 20,
                     ballast_bytes: 1 << 20,
