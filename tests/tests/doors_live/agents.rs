@@ -52,14 +52,8 @@ pub(crate) fn an_agent_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::R
         .post("/api/v1/agents/lab-2/remove", &json!({ "reason": "sold" }))?
         .fine()?;
     ensure!(removed.field("state") == "removed", "{}", removed.text());
-    // What it says is not taken any more.
-    let refused = "bus_requests_total{answer=\"refused\",request=\"hello\"}";
-    let is_refused = || {
-        door.get("/metrics")
-            .ok()
-            .filter(|numbers| numbers.text().contains(refused))
-    };
-    eventually("its hello is refused", SHORT, is_refused)?;
+    // Its login is withdrawn from the bus.
+    scene.world.wait_log("lab-2", "the bus refuses us")?;
     let run = door.post("/api/v1/runs", &scene.check())?.fine()?;
     ensure!(
         scene.world.end_of(&run.field("id"))?.orders.len() == 1,

@@ -42,15 +42,20 @@ pub(crate) fn a_reader_goes_on_where_it_was(scene: &mut Scene<'_>) -> anyhow::Re
     let all = changes(&all);
     let ids: BTreeSet<&str> = all.iter().map(|told| told.id.as_str()).collect();
     ensure!(
-        ids.len() == all.len() && all.len() >= 9,
+        ids.len() == all.len() && !all.is_empty(),
         "{} changes, {} ids: {all:?}",
         all.len(),
         ids.len()
     );
-    let of = |kind: &str| all.iter().filter(|told| told.json()["kind"] == kind).count();
+    // What an agent reports in one batch is one change of its order: how many states are told depends on the moment, how it ended does not.
+    let of = |kind: &str, place: &str, value: &str| {
+        let fits = |told: &&Told| told.json()["kind"] == kind && told.json()["body"][place] == value;
+        all.iter().filter(fits).count()
+    };
+    let steps = of("step.done", "step", "command:report") + of("step.done", "step", "command:second");
     ensure!(
-        (of("order.state"), of("step.done")) == (4, 4),
-        "two hosts, two states, two steps: {all:?}"
+        (of("order.state", "state", "succeeded"), steps) == (2, 4),
+        "two hosts, two steps on each: {all:?}"
     );
 
     // From every place, exactly the rest; the header counts before the query.

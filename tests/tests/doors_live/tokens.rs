@@ -49,6 +49,19 @@ pub(crate) fn tokens_are_shown_once_and_end_at_once(scene: &mut Scene<'_>) -> an
         .join("");
     ensure!(!kept.contains(&secret), "the ledger keeps a secret");
 
+    // The same request again is answered, but not with the secret.
+    let (body, key) = (json!({ "name": "twice", "role": "viewer" }), Door::key());
+    let first = door.post_as("/api/v1/tokens", &body, &key)?.fine()?;
+    let again = door.post_as("/api/v1/tokens", &body, &key)?.fine()?;
+    ensure!(
+        again.field("id") == first.field("id"),
+        "two tokens of one request"
+    );
+    ensure!(
+        !again.text().contains(&first.field("token")),
+        "a secret is shown twice"
+    );
+
     // An open stream ends with its token too, and says why.
     let reader = theirs.clone();
     let (is_open, opened) = std::sync::mpsc::sync_channel(1);
