@@ -85,7 +85,11 @@ fn written_bytes_are_counted() {
     let offence = stage.offence(&["write-file", path.to_str().expect("is UTF-8"), "4"]);
     // What reaches storage is the file system's affair (a memory file system writes nothing to it): the kernel says how much of the same work does.
     let bare = std::process::Command::new("sh")
-        .args(["-c", r#""$@" && sed -n 's/^write_bytes: //p' "/proc/$$/io""#, "sh"])
+        .args([
+            "-c",
+            r#""$@" && sed -n 's/^write_bytes: //p' "/proc/$$/io""#,
+            "sh",
+        ])
         .args(&offence.argv)
         .output()
         .expect("runs");
