@@ -40,12 +40,20 @@ async fn each_of_many_has_its_own_answer_and_a_bad_one_spoils_nothing() {
     let answers = desk.app.hellos(&asked).await.unwrap();
     assert_eq!(answers.len(), 4);
     for place in [0, 3] {
-        let reply = opened(&desk, &hosts[place], &words[place], answers[place].as_ref().unwrap());
+        let reply = opened(
+            &desk,
+            &hosts[place],
+            &words[place],
+            answers[place].as_ref().unwrap(),
+        );
         assert_eq!(reply.identity, hosts[place].identity);
         assert!(!reply.quarantined);
     }
     for place in [1, 2] {
-        assert_eq!(answers[place].as_ref().unwrap_err().code(), Code::SignatureInvalid);
+        assert_eq!(
+            answers[place].as_ref().unwrap_err().code(),
+            Code::SignatureInvalid
+        );
     }
     for (place, host) in hosts.iter().enumerate() {
         let shown = desk
