@@ -198,10 +198,16 @@ impl Flow {
         while let Some(Some(Ok(message))) = self.messages.next().now_or_never() {
             self.gathered.push(message);
         }
-        for message in &self.gathered {
+        // The subscription must be gone first: while the server sees it, it gives what comes back to this pull again.
+        drop(self.messages);
+        let (client, gathered) = (self.client, self.gathered);
+        if let Err(error) = client.flush().await {
+            tracing::debug!(error = %error, "the shard's subscription may be seen a while longer");
+        }
+        for message in &gathered {
             settle(message, AckKind::Nak(None)).await;
         }
-        if let Err(error) = self.client.flush().await {
+        if let Err(error) = client.flush().await {
             tracing::debug!(error = %error, "batches not given back; they come again later");
         }
     }
