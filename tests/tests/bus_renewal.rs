@@ -102,7 +102,13 @@ async fn stage(server: &NatsServer, identity: Identity) -> anyhow::Result<Stage>
     let (seen, used) = (Arc::clone(&losses), Arc::clone(&login));
     handle.spawn_contained("listen", async move {
         let mut holds_until = None;
-        while let Some(incoming) = heard.recv().await {
+        loop {
+            let next = tokio::select! {
+                // The agent has gone: so must what feeds it.
+                () = tell.closed() => return,
+                next = heard.recv() => next,
+            };
+            let Some(incoming) = next else { return };
             match (&incoming, holds_until) {
                 (Incoming::Connected, _) => holds_until = expiry(&used.jwt()),
                 (Incoming::Disconnected, Some(until)) => {
