@@ -57,6 +57,8 @@ fn records_that_cannot_be_believed_are_set_aside_and_block_nobody() -> anyhow::R
             (agent.state == "quarantined").then_some(())
         })?;
         world.wait_alarm("lab-1", "W0211", 1)?;
+        // With its signature, which is what proves that the key told two histories.
+        wait_letter(world, "W0211", &other)?;
         let rest = world.run(STEP)?;
         assert_eq!(
             (rest.state.as_str(), rest.orders.len()),

@@ -59,9 +59,10 @@ pub struct IngestOutcome {
 }
 
 /// A batch that verified, with its place among those that came.
-struct Opened {
+struct Opened<'a> {
     place: usize,
     batch: Batch,
+    message: &'a Bytes,
 }
 
 /// The records of one pass, decoded once.
@@ -98,7 +99,11 @@ impl App {
         let mut opened = Vec::with_capacity(batches.len());
         for (place, incoming) in batches.iter().enumerate() {
             match self.open_batch(incoming, &agents) {
-                Ok(batch) => opened.push(Opened { place, batch }),
+                Ok(batch) => opened.push(Opened {
+                    place,
+                    batch,
+                    message: &incoming.message,
+                }),
                 Err((code, detail)) => {
                     let (subject, code_text) = (
                         writ_protocol::subject::events(&incoming.user_key),
@@ -174,7 +179,7 @@ impl App {
     async fn commit_frames(
         &self,
         tx: &mut Tx,
-        mut opened: Vec<Opened>,
+        mut opened: Vec<Opened<'_>>,
         outcomes: &mut [Outcome],
         now: Timestamp,
     ) -> Result<BTreeMap<(AgentId, JournalId), Mark>, Error> {
@@ -191,7 +196,12 @@ impl App {
             .map(|m| ((m.agent_id, m.journal_id), m))
             .collect();
         let mut taken: Vec<(&Batch, u64)> = Vec::new();
-        for Opened { place, batch } in &opened {
+        for Opened {
+            place,
+            batch,
+            message,
+        } in &opened
+        {
             let Some(mark) = marks.get_mut(&journal(batch)) else {
                 continue;
             };
@@ -207,7 +217,7 @@ impl App {
                 Continuation::Gap { resend_from } => Outcome::Gap { resend_from },
                 Continuation::Known if repeats(tx, mark, batch, &taken).await? => Outcome::Known,
                 Continuation::Known | Continuation::Fork => {
-                    self.fork(tx, batch, now).await?;
+                    self.fork(tx, (batch, message), now).await?;
                     Outcome::Fork
                 }
             };
@@ -263,7 +273,12 @@ impl App {
     }
 
     /// Two histories claim one sequence number: somebody has copied the agent, or it lies.
-    async fn fork(&self, tx: &mut Tx, batch: &Batch, now: Timestamp) -> Result<(), Error> {
+    async fn fork(
+        &self,
+        tx: &mut Tx,
+        (batch, message): (&Batch, &Bytes),
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let header = batch.header();
         let detail = format!(
             "two histories at record {} of {}",
@@ -275,7 +290,7 @@ impl App {
             subject: &subject,
             code: &code,
             detail: &detail,
-            message: batch.bytes(),
+            message, // as it came: the signature is what proves the second history
         };
         ingest::dead_letter(tx, &letter, now).await?;
         ingest::store_alarms(tx, &[(header.agent_id, code, detail.clone())], now).await?;
