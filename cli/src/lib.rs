@@ -28,6 +28,7 @@ use crate::output::{Format, Teller};
 
 /// The program.
 pub fn main() -> ExitCode {
+    output::choose_colours();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage(&error).into(),

@@ -24,6 +24,20 @@ pub struct Teller {
     quiet: bool,
 }
 
+/// Whether the terminal says of itself that it shows plain text only.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Settles colours for terminals that can show none. The library would colour them all the same where `CI` is set, because the
+/// logs of most build servers do; one that calls its terminal dumb is taken at its word. `CLICOLOR_FORCE` still wins.
+pub(crate) fn choose_colours() {
+    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    if is_dumb() && !forced {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
 impl Teller {
     /// One that says everything, or nothing.
     pub const fn new(quiet: bool) -> Self {
@@ -49,9 +63,7 @@ impl Teller {
 
     /// Whether a person watches, so that lines may be drawn over.
     pub fn is_watched(&self) -> bool {
-        !self.quiet
-            && std::io::stderr().is_terminal()
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet && std::io::stderr().is_terminal() && !is_dumb()
     }
 }
 
