@@ -5,9 +5,7 @@
     reason = "tests; the setting for tests does not reach their helper functions"
 )]
 
-#[path = "following/shell.rs"]
 mod shell;
-#[path = "following/stub.rs"]
 mod stub;
 
 use std::io::{BufRead as _, BufReader, Read as _};
