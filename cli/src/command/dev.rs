@@ -87,7 +87,7 @@ fn up(desk: &Desk, flags: &args::Stack, detach: bool) -> anyhow::Result<Exit> {
                 gone.push(part.name.clone());
             }
         }
-        std::thread::sleep(LOOK);
+        interrupt.wait(LOOK);
     }
     stack.down()?;
     desk.teller
@@ -185,10 +185,9 @@ fn logs(desk: &Desk, layout: &Layout, part: &str, follow: bool) -> anyhow::Resul
         if !text.is_empty() {
             desk.printer.text(&plain_lines(&String::from_utf8_lossy(&text)))?;
         }
-        if !follow || interrupt.happened() {
+        if !follow || interrupt.wait(LOOK) {
             return Ok(Exit::Done);
         }
-        std::thread::sleep(LOOK);
     }
 }
 

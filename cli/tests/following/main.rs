@@ -10,23 +10,34 @@ mod stub;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stub::{Answer, Asked, Stub};
+use stub::{Answer, Asked, Stub, When};
 use writ_cli::clock::Stopwatch;
 use writ_protocol::digest::Digest;
 
 const RUN: &str = "/api/v1/runs/run_1";
 const STREAM: &str = "GET /api/v1/stream?topics=run:run_1";
-const NOW: Duration = Duration::ZERO;
+/// Silence on a stream, in which a client that polls would ask several times.
+const QUIET: Duration = Duration::from_millis(1_500);
 
 fn run(state: &str, host: &str) -> Value {
     let order = json!({"id": "order_1", "agentName": "web-1", "state": host, "code": null, "detail": null});
     json!({"id": "run_1", "kind": "apply", "state": state, "orders": [order], "counts": {host: 1}, "costMicros": 7, "currency": "USD"})
+}
+
+/// The run while it goes on, and once it is over.
+fn at_end(over: bool, end: &str) -> Answer {
+    let now = if over {
+        run(end, end)
+    } else {
+        run("running", "accepted")
+    };
+    Answer::Json(200, now)
 }
 
 pub(crate) fn err(output: &Output) -> String {
@@ -58,8 +69,8 @@ fn a_change_on_the_stream_is_what_asks_again() {
         if asked.line.starts_with(STREAM) {
             *begun.lock().unwrap() = Some(Stopwatch::start());
             let pieces = vec![
-                (NOW, event("5-1", "open", "{}")),
-                (Duration::from_millis(1_500), event("6-2", "run:run_1", "{}")),
+                (When::Now, event("5-1", "open", "{}")),
+                (When::Quiet(QUIET), event("6-2", "run:run_1", "{}")),
             ];
             return Answer::Events { pieces, hold: true };
         }
@@ -67,15 +78,8 @@ fn a_change_on_the_stream_is_what_asks_again() {
             let over = begun
                 .lock()
                 .unwrap()
-                .is_some_and(|watch| watch.elapsed() > Duration::from_millis(1_500));
-            return Answer::Json(
-                200,
-                if over {
-                    run("succeeded", "succeeded")
-                } else {
-                    run("running", "accepted")
-                },
-            );
+                .is_some_and(|watch| watch.elapsed() >= QUIET);
+            return at_end(over, "succeeded");
         }
         rest(asked)
     });
@@ -107,26 +111,19 @@ fn a_stream_that_breaks_goes_on_where_it_was() {
                 let place = asked.header("last-event-id");
                 if place.as_deref() == Some("6-2") {
                     resumed.store(true, Ordering::SeqCst);
-                    let pieces = vec![(NOW, event("6-2", "open", "{}"))];
+                    let pieces = vec![(When::Now, event("6-2", "open", "{}"))];
                     return Answer::Events { pieces, hold: true };
                 }
                 assert_eq!(place, None, "a reader goes on behind the last event it had");
                 let pieces = vec![
-                    (NOW, event("5-1", "open", "{}")),
-                    (NOW, event("6-2", "run:run_1", "{}")),
+                    (When::Now, event("5-1", "open", "{}")),
+                    (When::Now, event("6-2", "run:run_1", "{}")),
                 ];
                 return Answer::Events { pieces, hold: false };
             }
             if asked.line == format!("GET {RUN}") {
                 let over = resumed.load(Ordering::SeqCst);
-                return Answer::Json(
-                    200,
-                    if over {
-                        run("succeeded", "succeeded")
-                    } else {
-                        run("running", "accepted")
-                    },
-                );
+                return at_end(over, "succeeded");
             }
             rest(asked)
         })
@@ -155,15 +152,7 @@ fn without_a_stream_the_run_is_asked_for() {
             );
         }
         if asked.line == format!("GET {RUN}") {
-            let over = before >= 3;
-            return Answer::Json(
-                200,
-                if over {
-                    run("failed", "failed")
-                } else {
-                    run("running", "accepted")
-                },
-            );
+            return at_end(before >= 3, "failed");
         }
         rest(asked)
     });
@@ -201,7 +190,7 @@ fn a_controller_that_goes_away_and_comes_back_is_waited_for() {
     // Nobody listens there at first.
     let nobody = Stub {
         url: format!("http://{address}"),
-        asked: Arc::default(),
+        book: Arc::default(),
     };
     let mut watching = nobody.writ(home.path(), &["run", "watch", "run_1"]);
     let mut child = watching
@@ -235,7 +224,7 @@ fn patience_with_a_controller_that_stays_away_ends_as_unreachable() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = Stub {
         url: format!("http://{}", held.local_addr().unwrap()),
-        asked: Arc::default(),
+        book: Arc::default(),
     };
     drop(held);
     let gone = nobody
@@ -268,25 +257,18 @@ fn live_output_is_shown_as_it_comes_and_whole_where_lines_were_lost() {
         match asked.line.as_str() {
             "GET /api/v1/runs/run_1/logs" => {
                 let pieces = vec![
-                    (NOW, "event: open\ndata: {}\n\n".to_owned()),
-                    (Duration::from_millis(200), piece("command:lossy", 1, "one\n")),
-                    (NOW, piece("command:fine", 1, "all\n")),
-                    (NOW, piece("command:fine", 2, "of it\n")),
-                    (NOW, piece("command:lossy", 3, "three\n")),
+                    (When::Now, "event: open\ndata: {}\n\n".to_owned()),
+                    (
+                        When::Asked("GET /api/v1/runs/run_1"),
+                        piece("command:lossy", 1, "one\n"),
+                    ),
+                    (When::Now, piece("command:fine", 1, "all\n")),
+                    (When::Now, piece("command:fine", 2, "of it\n")),
+                    (When::Now, piece("command:lossy", 3, "three\n")),
                 ];
                 Answer::Events { pieces, hold: true }
             }
-            "GET /api/v1/runs/run_1" => {
-                let over = before >= 2;
-                Answer::Json(
-                    200,
-                    if over {
-                        run("succeeded", "succeeded")
-                    } else {
-                        run("running", "accepted")
-                    },
-                )
-            }
+            "GET /api/v1/runs/run_1" => at_end(before >= 2, "succeeded"),
             "GET /api/v1/runs/run_1/steps" if before >= 1 => Answer::Json(
                 200,
                 json!({"items": [step("command:lossy", lossy), step("command:fine", fine)]}),
@@ -374,42 +356,18 @@ fn recorded_output_is_chosen_by_host_step_and_time() {
     assert_eq!(wrong.status.code(), Some(64), "{}", err(&wrong));
 }
 
-/// `script` gives the program a terminal of its own.
 #[test]
 fn on_a_terminal_the_picture_changes_in_place_and_goes_at_the_end() {
     let home = tempfile::tempdir().unwrap();
     let server = Stub::serving(|asked, before| {
         if asked.line == format!("GET {RUN}") {
-            let over = before >= 3;
-            return Answer::Json(
-                200,
-                if over {
-                    run("succeeded", "succeeded")
-                } else {
-                    run("running", "accepted")
-                },
-            );
+            return at_end(before >= 3, "succeeded");
         }
         rest(asked)
     });
-    let shown = || {
-        let plain = server.writ(home.path(), &["run", "watch", "run_1"]);
-        let line = format!(
-            "stty rows 24 cols 80; exec {} run watch run_1",
-            plain.get_program().display()
-        );
-        let mut script = Command::new("script");
-        script
-            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-            .stdin(Stdio::null());
-        script
-            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .env("TERM", "xterm");
-        let output = script.output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", out(&output));
-        out(&output)
-    };
-    let text = shown();
+    let output = server.on_a_terminal(home.path(), "run watch run_1", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let text = out(&output);
     assert!(
         text.contains("apply running: 0 of 1 hosts done") && text.contains("web-1  accepted"),
         "{text:?}"

@@ -1,10 +1,10 @@
 //! A server that answers as a test says, with a thread for each connection, so that streams and questions go on beside each other.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,19 +33,57 @@ pub(crate) enum Answer {
     Json(u16, Value),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A stream of events: pieces, each after a pause; then it breaks off, or is held open.
+    /// A stream of events: pieces, each in its time; then it breaks off, or is held open.
     Events {
         /// Pieces of text.
-        pieces: Vec<(Duration, String)>,
+        pieces: Vec<(When, String)>,
         /// Whether it stays open afterwards.
         hold: bool,
     },
 }
 
+/// When a piece of a stream is sent.
+pub(crate) enum When {
+    /// Right behind the one before.
+    Now,
+    /// Behind a span in which nothing is said; a client that goes away ends it.
+    Quiet(Duration),
+    /// Once a line that begins so has been asked for; at the latest after [`PATIENCE`].
+    Asked(&'static str),
+}
+
+/// Longest wait for a question.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was asked so far, and a bell for the next.
+#[derive(Default)]
+pub(crate) struct Book {
+    asked: Mutex<Vec<Asked>>,
+    more: Condvar,
+}
+
+impl Book {
+    /// Notes a question; says how often the same was asked before.
+    fn note(&self, asked: &Asked) -> usize {
+        let mut all = self.asked.lock().unwrap();
+        let before = all.iter().filter(|other| other.line == asked.line).count();
+        all.push(asked.clone());
+        self.more.notify_all();
+        before
+    }
+
+    fn wait_for(&self, line: &str) {
+        let all = self.asked.lock().unwrap();
+        let lacks = |all: &mut Vec<Asked>| !all.iter().any(|asked| asked.line.starts_with(line));
+        let (_all, late) = self.more.wait_timeout_while(all, PATIENCE, lacks).unwrap();
+        assert!(!late.timed_out(), "nobody asked {line}");
+    }
+}
+
 /// A server.
 pub(crate) struct Stub {
     pub(crate) url: String,
-    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) book: Arc<Book>,
 }
 
 impl Stub {
@@ -61,20 +99,20 @@ impl Stub {
         answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (seen, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let book: Arc<Book> = Arc::default();
+        let (seen, answer) = (Arc::clone(&book), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
                 std::thread::spawn(move || serve(stream, &seen, answer.as_ref()));
             }
         });
-        Self { url, asked }
+        Self { url, book }
     }
 
     /// Requests that begin so.
     pub(crate) fn asked(&self, line: &str) -> Vec<Asked> {
-        let asked = self.asked.lock().unwrap();
+        let asked = self.book.asked.lock().unwrap();
         asked
             .iter()
             .filter(|asked| asked.line.starts_with(line))
@@ -93,16 +131,33 @@ impl Stub {
             .env_remove("WRIT_CONTEXT");
         command
     }
+
+    /// The same with a terminal of its own, which `script` gives it.
+    pub(crate) fn on_a_terminal(&self, home: &Path, args: &str, variables: &[(&str, &str)]) -> Output {
+        let plain = self.writ(home, &[]);
+        let line = format!(
+            "stty rows 24 cols 80; exec {} {args}",
+            plain.get_program().display()
+        );
+        let mut script = Command::new("script");
+        script
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .current_dir(home)
+            .stdin(Stdio::null());
+        for unset in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            script.env_remove(unset);
+        }
+        script
+            .env("TERM", "xterm")
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .envs(variables.iter().copied());
+        script.output().unwrap()
+    }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked, usize) -> Answer) {
+fn serve(mut stream: TcpStream, book: &Book, answer: &dyn Fn(&Asked, usize) -> Answer) {
     let Some(asked) = head(&stream) else { return };
-    let before = {
-        let mut seen = seen.lock().unwrap();
-        let before = seen.iter().filter(|other| other.line == asked.line).count();
-        seen.push(asked.clone());
-        before
-    };
+    let before = book.note(&asked);
     // A client that goes away is no reason to complain.
     match answer(&asked, before) {
         Answer::Json(status, body) => whole(&mut stream, status, body.to_string().as_bytes()),
@@ -110,8 +165,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked
         Answer::Events { pieces, hold } => {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
             stream.write_all(head.as_bytes()).ok();
-            for (pause, piece) in pieces {
-                std::thread::sleep(pause);
+            for (when, piece) in pieces {
+                match when {
+                    When::Now => {}
+                    When::Quiet(span) => quiet(&mut stream, span),
+                    When::Asked(line) => book.wait_for(line),
+                }
                 stream.write_all(piece.as_bytes()).ok();
             }
             if hold {
@@ -120,6 +179,13 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked
             }
         }
     }
+}
+
+/// Says nothing for a span; ends early when the client goes.
+fn quiet(stream: &mut TcpStream, span: Duration) {
+    stream.set_read_timeout(Some(span)).unwrap();
+    stream.read_exact(&mut [0]).ok();
+    stream.set_read_timeout(None).unwrap();
 }
 
 fn whole(stream: &mut TcpStream, status: u16, body: &[u8]) {

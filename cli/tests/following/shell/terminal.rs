@@ -1,8 +1,7 @@
 //! The shell around the program: completions it reads, and colours only where a terminal wants them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use super::kind;
 use crate::stub::Stub;
@@ -35,34 +34,12 @@ fn completions_are_what_their_shells_read() {
     assert_eq!(out(&bash).trim(), "quarantine", "{}", err(&bash));
 }
 
-/// With a terminal of its own.
-fn on_a_terminal(server: &Stub, home: &Path, args: &str, variables: &[(&str, &str)]) -> Output {
-    let plain = server.writ(home, &[]);
-    let line = format!(
-        "stty rows 24 cols 80; exec {} {args}",
-        plain.get_program().display()
-    );
-    let mut script = Command::new("script");
-    script
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .stdin(Stdio::null());
-    script
-        .current_dir(home)
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        .env_remove("CLICOLOR_FORCE")
-        .env_remove("CI")
-        .env("TERM", "xterm");
-    script.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.envs(variables.iter().copied()).output().unwrap()
-}
-
 #[test]
 fn colours_are_for_terminals_that_want_them() {
     let home = tempfile::tempdir().unwrap();
     let server = Stub::serving(kind);
     let args = "agent show nobody-at-all";
-    let shown = |variables: &[(&str, &str)]| out(&on_a_terminal(&server, home.path(), args, variables));
+    let shown = |variables: &[(&str, &str)]| out(&server.on_a_terminal(home.path(), args, variables));
     assert!(shown(&[]).contains("\u{1b}[1;31merror"), "{:?}", shown(&[]));
     assert!(
         !shown(&[("NO_COLOR", "1")]).contains('\u{1b}'),
