@@ -13,6 +13,7 @@ mod once;
 mod plan;
 pub mod rule;
 mod run;
+mod settle;
 mod sweep;
 mod token;
 pub mod view;
@@ -36,6 +37,7 @@ pub use ingest::{Incoming, IngestOutcome, Outcome};
 pub use life::{Fence, Health, Place};
 pub use manifest::Published;
 pub use once::{Answered, KEY_CHARS_MAX, RequestKey};
+pub use settle::Settled;
 pub use sweep::SweepReport;
 pub use token::NewToken;
 
@@ -163,6 +165,7 @@ pub struct App {
     settings: Settings,
     nudge: Arc<Notify>,
     removals: Arc<Notify>,
+    moved: Arc<Notify>,
 }
 
 impl fmt::Debug for App {
@@ -190,6 +193,7 @@ impl App {
             settings,
             nudge: Arc::new(Notify::new()),
             removals: Arc::new(Notify::new()),
+            moved: Arc::new(Notify::new()),
         }
     }
 

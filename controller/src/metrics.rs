@@ -21,6 +21,8 @@ pub enum BatchFate {
     SetAside,
     /// It named no agent of its shard and was dropped.
     Strange,
+    /// Its shard is another controller's by now; it was given back.
+    Unheld,
 }
 
 impl BatchFate {
@@ -29,6 +31,7 @@ impl BatchFate {
             Self::Taken => "taken",
             Self::SetAside => "set_aside",
             Self::Strange => "strange",
+            Self::Unheld => "unheld",
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The clocks: they ring the desk and the doors, and decide nothing. Every loop ends at a soft stop, has a bound on its pace, and survives the
 //! absence of the database or the bus.
 
+mod ingest;
 mod lease;
 mod relay;
 mod revoke;
-mod shard;
+mod settle;
 mod upkeep;
 
 use std::sync::Arc;
 
 use writ_chassis::health::Health;
 use writ_chassis::lifecycle::LifecycleHandle;
-use writ_protocol::subject::Shard;
 
 use crate::app::App;
 use crate::bus::desk::Desk;
@@ -53,7 +53,7 @@ pub enum TaskError {
 }
 
 /// Names of tasks that write under a lease; leases are given up after the last of them has ended.
-const UNDER_LEASE: [&str; 3] = [relay::NAME, shard::NAME, upkeep::SWEEP];
+const UNDER_LEASE: [&str; 3] = [relay::NAME, ingest::NAME, upkeep::SWEEP];
 
 impl Tasks {
     /// Starts every clock; the one that revokes where there is what it needs.
@@ -63,9 +63,8 @@ impl Tasks {
         }
         self.life.spawn(lease::NAME, lease::run(self.clone()));
         self.life.spawn(relay::NAME, relay::run(self.clone()));
-        for shard in Shard::all() {
-            self.life.spawn(shard::NAME, shard::run(self.clone(), shard));
-        }
+        self.life.spawn(ingest::NAME, ingest::run(self.clone()));
+        self.life.spawn(settle::NAME, settle::run(self.clone()));
         self.life.spawn(upkeep::STREAMS, upkeep::streams(self.clone()));
         self.life
             .spawn(upkeep::RECONCILE, upkeep::reconcile(self.clone()));

@@ -9,9 +9,9 @@ use anyhow::{Context as _, ensure};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use writ_chassis::nats::publish_acked;
+use writ_chassis::nats::{NatsEvents, publish_acked};
 use writ_controller::bus::deliver::{Parcel, held};
-use writ_controller::bus::ingest::{Flow, FlowError, Round};
+use writ_controller::bus::ingest::{FlowError, Intake, Round};
 use writ_controller::bus::port::{Arrival, DeskError, Inbox, Ingested, Mark, Outbox, Place, Walk};
 use writ_controller::bus::streams::{
     StreamSizes, ensure as ensure_streams, ingest_consumer, management, waiting,
@@ -38,6 +38,7 @@ struct Desk {
     aside: Mutex<Vec<Bytes>>,
     calls: Mutex<Vec<usize>>,
     away: AtomicBool,
+    unheld: Mutex<BTreeSet<Shard>>,
 }
 
 impl Desk {
@@ -57,13 +58,13 @@ impl Desk {
 }
 
 impl Inbox for Desk {
-    async fn ingest(&self, _shard: Shard, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
+    async fn ingest(&self, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
         lock(&self.calls).push(arrivals.len());
         self.check(arrivals)?;
-        let (refused, taken): (Vec<_>, Vec<_>) = arrivals
-            .iter()
-            .enumerate()
-            .partition(|(_, a)| &a.message[..] == b"forged");
+        let is_unheld = |(_, a): &(usize, &Arrival)| lock(&self.unheld).contains(&Shard::of(&a.key));
+        let (unheld, held): (Vec<_>, Vec<_>) = arrivals.iter().enumerate().partition(is_unheld);
+        let (refused, taken): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(_, a)| &a.message[..] == b"forged");
         lock(&self.taken).extend(taken.iter().map(|(_, a)| a.message.clone()));
         let mark = |a: &Arrival| Mark {
             key: a.key.clone(),
@@ -72,21 +73,22 @@ impl Inbox for Desk {
         Ok(Ingested {
             marks: taken.into_iter().map(|(_, a)| mark(a)).collect(),
             refused: refused.into_iter().map(|(place, _)| place).collect(),
+            unheld: unheld.into_iter().map(|(place, _)| place).collect(),
         })
     }
 
-    async fn set_aside(&self, _shard: Shard, arrival: &Arrival, _why: &DeskError) -> Result<(), DeskError> {
+    async fn set_aside(&self, arrival: &Arrival, _why: &DeskError) -> Result<(), DeskError> {
         lock(&self.aside).push(arrival.message.clone());
         Ok(())
     }
 }
 
 impl Outbox for Desk {
-    async fn dirty(&self, shard: Shard, limit: usize) -> Result<Vec<Parcel>, DeskError> {
+    async fn dirty(&self, shards: &[Shard], limit: usize) -> Result<Vec<Parcel>, DeskError> {
         let dirty = lock(&self.dirty);
         Ok(dirty
             .values()
-            .filter(|p| Shard::of(&p.key) == shard)
+            .filter(|p| shards.contains(&Shard::of(&p.key)))
             .take(limit)
             .cloned()
             .collect())
@@ -147,9 +149,56 @@ async fn send(server: &NatsServer, login: &Login, bodies: &[&'static str]) -> an
     Ok(())
 }
 
-async fn open(client: &Client, shard: Shard) -> anyhow::Result<Flow> {
-    let consumer = ingest_consumer(&management(client), shard).await?;
-    Ok(Flow::open(client.clone(), &consumer, shard).await?)
+/// An intake of these shards.
+async fn open(client: &Client, shards: &[Shard]) -> anyhow::Result<Intake> {
+    let mut intake = Intake::new(client.clone());
+    for shard in shards {
+        let consumer = ingest_consumer(&management(client), *shard).await?;
+        intake.open(&consumer, *shard).await?;
+    }
+    Ok(intake)
+}
+
+/// A bus with its streams, and the controller's connection.
+struct Bus {
+    server: NatsServer,
+    client: Client,
+    _events: NatsEvents,
+    _dir: tempfile::TempDir,
+}
+
+impl Bus {
+    async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let server = NatsServer::start(dir.path())?;
+        let (client, events) = server.connect(&server.controller()?).await?;
+        ensure_streams(&management(&client), &StreamSizes::default()).await?;
+        Ok(Self {
+            server,
+            client,
+            _events: events,
+            _dir: dir,
+        })
+    }
+
+    /// A bus on which an agent has sent these.
+    async fn with(bodies: &[&'static str]) -> anyhow::Result<(Self, Shard)> {
+        let bus = Self::start().await?;
+        let login = bus.server.agent(None)?;
+        send(&bus.server, &login, bodies).await?;
+        Ok((bus, Shard::of(&login.key())))
+    }
+}
+
+/// Rounds until so many batches were taken; far less than the server waits for an acknowledgement.
+async fn until_taken(intake: &mut Intake, desk: &Desk, count: usize) -> anyhow::Result<()> {
+    let all = async {
+        while lock(&desk.taken).len() < count {
+            intake.round(desk).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await?
 }
 
 #[tokio::test]
@@ -174,10 +223,10 @@ async fn what_is_dirty_is_published_and_then_clean_and_a_wiped_bus_leaves_it_dir
     fill(1)?;
     let other = Shard::new(4).context("a shard")?;
     ensure!(
-        relay::pass(&client, &desk, other).await?.published == 0,
+        relay::pass(&client, &desk, &[other]).await?.published == 0,
         "another shard's"
     );
-    let pass = relay::pass(&client, &desk, shard).await?;
+    let pass = relay::pass(&client, &desk, &[other, shard]).await?;
     ensure!(
         pass.published == 40 && pass.failed == 0 && !pass.is_full(),
         "{pass:?}"
@@ -192,44 +241,52 @@ async fn what_is_dirty_is_published_and_then_clean_and_a_wiped_bus_leaves_it_dir
     server.wipe()?;
     let (client, _events) = server.connect(&login).await?;
     fill(2)?;
-    let pass = relay::pass(&client, &desk, shard).await?;
+    let pass = relay::pass(&client, &desk, &[other, shard]).await?;
     ensure!(
         pass.bus_is_empty && pass.failed == 40 && pass.published == 0,
         "{pass:?}"
     );
     ensure!(lock(&desk.dirty).len() == 40, "nothing counts as published");
     ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    ensure!(relay::pass(&client, &desk, shard).await?.published == 40);
+    ensure!(relay::pass(&client, &desk, &[other, shard]).await?.published == 40);
     Ok(())
 }
 
 #[tokio::test]
-async fn batches_of_many_agents_go_in_one_transaction_and_marks_come_back() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    let shard = Shard::new(5).context("a shard")?;
-    let mut pairs = neighbours(shard, 2).into_iter();
-    let mut login = || server.agent_with(pairs.next().context("a key")?, None);
-    let (one, two) = (login()?, login()?);
-    let (agent, _agent_events) = server.connect(&one).await?;
+async fn batches_of_many_agents_and_shards_go_in_one_transaction_and_marks_come_back() -> anyhow::Result<()> {
+    let bus = Bus::start().await?;
+    let shards = [
+        Shard::new(5).context("a shard")?,
+        Shard::new(6).context("a shard")?,
+    ];
+    let login = |shard| {
+        bus.server
+            .agent_with(neighbours(shard, 1).pop().context("a key")?, None)
+    };
+    let (one, two) = (login(shards[0])?, login(shards[1])?);
+    let (agent, _agent_events) = bus.server.connect(&one).await?;
     let mut marks = agent.subscribe(subject::mark(&one.key())).await?;
     agent.flush().await?;
-    send(&server, &one, &["a1", "a2"]).await?;
-    send(&server, &two, &["b1"]).await?;
-
     let desk = Desk::default();
-    let mut flow = open(&client, shard).await?;
-    let round = flow.round(&desk).await?;
-    ensure!(
-        round
-            == Round {
-                taken: 3,
-                ..Round::default()
-            },
-        "{round:?}"
-    );
+    // What waits comes with the first pull of each shard: gathered before anything is taken.
+    send(&bus.server, &one, &["a1", "a2"]).await?;
+    send(&bus.server, &two, &["b1"]).await?;
+    let mut intake = open(&bus.client, &shards).await?;
+    let all = async {
+        let mut gathered = 0;
+        while gathered < 3 {
+            intake.gather().await?;
+            gathered = intake.gathered();
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await??;
+    let round = intake.take(&desk).await?;
+    let wanted = Round {
+        taken: 3,
+        ..Round::default()
+    };
+    ensure!(round == wanted, "{round:?}");
     ensure!(*lock(&desk.calls) == [3], "one transaction");
     for wanted in ["a1", "a2"] {
         let mark = tokio::time::timeout(PATIENCE, marks.next())
@@ -242,25 +299,15 @@ async fn batches_of_many_agents_go_in_one_transaction_and_marks_come_back() -> a
 
 #[tokio::test]
 async fn a_poisonous_batch_is_set_aside_and_blocks_nobody() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    let login = server.agent(None)?;
-    let shard = Shard::of(&login.key());
-    send(&server, &login, &["1", "poison", "2"]).await?;
+    let (bus, shard) = Bus::with(&["1", "poison", "2"]).await?;
     let desk = Desk::default();
-    let mut flow = open(&client, shard).await?;
-    let round = flow.round(&desk).await?;
-    ensure!(
-        round
-            == Round {
-                taken: 2,
-                set_aside: 1,
-                strange: 0
-            },
-        "{round:?}"
-    );
+    let round = open(&bus.client, &[shard]).await?.round(&desk).await?;
+    let wanted = Round {
+        taken: 2,
+        set_aside: 1,
+        ..Round::default()
+    };
+    ensure!(round == wanted, "{round:?}");
     ensure!(*lock(&desk.aside) == ["poison"]);
     ensure!(lock(&desk.taken).len() == 2);
     Ok(())
@@ -268,27 +315,20 @@ async fn a_poisonous_batch_is_set_aside_and_blocks_nobody() -> anyhow::Result<()
 
 #[tokio::test]
 async fn a_forged_batch_among_good_ones_is_never_given_out_again() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    let bus = management(&client);
-    ensure_streams(&bus, &StreamSizes::default()).await?;
-    let login = server.agent(None)?;
-    let shard = Shard::of(&login.key());
-    send(&server, &login, &["1", "forged", "2"]).await?;
+    let (bus, shard) = Bus::with(&["1", "forged", "2"]).await?;
     let desk = Desk::default();
-    let mut flow = open(&client, shard).await?;
-    let round = flow.round(&desk).await?;
+    let round = open(&bus.client, &[shard]).await?.round(&desk).await?;
     let wanted = Round {
         taken: 2,
         set_aside: 1,
-        strange: 0,
+        ..Round::default()
     };
     ensure!(round == wanted, "{round:?}");
     ensure!(*lock(&desk.calls) == [3], "it spoils nothing");
-    client.flush().await?;
+    bus.client.flush().await?;
+    let management = management(&bus.client);
     let left = async {
-        while waiting(&bus, shard).await? > 0 {}
+        while waiting(&management, shard).await? > 0 {}
         anyhow::Ok(())
     };
     tokio::time::timeout(PATIENCE, left).await??;
@@ -297,77 +337,92 @@ async fn a_forged_batch_among_good_ones_is_never_given_out_again() -> anyhow::Re
 
 #[tokio::test]
 async fn what_was_gathered_and_not_taken_is_given_to_the_next_at_once() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    let login = server.agent(None)?;
-    let shard = Shard::of(&login.key());
-    send(&server, &login, &["1", "2"]).await?;
-    let mut leaving = open(&client, shard).await?;
+    let (bus, shard) = Bus::with(&["1", "2"]).await?;
+    let mut leaving = open(&bus.client, &[shard]).await?;
     leaving.gather().await?;
-    leaving.close().await;
-    let desk = Desk::default();
-    let mut next = open(&client, shard).await?;
-    let all = async {
-        while lock(&desk.taken).len() < 2 {
-            next.round(&desk).await?;
-        }
-        anyhow::Ok(())
-    };
-    // Far less than the server waits for an acknowledgement.
-    tokio::time::timeout(PATIENCE, all).await??;
-    Ok(())
+    leaving.close(shard).await;
+    ensure!(leaving.shards().next().is_none());
+    let mut next = open(&bus.client, &[shard]).await?;
+    until_taken(&mut next, &Desk::default(), 2).await
 }
 
 #[tokio::test]
 async fn what_a_desk_that_is_away_could_not_take_comes_again() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    let login = server.agent(None)?;
-    let shard = Shard::of(&login.key());
-    send(&server, &login, &["1", "2"]).await?;
+    let (bus, shard) = Bus::with(&["1", "2"]).await?;
     let desk = Desk::default();
     desk.away.store(true, Ordering::SeqCst);
-    let mut flow = open(&client, shard).await?;
-    ensure!(matches!(flow.round(&desk).await, Err(FlowError::Desk(_))));
+    let mut intake = open(&bus.client, &[shard]).await?;
+    ensure!(matches!(intake.round(&desk).await, Err(FlowError::Desk(_))));
     ensure!(lock(&desk.taken).is_empty());
     desk.away.store(false, Ordering::SeqCst);
-    let all = async {
-        while lock(&desk.taken).len() < 2 {
-            flow.round(&desk).await?;
+    until_taken(&mut intake, &desk, 2).await
+}
+
+#[tokio::test]
+async fn batches_of_a_shard_that_is_not_held_are_given_back_and_the_others_are_taken() -> anyhow::Result<()> {
+    let bus = Bus::start().await?;
+    let (ours, theirs) = (
+        Shard::new(5).context("a shard")?,
+        Shard::new(6).context("a shard")?,
+    );
+    for (shard, body) in [(ours, "ours"), (theirs, "theirs")] {
+        let pair = neighbours(shard, 1).pop().context("a key")?;
+        send(&bus.server, &bus.server.agent_with(pair, None)?, &[body]).await?;
+    }
+    let desk = Desk::default();
+    lock(&desk.unheld).insert(theirs);
+    let mut intake = open(&bus.client, &[ours, theirs]).await?;
+    let (mut taken, mut unheld) = (0, 0);
+    while taken == 0 || unheld == 0 {
+        let round = tokio::time::timeout(PATIENCE, intake.round(&desk)).await??;
+        (taken, unheld) = (taken + round.taken, unheld + round.unheld);
+    }
+    ensure!(*lock(&desk.taken) == BTreeSet::from([Bytes::from("ours")]));
+    // Whoever holds that shard has the batch long before the server would give it out again.
+    intake.close(theirs).await;
+    lock(&desk.unheld).clear();
+    let mut other = open(&bus.client, &[theirs]).await?;
+    until_taken(&mut other, &desk, 2).await
+}
+
+#[tokio::test]
+async fn a_shard_whose_consumer_is_gone_is_named_and_the_others_go_on() -> anyhow::Result<()> {
+    let (bus, shard) = Bus::with(&["1"]).await?;
+    let other = Shard::new((shard.number() + 1) % 16).context("a shard")?;
+    let mut intake = open(&bus.client, &[other, shard]).await?;
+    management(&bus.client)
+        .delete_consumer_from_stream(subject::ingest_consumer(other), subject::EVENTS_STREAM)
+        .await?;
+    let desk = Desk::default();
+    let mut named = None;
+    while named.is_none() || lock(&desk.taken).is_empty() {
+        match tokio::time::timeout(PATIENCE, intake.round(&desk)).await? {
+            Err(FlowError::Consumer { shard, .. }) => named = Some(shard),
+            other => drop(other?),
         }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(PATIENCE, all).await??;
+    }
+    ensure!(named == Some(other));
+    ensure!(intake.shards().eq([shard]), "it is to be opened anew");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_batch_under_another_shard_never_reaches_the_desk() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(dir.path())?;
-    let (client, _events) = server.connect(&server.controller()?).await?;
-    ensure_streams(&management(&client), &StreamSizes::default()).await?;
-    let login = server.agent(None)?;
+    let bus = Bus::start().await?;
+    let login = bus.server.agent(None)?;
     let own = Shard::of(&login.key());
     let wrong = Shard::new((own.number() + 1) % 16).context("a shard")?;
-    let (agent, _agent_events) = server.connect(&login).await?;
+    let (agent, _agent_events) = bus.server.connect(&login).await?;
     // The server lets an agent choose the shard's token, so this is for the controller to refuse.
     let subject = subject::events(&login.key()).replacen(&own.token(), &wrong.token(), 1);
     publish_acked(&agent, subject, HeaderMap::new(), "x".into(), PATIENCE).await?;
     let desk = Desk::default();
-    let round = open(&client, wrong).await?.round(&desk).await?;
-    ensure!(
-        round
-            == Round {
-                strange: 1,
-                ..Round::default()
-            },
-        "{round:?}"
-    );
+    let round = open(&bus.client, &[wrong]).await?.round(&desk).await?;
+    let wanted = Round {
+        strange: 1,
+        ..Round::default()
+    };
+    ensure!(round == wanted, "{round:?}");
     ensure!(lock(&desk.calls).is_empty());
     Ok(())
 }

@@ -17,7 +17,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::statement::Predicate;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
-use writ_store::{Tx, agent, halt, ingest, liveness, order};
+use writ_store::{Tx, agent, halt, ingest, liveness, order, run};
 
 use super::{App, Error, Incoming};
 
@@ -235,7 +235,7 @@ impl App {
         }
         let orders: Vec<order::Order> = by_agent.into_values().flatten().collect();
         order::save(tx, &orders, now).await?;
-        super::run::settle(tx, &moved, now).await?;
+        run::moved::note(tx, moved).await?;
         Ok(leases)
     }
 }

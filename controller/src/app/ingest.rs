@@ -1,26 +1,26 @@
 //! Event batches into the ledger: signatures and chains are checked first, then everything that many agents sent goes in by one transaction, and
 //! only what that transaction committed is told back to them.
 
+mod chain;
 pub(super) mod effects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use writ_domain::agent::AgentEvent;
-use writ_protocol::batch::{self, Batch, Continuation};
+use writ_protocol::batch::{self, Batch};
 use writ_protocol::hello::{Committed, Watermark};
 use writ_protocol::id::{AgentId, JournalId};
 use writ_protocol::manifest::Identity;
 use writ_protocol::nats::UserKey;
 use writ_protocol::reason::Code;
-use writ_protocol::record::Record;
-use writ_protocol::time::Timestamp;
-use writ_store::ingest::{BatchEnvelope, DeadLetter, Event, Mark};
-use writ_store::{Tx, agent, ingest};
+use writ_protocol::subject::Shard;
+use writ_store::ingest::{DeadLetter, Mark};
+use writ_store::{Tx, agent, ingest, lease};
 
 use super::life::Fence;
 use super::{App, Error};
-use effects::Effects;
+
+pub use chain::{Decoded, decode};
 
 /// A batch as it came.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub enum Outcome {
     Fork,
     /// It does not verify, or no such agent is known; set aside.
     Refused(Code),
+    /// The lease of its shard is another's, so nothing of it was written; it is for that one to take.
+    Unheld,
 }
 
 /// The outcome of a batch, and what its agent is to be told now that it is committed.
@@ -58,6 +60,33 @@ pub struct IngestOutcome {
     pub watermark: Option<(UserKey, Vec<u8>)>,
 }
 
+/// Marks of journals.
+type Marks = BTreeMap<(AgentId, JournalId), Mark>;
+type Agents = BTreeMap<UserKey, agent::Agent>;
+
+/// The shards whose leases hold until the transaction ends.
+enum Held {
+    All,
+    Named(BTreeSet<String>),
+}
+
+impl Held {
+    async fn guard(tx: &mut Tx, fences: Option<&[Fence]>) -> Result<Self, Error> {
+        let Some(fences) = fences else {
+            return Ok(Self::All);
+        };
+        let names = lease::guard(tx, fences).await?;
+        Ok(Self::Named(names.into_iter().collect()))
+    }
+
+    fn covers(&self, key: &UserKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(&App::shard_lease(Shard::of(key))),
+        }
+    }
+}
+
 /// A batch that verified, with its place among those that came.
 struct Opened<'a> {
     place: usize,
@@ -65,65 +94,54 @@ struct Opened<'a> {
     message: &'a Bytes,
 }
 
-/// The records of one pass, decoded once.
-#[derive(Debug)]
-pub struct Decoded<'a> {
-    /// The frame as it is stored.
-    pub event: Event<'a>,
-    /// What it says; none for a kind of a newer build, or why it cannot be read.
-    pub record: Result<Option<Record>, String>,
-}
-
 impl App {
-    /// Takes batches in one transaction, under the lease of their shard. The outcomes stand in the order of the batches.
+    /// Takes batches in one transaction, each under the lease of its shard; `None` where nobody else can write. The outcomes stand in the order
+    /// of the batches.
     ///
     /// # Errors
     /// [`Error`]: nothing of any batch is committed then.
     pub async fn ingest(
         &self,
         batches: &[Incoming],
-        fence: Option<&Fence>,
+        fences: Option<&[Fence]>,
     ) -> Result<Vec<IngestOutcome>, Error> {
         let now = self.now();
         let mut tx = self.store.begin("ingest").await?;
-        if let Some(fence) = fence {
-            Self::guard(&mut tx, fence).await?;
-        }
         let keys: Vec<String> = batches.iter().map(|b| b.user_key.to_string()).collect();
-        let agents: BTreeMap<UserKey, agent::Agent> = agent::by_keys(&mut tx, &keys)
+        let agents: Agents = agent::by_keys(&mut tx, &keys)
             .await?
             .into_iter()
             .map(|a| (a.user_key.clone(), a))
             .collect();
+        // Signatures take time; the leases and the journals are not locked meanwhile.
+        let verified: Vec<_> = batches.iter().map(|one| self.open_batch(one, &agents)).collect();
+        let held = Held::guard(&mut tx, fences).await?;
         let mut outcomes = vec![Outcome::Known; batches.len()];
         let mut opened = Vec::with_capacity(batches.len());
-        for (place, incoming) in batches.iter().enumerate() {
-            match self.open_batch(incoming, &agents) {
+        for (place, (incoming, verified)) in batches.iter().zip(verified).enumerate() {
+            if !held.covers(&incoming.user_key) {
+                set(&mut outcomes, place, Outcome::Unheld);
+                continue;
+            }
+            match verified {
                 Ok(batch) => opened.push(Opened {
                     place,
                     batch,
                     message: &incoming.message,
                 }),
                 Err((code, detail)) => {
-                    let (subject, code_text) = (
-                        writ_protocol::subject::events(&incoming.user_key),
-                        code.to_string(),
-                    );
-                    let letter = DeadLetter {
-                        subject: &subject,
-                        code: &code_text,
-                        detail: &detail,
-                        message: &incoming.message,
-                    };
-                    ingest::dead_letter(&mut tx, &letter, now).await?;
+                    ingest::dead_letter(&mut tx, &letter(incoming, &code.to_string(), &detail), now).await?;
                     set(&mut outcomes, place, Outcome::Refused(code));
                 }
             }
         }
-        let marks = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
+        let (marks, has_moved) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
         let epoch = self.meta(&mut tx).await?.epoch;
         tx.commit().await?;
         self.nudge.notify_waiters();
+        if has_moved {
+            self.moved.notify_one();
+        }
         self.answer(batches, outcomes, (&marks, epoch), &agents)
     }
 
@@ -132,24 +150,13 @@ impl App {
     /// # Errors
     /// [`Error`].
     pub async fn set_aside(&self, incoming: &Incoming, why: &str) -> Result<(), Error> {
-        let subject = writ_protocol::subject::events(&incoming.user_key);
         let code = Code::DeadLetter.to_string();
         let mut tx = self.store.begin("ingest.set_aside").await?;
-        let letter = DeadLetter {
-            subject: &subject,
-            code: &code,
-            detail: why,
-            message: &incoming.message,
-        };
-        ingest::dead_letter(&mut tx, &letter, self.now()).await?;
+        ingest::dead_letter(&mut tx, &letter(incoming, &code, why), self.now()).await?;
         Ok(tx.commit().await?)
     }
 
-    fn open_batch(
-        &self,
-        incoming: &Incoming,
-        agents: &BTreeMap<UserKey, agent::Agent>,
-    ) -> Result<Batch, (Code, String)> {
+    fn open_batch(&self, incoming: &Incoming, agents: &Agents) -> Result<Batch, (Code, String)> {
         let agent = agents
             .get(&incoming.user_key)
             .ok_or_else(|| (Code::NotFound, "no agent has this bus identity".to_owned()))?;
@@ -175,142 +182,12 @@ impl App {
         Ok(batch)
     }
 
-    /// Locks the journals' marks, takes what continues them, and applies what the frames say.
-    async fn commit_frames(
-        &self,
-        tx: &mut Tx,
-        mut opened: Vec<Opened<'_>>,
-        outcomes: &mut [Outcome],
-        now: Timestamp,
-    ) -> Result<BTreeMap<(AgentId, JournalId), Mark>, Error> {
-        opened.sort_by_key(|o| (journal(&o.batch), o.batch.header().first_seq));
-        let mut journals: Vec<(AgentId, JournalId)> = opened.iter().map(|o| journal(&o.batch)).collect();
-        journals.dedup();
-        let locked = if journals.is_empty() {
-            Vec::new()
-        } else {
-            ingest::lock(tx, &journals, now).await?
-        };
-        let mut marks: BTreeMap<_, Mark> = locked
-            .into_iter()
-            .map(|m| ((m.agent_id, m.journal_id), m))
-            .collect();
-        let mut taken: Vec<(&Batch, u64)> = Vec::new();
-        for Opened {
-            place,
-            batch,
-            message,
-        } in &opened
-        {
-            let Some(mark) = marks.get_mut(&journal(batch)) else {
-                continue;
-            };
-            let outcome = match batch.after(mark.upto(), &mark.last_hash) {
-                Continuation::New { skip } => {
-                    (mark.next_seq, mark.last_hash) = (
-                        batch.header().last_seq.saturating_add(1),
-                        batch.header().last_hash,
-                    );
-                    taken.push((batch, skip));
-                    Outcome::Accepted
-                }
-                Continuation::Gap { resend_from } => Outcome::Gap { resend_from },
-                Continuation::Known if repeats(tx, mark, batch, &taken).await? => Outcome::Known,
-                Continuation::Known | Continuation::Fork => {
-                    self.fork(tx, (batch, message), now).await?;
-                    Outcome::Fork
-                }
-            };
-            set(outcomes, *place, outcome);
-        }
-        self.store_taken(tx, &taken, &marks, now).await?;
-        Ok(marks)
-    }
-
-    async fn store_taken(
-        &self,
-        tx: &mut Tx,
-        taken: &[(&Batch, u64)],
-        marks: &BTreeMap<(AgentId, JournalId), Mark>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        if taken.is_empty() {
-            return Ok(());
-        }
-        let decoded: Vec<Decoded<'_>> = taken
-            .iter()
-            .flat_map(|(batch, skip)| decode(batch, *skip))
-            .collect();
-        let events: Vec<Event<'_>> = decoded.iter().map(|d| d.event).collect();
-        ingest::store_events(tx, &events, now).await?;
-        let envelope = |(batch, _): &(&Batch, u64)| {
-            let header = batch.header();
-            let (agent_id, journal_id) = journal(batch);
-            (header.first_seq, header.last_seq, agent_id, journal_id)
-        };
-        let envelopes: Vec<BatchEnvelope<'_>> = taken
-            .iter()
-            .map(|one| {
-                let (first_seq, last_seq, agent_id, journal_id) = envelope(one);
-                BatchEnvelope {
-                    journal_id,
-                    first_seq,
-                    last_seq,
-                    agent_id,
-                    envelope: one.0.envelope(),
-                }
-            })
-            .collect();
-        ingest::store_batches(tx, &envelopes, now).await?;
-        let moved: Vec<Mark> = taken
-            .iter()
-            .filter_map(|(batch, _)| marks.get(&journal(batch)).copied())
-            .collect();
-        ingest::advance(tx, &unique(moved), now).await?;
-        Effects::gather(&decoded)
-            .apply(tx, self.settings.lease, now)
-            .await
-    }
-
-    /// Two histories claim one sequence number: somebody has copied the agent, or it lies.
-    async fn fork(
-        &self,
-        tx: &mut Tx,
-        (batch, message): (&Batch, &Bytes),
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let header = batch.header();
-        let detail = format!(
-            "two histories at record {} of {}",
-            header.first_seq, header.journal_id
-        );
-        let code = Code::Fork.to_string();
-        let subject = writ_protocol::subject::events(&header.user_key);
-        let letter = DeadLetter {
-            subject: &subject,
-            code: &code,
-            detail: &detail,
-            message, // as it came: the signature is what proves the second history
-        };
-        ingest::dead_letter(tx, &letter, now).await?;
-        ingest::store_alarms(tx, &[(header.agent_id, code, detail.clone())], now).await?;
-        super::agent::set_state(
-            tx,
-            header.agent_id,
-            AgentEvent::Quarantine,
-            ("controller", &detail),
-            now,
-        )
-        .await?;
-        Ok(())
-    }
-
     fn answer(
         &self,
         batches: &[Incoming],
         outcomes: Vec<Outcome>,
         (marks, epoch): (&BTreeMap<(AgentId, JournalId), Mark>, u32),
-        agents: &BTreeMap<UserKey, agent::Agent>,
+        agents: &Agents,
     ) -> Result<Vec<IngestOutcome>, Error> {
         let mut resend: BTreeMap<AgentId, u64> = BTreeMap::new();
         for (incoming, outcome) in batches.iter().zip(&outcomes) {
@@ -318,9 +195,10 @@ impl App {
                 resend.insert(agent.agent_id, *resend_from);
             }
         }
+        let by_id: BTreeMap<AgentId, &agent::Agent> = agents.values().map(|a| (a.agent_id, a)).collect();
         let mut words: BTreeMap<UserKey, Vec<Vec<u8>>> = BTreeMap::new();
         for mark in marks.values() {
-            let Some(agent) = agents.values().find(|a| a.agent_id == mark.agent_id) else {
+            let Some(agent) = by_id.get(&mark.agent_id) else {
                 continue;
             };
             // After a gap the frames that came meanwhile may have closed it.
@@ -375,72 +253,18 @@ impl App {
     }
 }
 
-fn journal(batch: &Batch) -> (AgentId, JournalId) {
-    (batch.header().agent_id, batch.header().journal_id)
+/// A message as it is set aside.
+fn letter<'a>(incoming: &'a Incoming, code: &'a str, detail: &'a str) -> DeadLetter<'a> {
+    DeadLetter {
+        subject: writ_protocol::subject::events(&incoming.user_key),
+        code,
+        detail,
+        message: &incoming.message,
+    }
 }
 
 fn set(outcomes: &mut [Outcome], place: usize, outcome: Outcome) {
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = outcome;
     }
-}
-
-/// Whether a batch at or below the mark is the one that is stored, or is about to be in this pass.
-async fn repeats(tx: &mut Tx, mark: &Mark, batch: &Batch, taken: &[(&Batch, u64)]) -> Result<bool, Error> {
-    let frames = batch.frames();
-    let Some((frame, _, raw)) = frames.last() else {
-        return Ok(true);
-    };
-    let same = |one: &Batch| {
-        let found = one.frames().into_iter().find(|(f, ..)| f.seq == frame.seq);
-        found.map(|(.., taken)| taken == *raw)
-    };
-    let here = taken.iter().filter(|(one, _)| journal(one) == journal(batch));
-    if let Some(same) = here.rev().find_map(|(one, _)| same(one)) {
-        return Ok(same);
-    }
-    let stored = ingest::raw_at(tx, mark, frame.seq).await?;
-    Ok(stored.is_none_or(|stored| stored == *raw))
-}
-
-/// The frames of a batch but for the first `skip`, with what they say.
-pub fn decode(batch: &Batch, skip: u64) -> Vec<Decoded<'_>> {
-    let (agent_id, journal_id) = journal(batch);
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    let one = |(frame, _, raw): (writ_protocol::frame::Frame<'_>, _, _)| {
-        let record = Record::decode(&frame).map_err(|e| e.to_string());
-        let order_id = record
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .and_then(Record::order_id);
-        (frame.seq, frame.kind, frame.wall, order_id, raw, record)
-    };
-    let to_decoded = |(seq, kind, wall, order_id, raw, record)| Decoded {
-        event: Event {
-            journal_id,
-            seq,
-            agent_id,
-            kind,
-            order_id,
-            wall,
-            raw,
-        },
-        record,
-    };
-    batch
-        .frames()
-        .into_iter()
-        .skip(skip)
-        .map(one)
-        .map(to_decoded)
-        .collect()
-}
-
-fn unique(marks: Vec<Mark>) -> Vec<Mark> {
-    let by_journal: BTreeMap<(AgentId, JournalId), Mark> = marks
-        .into_iter()
-        .map(|m| ((m.agent_id, m.journal_id), m))
-        .collect();
-    by_journal.into_values().collect()
 }

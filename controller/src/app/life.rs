@@ -228,7 +228,7 @@ impl App {
     }
 
     pub(super) async fn guard(tx: &mut Tx, fence: &Fence) -> Result<(), Error> {
-        if lease::guard(tx, fence).await? {
+        if !lease::guard(tx, std::slice::from_ref(fence)).await?.is_empty() {
             return Ok(());
         }
         Err(Error::new(

@@ -1,6 +1,6 @@
 //! Manifests: built from rows, signed once for each `(epoch, generation)`, handed to the relay and to agents that ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use writ_domain::agent::AgentState;
@@ -36,13 +36,13 @@ struct Common {
 }
 
 impl App {
-    /// Agents of a shard whose manifest on the bus is behind, longest waiting first, with their newest manifests.
+    /// Agents of some shards whose manifest on the bus is behind, longest waiting first, with their newest manifests.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn dirty_manifests(&self, shard: Shard, limit: u32) -> Result<Vec<Published>, Error> {
+    pub async fn dirty_manifests(&self, shards: &[Shard], limit: u32) -> Result<Vec<Published>, Error> {
         let mut tx = self.store.begin("manifest.dirty").await?;
-        let dirty = manifest::dirty(&mut tx, shard, limit).await?;
+        let dirty = manifest::dirty(&mut tx, shards, limit).await?;
         if dirty.is_empty() {
             return Ok(Vec::new());
         }
@@ -50,15 +50,6 @@ impl App {
         let signed = self.current(&mut tx, &ids).await?;
         tx.commit().await?;
         Ok(signed)
-    }
-
-    /// Those of some shards in which the bus is behind.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn dirty_shards(&self, shards: &[Shard]) -> Result<Vec<Shard>, Error> {
-        let mut tx = self.store.begin("manifest.dirty_shards").await?;
-        Ok(manifest::dirty_shards(&mut tx, shards).await?)
     }
 
     /// The newest manifest of an agent, from the ledger: the answer to one that does not trust the bus.
@@ -197,23 +188,24 @@ impl App {
             epoch: meta.epoch,
             generation: a.generation,
         };
-        let stands = |a: &agent::Agent| newest.iter().any(|m| m.agent_id == a.agent_id && m.at == at(a));
+        let newest_at: BTreeMap<AgentId, Generation> = newest.iter().map(|m| (m.agent_id, m.at)).collect();
+        let stands = |a: &agent::Agent| newest_at.get(&a.agent_id) == Some(&at(a));
         let behind: Vec<&agent::Agent> = agents
             .iter()
             .filter(|a| a.state != AgentState::Removed && !stands(a))
             .collect();
-        let signed = if behind.is_empty() {
-            newest
-        } else {
+        let mut signed = Vec::with_capacity(agents.len());
+        if !behind.is_empty() {
             let common = Common {
                 epoch: meta.epoch,
                 control_epoch: meta.control_epoch,
                 halts: halt::active(tx).await?,
                 now,
             };
-            self.sign_all(tx, &behind, &common).await?;
-            manifest::newest(tx, ids).await?
-        };
+            signed = self.sign_all(tx, &behind, &common).await?;
+        }
+        let is_new: BTreeSet<AgentId> = signed.iter().map(|m| m.agent_id).collect();
+        signed.extend(newest.into_iter().filter(|m| !is_new.contains(&m.agent_id)));
         let keys: BTreeMap<AgentId, &UserKey> = agents.iter().map(|a| (a.agent_id, &a.user_key)).collect();
         let with_key = |m: manifest::Signed| {
             let user_key = (*keys.get(&m.agent_id)?).clone();
@@ -227,7 +219,13 @@ impl App {
         Ok(signed.into_iter().filter_map(with_key).collect())
     }
 
-    async fn sign_all(&self, tx: &mut Tx, agents: &[&agent::Agent], common: &Common) -> Result<(), Error> {
+    /// Signs and stores the manifests of agents; those that another signed first under the same generation are as that one signed them.
+    async fn sign_all(
+        &self,
+        tx: &mut Tx,
+        agents: &[&agent::Agent],
+        common: &Common,
+    ) -> Result<Vec<manifest::Signed>, Error> {
         let ids: Vec<AgentId> = agents.iter().map(|a| a.agent_id).collect();
         let mut orders: BTreeMap<AgentId, Vec<order::Order>> = BTreeMap::new();
         for one in order::outstanding(tx, &ids, ORDERS_MAX).await? {
@@ -246,7 +244,17 @@ impl App {
             let mine = orders.remove(&one.agent_id).unwrap_or_default();
             signed.push(self.sign_one(one, &mine, &runs, common)?);
         }
-        Ok(manifest::store(tx, &signed).await?)
+        let stored: BTreeSet<AgentId> = manifest::store(tx, &signed).await?.into_iter().collect();
+        let (ours, others): (Vec<_>, Vec<_>) = signed
+            .into_iter()
+            .map(|m| m.signed)
+            .partition(|m| stored.contains(&m.agent_id));
+        if others.is_empty() {
+            return Ok(ours);
+        }
+        let others: Vec<AgentId> = others.iter().map(|m| m.agent_id).collect();
+        let theirs = manifest::newest(tx, &others).await?;
+        Ok(ours.into_iter().chain(theirs).collect())
     }
 
     fn sign_one(

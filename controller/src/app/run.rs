@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
-use writ_domain::run::{RunState, as_of_run};
+use writ_domain::run::RunState;
 use writ_plan::compile::{Sources, compile};
 use writ_protocol::bundle::BundleStatement;
 use writ_protocol::digest::Digest;
@@ -356,33 +356,6 @@ pub(super) const fn rule(o: &order::Order) -> writ_domain::order::Order {
         expires_at: o.expires_at,
         deadline_at: o.deadline_at,
     }
-}
-
-/// Recomputes where runs stand from their orders, and tells those who watch of what changed.
-pub(super) async fn settle(tx: &mut Tx, ids: &BTreeSet<RunId>, now: Timestamp) -> Result<(), Error> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<RunId> = ids.iter().copied().collect();
-    let runs = run::lock(tx, &ids).await?;
-    let counts = order::counts(tx, &ids).await?;
-    let mut told = Vec::new();
-    for mut one in runs {
-        let run_id = one.run_id;
-        let mine = counts.iter().filter(|c| c.run_id == run_id);
-        if !super::rule::settle(
-            &mut one,
-            mine.map(|c| (as_of_run(c.state, c.cancelled), c.orders)),
-            now,
-        ) {
-            continue;
-        }
-        run::set_state(tx, &one, now).await?;
-        let body = json!({ "id": one.run_id, "state": one.state.name() });
-        told.push((format!("run:{}", one.run_id), body.clone()));
-        told.push(("runs".to_owned(), body));
-    }
-    Ok(audit::tell(tx, now, "run.state", told).await?)
 }
 
 /// Puts a blob together from frames that carry parts of it and perhaps of others.

@@ -8,7 +8,6 @@ use writ_protocol::id::{AgentId, RunId};
 use writ_store::{agent, audit, idempotency, manifest, order, run};
 
 use super::life::Fence;
-use super::run::settle;
 use super::{App, Error};
 
 /// Most rows looked at in one pass; the next pass takes the rest.
@@ -61,7 +60,8 @@ impl App {
         let late: Vec<RunId> = run::overdue(&mut tx, now, PASS_MAX).await?;
         report.runs = late.len() as u64;
         runs.extend(late);
-        settle(&mut tx, &runs, now).await?;
+        let has_moved = !runs.is_empty();
+        run::moved::note(&mut tx, runs).await?;
         let renew = manifest::expiring(&mut tx, now.plus(self.settings.manifest_ttl / 2), PASS_MAX).await?;
         report.manifests = renew.len() as u64;
         agents.extend(renew);
@@ -71,6 +71,9 @@ impl App {
         tx.commit().await?;
         if report.orders + report.manifests > 0 {
             self.nudge.notify_waiters();
+        }
+        if has_moved {
+            self.moved.notify_one();
         }
         Ok(report)
     }

@@ -90,13 +90,6 @@ impl Desk {
         }
         Ok(())
     }
-
-    fn fence(&self, shard: Shard) -> Result<Fence, DeskError> {
-        self.held.fence(shard).ok_or_else(|| DeskError {
-            detail: format!("the lease of shard {} is not held", shard.number()),
-            retryable: true,
-        })
-    }
 }
 
 impl From<Error> for DeskError {
@@ -113,9 +106,9 @@ impl From<Error> for DeskError {
 }
 
 impl Outbox for Desk {
-    async fn dirty(&self, shard: Shard, limit: usize) -> Result<Vec<Parcel>, DeskError> {
+    async fn dirty(&self, shards: &[Shard], limit: usize) -> Result<Vec<Parcel>, DeskError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let dirty = self.app.dirty_manifests(shard, limit).await?;
+        let dirty = self.app.dirty_manifests(shards, limit).await?;
         if !dirty.is_empty() {
             self.send_bundles().await?;
         }
@@ -140,31 +133,41 @@ impl Outbox for Desk {
 }
 
 impl Inbox for Desk {
-    async fn ingest(&self, shard: Shard, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
-        let fence = self.fence(shard)?;
+    async fn ingest(&self, arrivals: &[Arrival]) -> Result<Ingested, DeskError> {
+        let shards: BTreeSet<Shard> = arrivals.iter().map(|one| Shard::of(&one.key)).collect();
+        let fences: Vec<Fence> = shards
+            .into_iter()
+            .filter_map(|shard| self.held.fence(shard))
+            .collect();
         let incoming: Vec<Incoming> = arrivals.iter().map(incoming).collect();
         let begun = Instant::now();
-        let outcomes = self.app.ingest(&incoming, Some(&fence)).await?;
+        let outcomes = self.app.ingest(&incoming, Some(&fences)).await?;
         self.metrics.ingest_seconds.observe(begun.elapsed().as_secs_f64());
         let mark = |(key, envelope)| Mark {
             key,
             envelope: Bytes::from(envelope),
         };
-        let is_refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Fork);
-        let places = outcomes.iter().enumerate();
-        let refused = places
-            .filter(|(_, one)| is_refused(&one.outcome))
-            .map(|(place, _)| place)
-            .collect();
+        let places = |wanted: fn(&Outcome) -> bool| {
+            let found = outcomes
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| wanted(&one.outcome));
+            found.map(|(place, _)| place).collect()
+        };
+        let refused = places(|one| matches!(one, Outcome::Refused(_) | Outcome::Fork));
+        let unheld = places(|one| *one == Outcome::Unheld);
         let marks = outcomes
             .into_iter()
             .filter_map(|outcome| outcome.watermark.map(mark))
             .collect();
-        Ok(Ingested { marks, refused })
+        Ok(Ingested {
+            marks,
+            refused,
+            unheld,
+        })
     }
 
-    async fn set_aside(&self, shard: Shard, arrival: &Arrival, why: &DeskError) -> Result<(), DeskError> {
-        self.fence(shard)?;
+    async fn set_aside(&self, arrival: &Arrival, why: &DeskError) -> Result<(), DeskError> {
         Ok(self.app.set_aside(&incoming(arrival), &why.detail).await?)
     }
 }

@@ -1,12 +1,14 @@
-//! From the bus to the ledger: batches of a shard are gathered, committed in one transaction, acknowledged, and answered with watermarks.
+//! From the bus to the ledger: batches of all shards held are gathered, committed in one transaction, acknowledged, and answered with watermarks.
 //!
 //! Nothing is acknowledged before it is committed. A batch that spoils a transaction is found by trying each alone, and set aside, so that
 //! it never blocks the others.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::MessagesError;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
 use writ_protocol::subject::{self, Shard};
@@ -35,41 +37,78 @@ pub struct Round {
     pub set_aside: usize,
     /// Messages that named no agent of the shard; dropped.
     pub strange: usize,
+    /// Batches whose shard is another controller's; given back.
+    pub unheld: usize,
 }
 
-/// The flow of a shard's batches stopped; make it anew.
+/// Batches stopped coming in.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// The consumer cannot be read.
-    #[error("the shard's consumer cannot be read: {0}")]
-    Consumer(String),
+    /// A shard's consumer cannot be read; its flow was dropped and is to be opened anew.
+    #[error("the consumer of shard {} cannot be read: {reason}", shard.number())]
+    Consumer {
+        /// Whose.
+        shard: Shard,
+        /// Why.
+        reason: String,
+    },
     /// The desk cannot take batches now; they come again.
     #[error("the desk cannot take batches now")]
     Desk(#[source] DeskError),
 }
 
-/// The batches of one shard.
-pub struct Flow {
-    client: Client,
+/// The batches of one shard as they come.
+struct Flow {
     shard: Shard,
     messages: async_nats::jetstream::consumer::pull::Stream,
-    gathered: Vec<Message>,
 }
 
-impl std::fmt::Debug for Flow {
+/// The batches of every shard that is held, taken together.
+pub struct Intake {
+    client: Client,
+    flows: Vec<Flow>,
+    /// The flow that gave something last.
+    turn: usize,
+    gathered: Vec<(Shard, Message)>,
+    /// What a flow ended with while others had given something.
+    broken: Option<FlowError>,
+}
+
+impl std::fmt::Debug for Intake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flow")
-            .field("shard", &self.shard)
+        f.debug_struct("Intake")
+            .field("shards", &self.shards().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
 
-impl Flow {
+impl Intake {
+    /// One without flows.
+    pub const fn new(client: Client) -> Self {
+        Self {
+            client,
+            flows: Vec::new(),
+            turn: 0,
+            gathered: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// The shards whose consumers are read.
+    pub fn shards(&self) -> impl Iterator<Item = Shard> {
+        self.flows.iter().map(|flow| flow.shard)
+    }
+
+    /// How many batches are gathered and not taken yet.
+    pub const fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
     /// Begins to read a shard's consumer. The caller holds the shard's lease.
     ///
     /// # Errors
     /// [`FlowError::Consumer`].
-    pub async fn open(client: Client, consumer: &PullConsumer, shard: Shard) -> Result<Self, FlowError> {
+    pub async fn open(&mut self, consumer: &PullConsumer, shard: Shard) -> Result<(), FlowError> {
         let messages = consumer
             .stream()
             .max_messages_per_batch(PULL_MAX)
@@ -77,32 +116,92 @@ impl Flow {
             .heartbeat(HEARTBEAT)
             .messages()
             .await
-            .map_err(|error| FlowError::Consumer(error.to_string()))?;
-        Ok(Self {
-            client,
-            shard,
-            messages,
-            gathered: Vec::new(),
-        })
+            .map_err(|error| FlowError::Consumer {
+                shard,
+                reason: error.to_string(),
+            })?;
+        self.flows.push(Flow { shard, messages });
+        Ok(())
     }
 
     /// Gathers batches and has them taken: [`Self::gather`] and [`Self::take`].
     ///
     /// # Errors
-    /// [`FlowError`]: drop the flow, wait, and open another. What was not acknowledged comes again.
+    /// [`FlowError`], as those.
     pub async fn round(&mut self, desk: &impl Inbox) -> Result<Round, FlowError> {
         self.gather().await?;
         self.take(desk).await
     }
 
+    /// Waits for a batch of any shard, as long as it takes, and gathers those that come right after it. Cancel-safe: what is gathered stays.
+    ///
+    /// # Errors
+    /// [`FlowError::Consumer`]: open that shard's flow again after a pause; what was not acknowledged comes again.
+    pub async fn gather(&mut self) -> Result<(), FlowError> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        if self.gathered.is_empty() {
+            let first = self.next().await?;
+            self.gathered.push(first);
+        }
+        let until = tokio::time::Instant::now() + GATHER;
+        while self.gathered.len() < PULL_MAX {
+            let lull = tokio::time::Instant::now() + LULL;
+            match tokio::time::timeout_at(until.min(lull), self.next()).await {
+                Ok(Ok(message)) => self.gathered.push(message),
+                // What is held is taken first; the error is told at the next round.
+                Ok(Err(error)) => {
+                    self.broken = Some(error);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next batch of any shard; never answers while there is no flow. A flow that fails is dropped.
+    async fn next(&mut self) -> Result<(Shard, Message), FlowError> {
+        let (shard, found) = std::future::poll_fn(|context| self.poll_flows(context)).await;
+        let reason = match found {
+            Some(Ok(message)) => return Ok((shard, message)),
+            Some(Err(error)) => error.to_string(),
+            None => "the subscription ended".to_owned(),
+        };
+        self.flows.retain(|flow| flow.shard != shard);
+        Err(FlowError::Consumer { shard, reason })
+    }
+
+    /// Begins with the flow that gave something last: what comes together is looked for together. No flow is passed over for longer than a round.
+    fn poll_flows(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<(Shard, Option<Result<Message, MessagesError>>)> {
+        let count = self.flows.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let Some(flow) = self.flows.get_mut(at) else {
+                continue;
+            };
+            if let Poll::Ready(found) = flow.messages.poll_next_unpin(context) {
+                self.turn = at;
+                return Poll::Ready((flow.shard, found));
+            }
+        }
+        Poll::Pending
+    }
+
     /// Has the gathered batches taken. Not to be cancelled: what it holds then comes again only when the server's patience ends.
     ///
     /// # Errors
-    /// [`FlowError::Desk`], as [`Self::round`].
+    /// [`FlowError::Desk`]: wait before the next round. What was not acknowledged comes again.
     pub async fn take(&mut self, desk: &impl Inbox) -> Result<Round, FlowError> {
+        // The next round begins elsewhere, so that a flow that always has something leaves room for the others.
+        self.turn = self.turn.wrapping_add(1);
         let (mut held, mut round) = (Vec::new(), Round::default());
-        for message in std::mem::take(&mut self.gathered) {
-            if let Some(arrival) = arrival(self.shard, &message) {
+        for (shard, message) in std::mem::take(&mut self.gathered) {
+            if let Some(arrival) = arrival(shard, &message) {
                 held.push((arrival, message));
             } else {
                 round.strange += 1;
@@ -113,7 +212,7 @@ impl Flow {
         if arrivals.is_empty() {
             return Ok(round);
         }
-        match desk.ingest(self.shard, &arrivals).await {
+        match desk.ingest(&arrivals).await {
             Ok(done) => self.settle_all(&messages, done, &mut round).await,
             Err(error) if error.retryable => {
                 give_back(&messages).await;
@@ -127,7 +226,10 @@ impl Flow {
     /// It is committed: what was taken is done with, and what stands among the dead letters is never given out again.
     async fn settle_all(&self, messages: &[Message], done: Ingested, round: &mut Round) {
         for (place, message) in messages.iter().enumerate() {
-            if done.refused.contains(&place) {
+            if done.unheld.contains(&place) {
+                round.unheld += 1;
+                settle(message, AckKind::Nak(Some(AGAIN_AFTER))).await;
+            } else if done.refused.contains(&place) {
                 round.set_aside += 1;
                 settle(message, AckKind::Term).await;
             } else {
@@ -147,15 +249,13 @@ impl Flow {
         round: &mut Round,
     ) -> Result<(), FlowError> {
         for (index, (arrival, message)) in arrivals.iter().zip(messages).enumerate() {
-            let outcome = match desk.ingest(self.shard, std::slice::from_ref(arrival)).await {
+            let outcome = match desk.ingest(std::slice::from_ref(arrival)).await {
                 Err(error) if !error.retryable => {
                     tracing::warn!(agent = %arrival.key, error = %error, "event batch set aside");
-                    desk.set_aside(self.shard, arrival, &error)
-                        .await
-                        .map(|()| Ingested {
-                            marks: Vec::new(),
-                            refused: vec![0],
-                        })
+                    desk.set_aside(arrival, &error).await.map(|()| Ingested {
+                        refused: vec![0],
+                        ..Ingested::default()
+                    })
                 }
                 taken => taken,
             };
@@ -170,44 +270,28 @@ impl Flow {
         Ok(())
     }
 
-    /// Waits for a batch, as long as it takes, and gathers those that come right after it. Cancel-safe: what is gathered stays.
-    ///
-    /// # Errors
-    /// [`FlowError::Consumer`], as [`Self::round`].
-    pub async fn gather(&mut self) -> Result<(), FlowError> {
-        if self.gathered.is_empty() {
-            let ended = || FlowError::Consumer("the subscription ended".to_owned());
-            let first = self.messages.next().await.ok_or_else(ended)?;
-            self.gathered
-                .push(first.map_err(|error| FlowError::Consumer(error.to_string()))?);
-        }
-        let until = tokio::time::Instant::now() + GATHER;
-        while self.gathered.len() < PULL_MAX {
-            let lull = tokio::time::Instant::now() + LULL;
-            match tokio::time::timeout_at(until.min(lull), self.messages.next()).await {
-                Ok(Some(Ok(message))) => self.gathered.push(message),
-                // What is held is taken first; an error shows again at the next round.
-                Ok(Some(Err(_)) | None) | Err(_) => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives back what came and was not taken, so that whoever has the shard next has it at once.
-    pub async fn close(mut self) {
-        while let Some(Some(Ok(message))) = self.messages.next().now_or_never() {
-            self.gathered.push(message);
+    /// Ends a shard's flow, where there is one, and gives back what came and was not taken, so that whoever has the shard next has it at once.
+    pub async fn close(&mut self, shard: Shard) {
+        let Some(at) = self.flows.iter().position(|flow| flow.shard == shard) else {
+            return;
+        };
+        let mut flow = self.flows.swap_remove(at);
+        let (mut back, keep): (Vec<_>, Vec<_>) = std::mem::take(&mut self.gathered)
+            .into_iter()
+            .partition(|(of, _)| *of == shard);
+        self.gathered = keep;
+        while let Some(Some(Ok(message))) = flow.messages.next().now_or_never() {
+            back.push((shard, message));
         }
         // The subscription must be gone first: while the server sees it, it gives what comes back to this pull again.
-        drop(self.messages);
-        let (client, gathered) = (self.client, self.gathered);
-        if let Err(error) = client.flush().await {
+        drop(flow);
+        if let Err(error) = self.client.flush().await {
             tracing::debug!(error = %error, "the shard's subscription may be seen a while longer");
         }
-        for message in &gathered {
+        for (_, message) in &back {
             settle(message, AckKind::Nak(None)).await;
         }
-        if let Err(error) = client.flush().await {
+        if let Err(error) = self.client.flush().await {
             tracing::debug!(error = %error, "batches not given back; they come again later");
         }
     }

@@ -20,10 +20,10 @@ pub struct DeskError {
 
 /// Manifests that the bus should hold.
 pub trait Outbox: Send + Sync {
-    /// The newest manifests of agents of a shard whose place on the bus is behind, oldest first, signed.
+    /// The newest manifests of agents of some shards whose place on the bus is behind, oldest first, signed.
     fn dirty(
         &self,
-        shard: Shard,
+        shards: &[Shard],
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Parcel>, DeskError>> + Send;
 
@@ -58,21 +58,18 @@ pub struct Ingested {
     pub marks: Vec<Mark>,
     /// Places of the arrivals that do not verify, contradict what is known, or come from nobody: they stand among the dead letters.
     pub refused: Vec<usize>,
+    /// Places of the arrivals of which nothing was written, because the lease of their shard is not held.
+    pub unheld: Vec<usize>,
 }
 
 /// Where event batches go.
 pub trait Inbox: Send + Sync {
-    /// Takes batches of a shard in one transaction, fenced by the shard's lease; those that it refuses are set aside by the same commit.
-    fn ingest(
-        &self,
-        shard: Shard,
-        arrivals: &[Arrival],
-    ) -> impl Future<Output = Result<Ingested, DeskError>> + Send;
+    /// Takes batches in one transaction, each fenced by the lease of its shard; those that it refuses are set aside by the same commit.
+    fn ingest(&self, arrivals: &[Arrival]) -> impl Future<Output = Result<Ingested, DeskError>> + Send;
 
     /// Sets a batch aside that cannot be taken even alone.
     fn set_aside(
         &self,
-        shard: Shard,
         arrival: &Arrival,
         why: &DeskError,
     ) -> impl Future<Output = Result<(), DeskError>> + Send;

@@ -1,4 +1,4 @@
-//! From the ledger to the bus: what is dirty in a shard is published, acknowledged, and only then clean. A crash anywhere repeats it.
+//! From the ledger to the bus: what is dirty in the shards held is published, acknowledged, and only then clean. A crash anywhere repeats it.
 
 use async_nats::Client;
 
@@ -27,12 +27,12 @@ impl Pass {
     }
 }
 
-/// Publishes what is dirty in a shard, once. The caller holds the shard's lease; two at once would only do the work twice.
+/// Publishes what is dirty in some shards, once. The caller holds their leases; two at once would only do the work twice.
 ///
 /// # Errors
 /// When the desk fails; what was published stays dirty and is published again.
-pub async fn pass(client: &Client, desk: &impl Outbox, shard: Shard) -> Result<Pass, DeskError> {
-    let parcels = desk.dirty(shard, PASS_MAX).await?;
+pub async fn pass(client: &Client, desk: &impl Outbox, shards: &[Shard]) -> Result<Pass, DeskError> {
+    let parcels = desk.dirty(shards, PASS_MAX).await?;
     let outcomes = deliver::manifests(client, &parcels).await;
     let mut done = Pass::default();
     let mut clean = Vec::with_capacity(parcels.len());
@@ -43,7 +43,7 @@ pub async fn pass(client: &Client, desk: &impl Outbox, shard: Shard) -> Result<P
                 done.failed += 1;
                 done.bus_is_empty |= error.is_no_stream();
                 if done.failed == 1 {
-                    tracing::warn!(shard = shard.number(), error = %error, "manifest not published; it stays dirty");
+                    tracing::warn!(agent = %parcel.key, error = %error, "manifest not published; it stays dirty");
                 }
             }
         }

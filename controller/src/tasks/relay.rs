@@ -4,12 +4,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
 use writ_protocol::subject::{self, Shard};
 
 use super::{TaskError, Tasks};
 use crate::bus::Subscriber;
-use crate::bus::relay::{self, Pass};
+use crate::bus::relay;
 
 pub(super) const NAME: &str = "bus.relay";
 /// Longest time until something dirty is noticed.
@@ -22,7 +21,7 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
         // Listening begins before the look, so that nothing falls between.
         let mut nudged = pin!(nudge.notified());
         nudged.as_mut().enable();
-        if all_shards(&tasks).await {
+        if pass(&tasks).await {
             continue;
         }
         tokio::select! {
@@ -34,36 +33,18 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
     }
 }
 
-/// One pass over every shard held in which something is dirty; whether there is more at once. What rings most often changed no manifest,
-/// so all shards are looked at together before any is worked on.
-async fn all_shards(tasks: &Tasks) -> bool {
-    let dirty = match tasks.app.dirty_shards(&tasks.held.shards()).await {
-        Ok(dirty) => dirty,
-        Err(error) => {
-            tasks.round_failed(NAME, &error);
-            return false;
-        }
-    };
-    let passes = join_all(dirty.into_iter().map(|shard| one(tasks, shard))).await;
-    !tasks.life.is_stopping() && passes.iter().any(Pass::is_full)
-}
-
-async fn one(tasks: &Tasks, shard: Shard) -> Pass {
-    match relay::pass(&tasks.client, &tasks.desk, shard).await {
+/// One pass over all shards held; whether there is more at once.
+async fn pass(tasks: &Tasks) -> bool {
+    match relay::pass(&tasks.client, &tasks.desk, &tasks.held.shards()).await {
         Ok(pass) => {
-            tasks
-                .metrics
-                .manifests_published
-                .inc_by(u64::try_from(pass.published).unwrap_or(u64::MAX));
-            tasks
-                .metrics
-                .manifests_failed
-                .inc_by(u64::try_from(pass.failed).unwrap_or(u64::MAX));
-            pass
+            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+            tasks.metrics.manifests_published.inc_by(count(pass.published));
+            tasks.metrics.manifests_failed.inc_by(count(pass.failed));
+            pass.is_full() && !tasks.life.is_stopping()
         }
         Err(error) => {
             tasks.round_failed(NAME, &error);
-            Pass::default()
+            false
         }
     }
 }

@@ -45,7 +45,8 @@ statements! {
         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) u(agent_id, journal_id, next_seq, last_hash)
         WHERE i.agent_id = u.agent_id AND i.journal_id = u.journal_id AND i.next_seq < u.next_seq";
     RAW_AT = "-- ingest.raw_at
-        SELECT raw FROM event WHERE agent_id = $1 AND journal_id = $2 AND seq = $3";
+        SELECT e.agent_id, e.journal_id, e.seq, e.raw FROM event e
+        JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) u(agent_id, journal_id, seq) USING (agent_id, journal_id, seq)";
     DEAD_LETTER = "-- ingest.dead_letter
         INSERT INTO dead_letter (at, subject, code, detail, length, sample) VALUES ($1, $2, $3, $4, $5, $6)";
     DEAD_LETTERS = "-- ingest.dead_letters
@@ -116,10 +117,10 @@ pub struct BatchEnvelope<'a> {
 }
 
 /// A message that could not be taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeadLetter<'a> {
     /// Where it came from.
-    pub subject: &'a str,
+    pub subject: String,
     /// Why.
     pub code: &'a str,
     /// Why, in words.
@@ -131,7 +132,7 @@ pub struct DeadLetter<'a> {
 /// Bytes kept of a dead letter.
 const SAMPLE_BYTES: usize = 4_096;
 
-/// Locks the marks of journals in order, making those that are new.
+/// Locks the marks of journals in order, making those that are new. Each journal is named once.
 ///
 /// # Errors
 /// [`Error`].
@@ -142,6 +143,10 @@ pub async fn lock(
 ) -> Result<Vec<Mark>, Error> {
     let (agents, ids): (Vec<Uuid>, Vec<Uuid>) =
         journals.iter().map(|(a, j)| (a.as_uuid(), j.as_uuid())).unzip();
+    let found = tx.rows(query(LOCK).bind(&agents).bind(&ids)).await?;
+    if found.len() == journals.len() {
+        return found.iter().map(read_mark).collect();
+    }
     let zero = Digest::ZERO;
     let begin = query(BEGIN)
         .bind(&agents)
@@ -250,16 +255,35 @@ pub async fn advance(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<(), 
     })
 }
 
-/// A stored frame of a journal.
+/// A place in a journal: whose, which, and the frame's number.
+pub type At = (AgentId, JournalId, u64);
+
+/// Stored frames by their places, in no order; those that are not stored are left out.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn raw_at(tx: &mut Tx, mark: &Mark, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+pub async fn raw_at(tx: &mut Tx, places: &[At]) -> Result<Vec<(At, Vec<u8>)>, Error> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
     let query = query(RAW_AT)
-        .bind(mark.agent_id.as_uuid())
-        .bind(mark.journal_id.as_uuid())
-        .bind(row::signed(seq));
-    tx.row(query).await?.map(|r| row::get(&r, "raw")).transpose()
+        .bind(places.iter().map(|(a, ..)| a.as_uuid()).collect::<Vec<_>>())
+        .bind(places.iter().map(|(_, j, _)| j.as_uuid()).collect::<Vec<_>>())
+        .bind(
+            places
+                .iter()
+                .map(|(.., seq)| row::signed(*seq))
+                .collect::<Vec<_>>(),
+        );
+    let read = |r: &PgRow| {
+        let at = (
+            row::uuid(r, "agent_id", AgentId::from_uuid)?,
+            row::uuid(r, "journal_id", JournalId::from_uuid)?,
+            row::count(r, "seq")?,
+        );
+        Ok((at, row::get(r, "raw")?))
+    };
+    tx.rows(query).await?.iter().map(read).collect()
 }
 
 /// Sets a message aside, with a sample of its bytes.
@@ -270,7 +294,7 @@ pub async fn dead_letter(tx: &mut Tx, letter: &DeadLetter<'_>, now: Timestamp) -
     let sample = letter.message.get(..SAMPLE_BYTES).unwrap_or(letter.message);
     let query = query(DEAD_LETTER)
         .bind(Instant(now))
-        .bind(letter.subject)
+        .bind(&letter.subject)
         .bind(letter.code)
         .bind(text(letter.detail))
         .bind(row::signed(letter.message.len() as u64))

@@ -24,8 +24,8 @@ statements! {
         WHERE lease.expires_at < clock_timestamp() OR lease.holder = $2
         RETURNING token";
     GUARD = "-- lease.guard
-        SELECT token FROM lease
-        WHERE name = $1 AND holder = $2 AND token = $3 AND expires_at > clock_timestamp() FOR SHARE";
+        SELECT l.name FROM lease l JOIN unnest($1::text[], $2::uuid[], $3::bigint[]) u(name, holder, token) USING (name, holder, token)
+        WHERE l.expires_at > clock_timestamp() ORDER BY l.name FOR SHARE OF l";
     RENEW = "-- lease.renew
         -- A lease that a transaction writes under is left out instead of waited for.
         WITH mine AS (
@@ -77,16 +77,18 @@ pub async fn acquire(
     }))
 }
 
-/// Whether the lease is still held under this token; it then stays so until the transaction ends.
+/// The names of those leases that are still held under their tokens; they then stay so until the transaction ends.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn guard(tx: &mut Tx, fence: &Fence) -> Result<bool, Error> {
-    let holder: Uuid = fence.holder.as_uuid();
-    let found = tx
-        .row(query(GUARD).bind(&fence.name).bind(holder).bind(fence.token))
+pub async fn guard(tx: &mut Tx, fences: &[Fence]) -> Result<Vec<String>, Error> {
+    let names: Vec<&str> = fences.iter().map(|f| f.name.as_str()).collect();
+    let holders: Vec<Uuid> = fences.iter().map(|f| f.holder.as_uuid()).collect();
+    let tokens: Vec<i64> = fences.iter().map(|f| f.token).collect();
+    let rows = tx
+        .rows(query(GUARD).bind(names).bind(holders).bind(tokens))
         .await?;
-    Ok(found.is_some())
+    rows.iter().map(|r| row::get(r, "name")).collect()
 }
 
 /// Gives up every lease of a holder.

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 6..=6;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 7..=7;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -55,6 +55,7 @@ pub fn statements() -> Vec<&'static str> {
         meta::ALL,
         order::ALL,
         run::ALL,
+        run::moved::ALL,
         step::ALL,
         token::ALL,
     ]

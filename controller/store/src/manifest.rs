@@ -26,15 +26,13 @@ statements! {
     STORE = "-- manifest.store
         INSERT INTO manifest (agent_id, epoch, generation, envelope, digest, orders, signed_at, expires_at)
         SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::int[], $7::timestamptz[], $8::timestamptz[])
-        ON CONFLICT (agent_id, epoch, generation) DO NOTHING";
+        ON CONFLICT (agent_id, epoch, generation) DO NOTHING RETURNING agent_id";
     PRUNE = "-- manifest.prune
         DELETE FROM manifest m USING unnest($1::uuid[], $2::int[], $3::bigint[]) AS newest(agent_id, epoch, generation)
         WHERE m.agent_id = newest.agent_id AND m.orders = 0 AND (m.epoch, m.generation) < (newest.epoch, newest.generation)";
     DIRTY = "-- manifest.dirty
         SELECT d.agent_id, a.user_key, d.generation FROM manifest_dirty d JOIN agent a USING (agent_id)
-        WHERE d.shard = $1 AND a.state <> 'removed' ORDER BY d.since LIMIT $2";
-    DIRTY_SHARDS = "-- manifest.dirty_shards
-        SELECT s.shard FROM unnest($1::smallint[]) s(shard) WHERE EXISTS (SELECT FROM manifest_dirty d WHERE d.shard = s.shard)";
+        WHERE d.shard = ANY($1) AND a.state <> 'removed' ORDER BY d.since LIMIT $2";
     MARK = "-- manifest.mark
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $2 FROM agent WHERE agent_id = ANY($1) AND state <> 'removed'
@@ -117,11 +115,12 @@ pub async fn at(tx: &mut Tx, agent: AgentId, at: Generation) -> Result<Option<Si
     tx.row(query).await?.as_ref().map(read).transpose()
 }
 
-/// Stores manifests; where one is there already under the same `(epoch, generation)` it stays, so that no two differ.
+/// Stores manifests; where one is there already under the same `(epoch, generation)` it stays, so that no two differ. Gives the agents whose
+/// manifest is the one that was handed in.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<(), Error> {
+pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<Vec<AgentId>, Error> {
     let ids: Vec<AgentId> = all.iter().map(|m| m.signed.agent_id).collect();
     let epochs: Vec<i32> = all.iter().map(|m| row::signed_small(m.signed.at.epoch)).collect();
     let generations: Vec<i64> = all.iter().map(|m| row::signed(m.signed.at.generation)).collect();
@@ -150,7 +149,7 @@ pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<(), Error> {
                 .map(|m| Instant(m.signed.expires_at))
                 .collect::<Vec<_>>(),
         );
-    tx.run(query).await?;
+    let stored = tx.rows(query).await?;
     // Manifests without orders prove nothing once a newer one stands.
     tx.run(
         sqlx::query(PRUNE)
@@ -158,22 +157,20 @@ pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<(), Error> {
             .bind(epochs)
             .bind(generations),
     )
-    .await
-    .map(|_| ())
+    .await?;
+    stored
+        .iter()
+        .map(|r| row::uuid(r, "agent_id", AgentId::from_uuid))
+        .collect()
 }
 
-/// Agents of a shard whose manifest on the bus is behind, longest waiting first. One that was removed while it waited gets none any more.
+/// Agents of some shards whose manifest on the bus is behind, longest waiting first. One that was removed while it waited gets none any more.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn dirty(tx: &mut Tx, shard: Shard, limit: u32) -> Result<Vec<(AgentId, UserKey, u64)>, Error> {
-    let rows = tx
-        .rows(
-            query(DIRTY)
-                .bind(i16::from(shard.number()))
-                .bind(i64::from(limit)),
-        )
-        .await?;
+pub async fn dirty(tx: &mut Tx, shards: &[Shard], limit: u32) -> Result<Vec<(AgentId, UserKey, u64)>, Error> {
+    let numbers: Vec<i16> = shards.iter().map(|s| i16::from(s.number())).collect();
+    let rows = tx.rows(query(DIRTY).bind(numbers).bind(i64::from(limit))).await?;
     let read = |r: &PgRow| {
         Ok((
             row::uuid(r, "agent_id", AgentId::from_uuid)?,
@@ -182,21 +179,6 @@ pub async fn dirty(tx: &mut Tx, shard: Shard, limit: u32) -> Result<Vec<(AgentId
         ))
     };
     rows.iter().map(read).collect()
-}
-
-/// Those of some shards in which the bus is behind with a manifest: one look instead of one for each shard.
-///
-/// # Errors
-/// [`Error`].
-pub async fn dirty_shards(tx: &mut Tx, shards: &[Shard]) -> Result<Vec<Shard>, Error> {
-    let numbers: Vec<i16> = shards.iter().map(|s| i16::from(s.number())).collect();
-    let rows = tx.rows(query(DIRTY_SHARDS).bind(numbers)).await?;
-    let found: Vec<i16> = rows
-        .iter()
-        .map(|r| row::get(r, "shard"))
-        .collect::<Result<_, _>>()?;
-    let is_found = |s: &Shard| found.contains(&i16::from(s.number()));
-    Ok(shards.iter().copied().filter(is_found).collect())
 }
 
 /// Marks agents as behind without changing their generation.

@@ -1,5 +1,7 @@
 //! Runs, and what they carry out: bundles and plans.
 
+pub mod moved;
+
 use sqlx::postgres::PgRow;
 use sqlx::query;
 use sqlx::types::Json;
@@ -25,7 +27,7 @@ statements! {
     CHUNK = "-- bundle.chunk
         SELECT substring(bytes FROM $2 FOR $3) AS chunk FROM bundle WHERE digest = $1";
     OUTSTANDING_BUNDLES = "-- bundle.outstanding
-        SELECT DISTINCT b.digest, b.length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.state IN ('queued', 'running')";
+        SELECT DISTINCT b.digest, b.length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.deadline_at IS NOT NULL";
     CREATE = "-- run.create
         INSERT INTO run (run_id, kind, project, state, bundle_digest, plan_digest, ordered_by, reason, created_at, updated_at, ended_at,
                          deadline_at)
@@ -38,7 +40,7 @@ statements! {
         SELECT run_id FROM run WHERE deadline_at <= $1 ORDER BY deadline_at LIMIT $2";
     LOCK = "-- run.lock
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest
-        WHERE r.run_id = ANY($1) ORDER BY r.run_id FOR UPDATE OF r";
+        WHERE r.run_id = ANY($1) ORDER BY r.run_id FOR NO KEY UPDATE OF r";
     PAGE = "-- run.page
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest
         WHERE ($1::uuid IS NULL OR r.run_id < $1) AND ($2::text IS NULL OR r.state = $2) ORDER BY r.run_id DESC LIMIT $3";
@@ -176,7 +178,7 @@ pub async fn bundle_chunk(
     tx.row(query).await?.map(|r| row::get(&r, "chunk")).transpose()
 }
 
-/// Bundles of runs that have not ended.
+/// Bundles of runs that have not ended, which are those with a deadline.
 ///
 /// # Errors
 /// [`Error`].

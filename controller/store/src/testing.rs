@@ -17,6 +17,8 @@ use crate::{Store, StoreOptions};
 const GUARDIAN: &str = include_str!("testing/cluster.sh");
 /// Most connections of a test's pool.
 const CONNECTIONS: u32 = 16;
+/// Longest wait until a transaction waits for a lock.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -36,6 +38,9 @@ pub enum TestingError {
     /// A database could not be created.
     #[error("the test database could not be created")]
     Create(#[from] sqlx::Error),
+    /// What should wait for a lock of another transaction does not.
+    #[error("{0}")]
+    NotHeldUp(&'static str),
     /// A database could not be migrated.
     #[error("the test database could not be migrated")]
     Migrate(#[from] crate::Error),
@@ -127,4 +132,27 @@ fn start() -> Result<Cluster, String> {
         folder: folder.to_owned(),
         _pipe: pipe,
     })
+}
+
+/// Waits until the server says that somebody waits for a lock in the database of a test.
+///
+/// # Errors
+/// [`TestingError::NotHeldUp`] when the work is over without, or nobody waits for long.
+pub async fn until_held_up<T>(store: &Store, work: &tokio::task::JoinHandle<T>) -> Result<(), TestingError> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = async {
+        loop {
+            let held_up: i64 = sqlx::query_scalar(sql).fetch_one(store.pool()).await?;
+            if held_up > 0 {
+                return Ok(());
+            }
+            if work.is_finished() {
+                return Err(TestingError::NotHeldUp("it did not wait"));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LOCK_WAIT, waiting)
+        .await
+        .unwrap_or(Err(TestingError::NotHeldUp("nobody waits for a lock")))
 }

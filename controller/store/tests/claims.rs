@@ -34,9 +34,9 @@ async fn acquire(store: &Store, holder: ControllerId, ttl: Duration) -> Option<l
 }
 
 async fn guard(store: &Store, fence: &lease::Fence) -> bool {
-    lease::guard(&mut store.begin("test").await.unwrap(), fence)
-        .await
-        .unwrap()
+    let mut tx = store.begin("test").await.unwrap();
+    let held = lease::guard(&mut tx, std::slice::from_ref(fence)).await.unwrap();
+    held == [fence.name.as_str()]
 }
 
 #[tokio::test]
@@ -69,7 +69,12 @@ async fn a_guard_holds_a_takeover_until_its_transaction_ends() {
         .await
         .unwrap();
     let mut writing = store.begin("writing").await.unwrap();
-    assert!(lease::guard(&mut writing, &fence).await.unwrap());
+    assert_eq!(
+        lease::guard(&mut writing, std::slice::from_ref(&fence))
+            .await
+            .unwrap(),
+        [fence.name.as_str()]
+    );
     // The server's own clock says when the lease has run out.
     sqlx::query("SELECT pg_sleep(4.2)")
         .execute(store.pool())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use writ_chassis::clock::{Clock as _, ManualClock};
 use writ_chassis::ids::SystemIds;
-use writ_controller::app::{App, Caller, Error, OperatorRole, Settings};
+use writ_controller::app::{App, Caller, Error, OperatorRole, Settings, SweepReport};
 use writ_controller::signer::Signer;
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
@@ -94,7 +94,16 @@ impl Desk {
         view.id.parse().unwrap()
     }
 
+    /// Sweeps, and settles what it moved.
+    pub(crate) async fn sweeps(&self) -> SweepReport {
+        let report = self.app.sweep(None).await.unwrap();
+        self.settles().await;
+        report
+    }
+
+    /// Where a run stands once it is settled.
     pub(crate) async fn state_of(&self, run: RunId) -> String {
+        self.settles().await;
         self.app.get_run(run, &Default::default()).await.unwrap().state
     }
 

@@ -37,7 +37,7 @@ async fn a_pack_of_a_run_verifies_offline_and_names_every_host() {
     let batch = hosts[1].journal.all();
     desk.takes(&[batch]).await;
     desk.pass(3_601);
-    desk.app.sweep(None).await.unwrap();
+    desk.sweeps().await;
     let pack = desk.app.export_evidence(&viewer(), run).await.unwrap();
     let report = verify::verify(&pack, desk.keyring.fingerprint()).unwrap();
     assert_eq!(

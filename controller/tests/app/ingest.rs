@@ -1,6 +1,7 @@
 //! Event batches: what continues the chain is committed once, and what contradicts it is an alarm.
 
-use writ_controller::app::{App, Fence, Outcome};
+use bytes::Bytes;
+use writ_controller::app::{App, Fence, Incoming, Outcome};
 use writ_protocol::id::{ControllerId, OrderId};
 use writ_protocol::key::SigningKey;
 use writ_protocol::reason::Code;
@@ -273,14 +274,19 @@ async fn a_controller_that_lost_its_lease_commits_nothing() {
         ..fence.clone()
     };
     assert_eq!(
-        code(desk.app.ingest(&[host.journal.all()], Some(&stale)).await),
-        Code::LeaseLost
+        desk.takes_under(&[host.journal.all()], &[stale]).await,
+        [Outcome::Unheld]
+    );
+    assert_eq!(
+        desk.takes_under(&[host.journal.all()], &[]).await,
+        [Outcome::Unheld]
     );
     assert_eq!(upto(&desk, &host).await, 0);
     desk.app.release_leases(controller(1)).await.unwrap();
     assert_eq!(
-        code(desk.app.ingest(&[host.journal.all()], Some(&fence)).await),
-        Code::LeaseLost
+        desk.takes_under(&[host.journal.all()], std::slice::from_ref(&fence))
+            .await,
+        [Outcome::Unheld]
     );
     assert_eq!(code(desk.app.sweep(Some(&fence)).await), Code::LeaseLost);
     let fence = desk
@@ -289,11 +295,25 @@ async fn a_controller_that_lost_its_lease_commits_nothing() {
         .await
         .unwrap()
         .unwrap();
-    desk.app
-        .ingest(&[host.journal.all()], Some(&fence))
-        .await
-        .unwrap();
+    // A batch of a shard that is held is taken beside one whose shard is not, good or bad.
+    let other = (2..)
+        .map(|n| Keys::new(n).user)
+        .find(|key| Shard::of(key) != Shard::of(&host.keys.user));
+    let elsewhere = Incoming {
+        user_key: other.unwrap(),
+        message: Bytes::from_static(b"nothing that verifies"),
+    };
+    assert_eq!(
+        desk.takes_under(&[elsewhere, host.journal.all()], &[fence]).await,
+        [Outcome::Unheld, Outcome::Accepted]
+    );
     assert_eq!(upto(&desk, &host).await, 3);
+    let mut tx = desk.store.begin("letters").await.unwrap();
+    assert_eq!(
+        ingest::dead_letters(&mut tx).await.unwrap(),
+        0,
+        "that one is for its own controller"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A host's journal: records framed and chained, signed into batches of any range, and the records of an order carried out.
 
 use bytes::Bytes;
-use writ_controller::app::{Incoming, IngestOutcome, Outcome};
+use writ_controller::app::{Fence, Incoming, IngestOutcome, Outcome};
 use writ_protocol::batch::{self, BatchHeader};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Verified;
@@ -300,6 +300,25 @@ impl Desk {
     /// Takes batches; what became of each.
     pub(crate) async fn takes(&self, batches: &[Incoming]) -> Vec<Outcome> {
         let taken = self.app.ingest(batches, None).await.unwrap();
+        self.settles().await;
         taken.into_iter().map(|t| t.outcome).collect()
+    }
+
+    /// As [`Desk::takes`], under leases.
+    pub(crate) async fn takes_under(&self, batches: &[Incoming], fences: &[Fence]) -> Vec<Outcome> {
+        let taken = self.app.ingest(batches, Some(fences)).await.unwrap();
+        taken.into_iter().map(|t| t.outcome).collect()
+    }
+
+    /// Settles runs until there is nothing left; how many stand elsewhere now.
+    pub(crate) async fn settles(&self) -> u64 {
+        let mut runs = 0;
+        loop {
+            let settled = self.app.settle_runs().await.unwrap();
+            runs += settled.runs;
+            if !settled.again {
+                return runs;
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ mod manifests;
 mod once;
 mod poison;
 mod runs;
+mod settling;
 mod sharing;
 mod sweep;
 mod together;

@@ -15,7 +15,7 @@ use super::host::{Host, Keys};
 /// What the relay would publish for a host.
 async fn relayed(desk: &Desk, host: &Host) -> Option<writ_controller::app::Published> {
     let shard = Shard::of(&host.keys.user);
-    let all = desk.app.dirty_manifests(shard, 100).await.unwrap();
+    let all = desk.app.dirty_manifests(&[shard], 100).await.unwrap();
     all.into_iter().find(|p| p.agent_id == host.identity.agent_id)
 }
 

@@ -23,7 +23,7 @@ async fn an_order_that_nobody_answers_expires_and_not_a_moment_before() {
     assert_eq!(desk.app.sweep(None).await.unwrap(), SweepReport::default());
     assert_eq!(desk.state_of(run).await, "queued");
     desk.pass(1);
-    assert_eq!(desk.app.sweep(None).await.unwrap().orders, 1);
+    assert_eq!(desk.sweeps().await.orders, 1);
     let order = desk.order_of(run).await;
     assert_eq!(
         (order.state.as_str(), order.code.as_deref()),
@@ -155,7 +155,7 @@ async fn every_waiting_state_ends_when_time_passes() {
         }
     }
     let mut passes = 0;
-    while desk.app.sweep(None).await.unwrap() != SweepReport::default() || passes < 200 {
+    while desk.sweeps().await != SweepReport::default() || passes < 200 {
         desk.pass(120);
         passes += 1;
         assert!(passes < 1_000, "the sweeper always finds something");

@@ -80,7 +80,7 @@ fn one(bed: &Bed, size: Size, kind: Kind, writers: &mut [Writer]) -> anyhow::Res
         size.agents * size.frames
     ));
     let (desk, runtime) = (bed.desk(), bed.runtime());
-    let fence = runtime.block_on(claim(&desk))?;
+    let fences = runtime.block_on(claim(&desk))?;
     runtime.block_on(make_floor(bed))?;
     let (mut ours, mut bare) = (Duration::ZERO, Duration::ZERO);
     for round in 0..=size.rounds {
@@ -89,7 +89,7 @@ fn one(bed: &Bed, size: Size, kind: Kind, writers: &mut [Writer]) -> anyhow::Res
             .map(|writer| writer.batch(kind, size.frames))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let watch = Stopwatch::start();
-        let outcomes = runtime.block_on(desk.ingest(&sealed, Some(&fence)))?;
+        let outcomes = runtime.block_on(desk.ingest(&sealed, Some(&fences)))?;
         let took = watch.elapsed();
         ensure!(
             outcomes.iter().all(|o| o.outcome == Outcome::Accepted),
@@ -108,15 +108,16 @@ fn one(bed: &Bed, size: Size, kind: Kind, writers: &mut [Writer]) -> anyhow::Res
     Ok((rows / ours.as_secs_f64(), rows / bare.as_secs_f64()))
 }
 
-async fn claim(desk: &App) -> anyhow::Result<Fence> {
-    let (shard, holder) = (
-        Shard::all().next().context("there is a shard")?,
-        ControllerId::from_uuid(Uuid::from_u128(1)),
-    );
-    let fence = desk
-        .acquire_lease(&App::shard_lease(shard), holder, LEASE)
-        .await?;
-    fence.context("another controller holds the shard")
+async fn claim(desk: &App) -> anyhow::Result<Vec<Fence>> {
+    let holder = ControllerId::from_uuid(Uuid::from_u128(1));
+    let mut fences = Vec::new();
+    for shard in Shard::all() {
+        let fence = desk
+            .acquire_lease(&App::shard_lease(shard), holder, LEASE)
+            .await?;
+        fences.push(fence.context("another controller holds a shard")?);
+    }
+    Ok(fences)
 }
 
 /// One agent's journal and the order it writes about.

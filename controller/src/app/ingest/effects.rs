@@ -9,10 +9,10 @@ use writ_protocol::id::{AgentId, HaltId, OrderId, RunId};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record, StepResult};
 use writ_protocol::time::Timestamp;
-use writ_store::{Tx, agent, audit, halt, ingest, order, step};
+use writ_store::{Tx, agent, audit, halt, ingest, order, run, step};
 
 use super::super::Error;
-use super::super::run::{rule, settle};
+use super::super::run::rule;
 use super::Decoded;
 
 /// Longest words kept of an alarm.
@@ -179,7 +179,8 @@ impl<'a> Effects<'a> {
         moved
     }
 
-    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<(), Error> {
+    /// Writes it down; whether runs have moved by it.
+    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<bool, Error> {
         let ids = self.order_ids();
         let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
         if !ids.is_empty() {
@@ -194,10 +195,12 @@ impl<'a> Effects<'a> {
         order::save(tx, &known, now).await?;
         audit::tell(tx, now, "order.state", moved.told).await?;
         self.store_steps(tx, &known, now).await?;
-        settle(tx, &moved.runs, now).await?;
+        let has_moved = !moved.runs.is_empty();
+        run::moved::note(tx, moved.runs).await?;
         // The next manifest no longer lists what has ended.
         agent::bump(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
-        self.store_rest(tx, moved.orphans, now).await
+        self.store_rest(tx, moved.orphans, now).await?;
+        Ok(has_moved)
     }
 
     async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::ControllerId;
 use writ_store::testing::fresh_database;
-use writ_store::{Store, audit, idempotency, lease};
+use writ_store::{Store, Tx, audit, idempotency, lease};
 
 use super::fixture::{NOW, later, seconds, until_held_up};
 
@@ -46,26 +46,46 @@ async fn of_many_that_want_a_free_lease_one_gets_it() {
     }
 }
 
+async fn guard(tx: &mut Tx, fence: &lease::Fence) -> bool {
+    let held = lease::guard(tx, std::slice::from_ref(fence)).await.unwrap();
+    held == [fence.name.as_str()]
+}
+
+#[tokio::test]
+async fn of_several_leases_those_are_named_that_are_held() {
+    let store = fresh_database().await.unwrap().0;
+    let mut tx = store.begin("test").await.unwrap();
+    let mut fences = Vec::new();
+    for (name, ttl) in [("c", seconds(600)), ("a", seconds(600)), ("b", Duration::ZERO)] {
+        let fence = lease::acquire(&mut tx, name, controller(1), ttl).await.unwrap();
+        fences.push(fence.unwrap());
+    }
+    assert_eq!(lease::guard(&mut tx, &fences).await.unwrap(), ["a", "c"]);
+    fences[0].token += 1;
+    assert_eq!(lease::guard(&mut tx, &fences).await.unwrap(), ["a"]);
+    assert!(lease::guard(&mut tx, &[]).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_stale_token_is_refused_even_to_the_same_holder() {
     let (store, _) = fresh_database().await.unwrap();
     let old = acquire(&store, 1, Duration::ZERO).await.unwrap();
     let mut tx = store.begin("test").await.unwrap();
-    assert!(!lease::guard(&mut tx, &old).await.unwrap(), "it has run out");
+    assert!(!guard(&mut tx, &old).await, "it has run out");
     let new = acquire(&store, 1, seconds(600)).await.unwrap();
     assert!(new.token > old.token, "a lease that ran out is a new lease");
-    assert!(!lease::guard(&mut tx, &old).await.unwrap());
-    assert!(lease::guard(&mut tx, &new).await.unwrap());
+    assert!(!guard(&mut tx, &old).await);
+    assert!(guard(&mut tx, &new).await);
     let other = lease::Fence {
         holder: controller(2),
         ..new.clone()
     };
-    assert!(!lease::guard(&mut tx, &other).await.unwrap());
+    assert!(!guard(&mut tx, &other).await);
     let elsewhere = lease::Fence {
         name: "other".to_owned(),
         ..new
     };
-    assert!(!lease::guard(&mut tx, &elsewhere).await.unwrap());
+    assert!(!guard(&mut tx, &elsewhere).await);
 }
 
 #[tokio::test]
@@ -74,7 +94,7 @@ async fn releasing_gives_up_ones_own_leases_only() {
     let held = acquire(&store, 1, seconds(600)).await.unwrap();
     let mut tx = store.begin("test").await.unwrap();
     assert_eq!(lease::release(&mut tx, controller(2)).await.unwrap(), 0);
-    assert!(lease::guard(&mut tx, &held).await.unwrap());
+    assert!(guard(&mut tx, &held).await);
 }
 
 #[tokio::test]

@@ -16,8 +16,6 @@ use writ_store::testing::fresh_database;
 use writ_store::{Store, Tx, agent, order, run};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
-/// Longest that a test waits until another connection waits for a lock.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -142,26 +140,9 @@ pub(crate) async fn with_orders(agents: u8) -> Store {
     store
 }
 
-/// Waits until the server says that another connection waits for a lock: it is held up, not slow.
+/// Waits until somebody waits for a lock.
 pub(crate) async fn until_held_up<T>(store: &Store, work: &JoinHandle<T>) {
-    let waiting = async {
-        loop {
-            let held_up: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-            )
-            .fetch_one(store.pool())
-            .await
-            .unwrap();
-            if held_up > 0 {
-                return;
-            }
-            assert!(!work.is_finished(), "it did not wait");
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LOCK_WAIT, waiting)
-        .await
-        .expect("nobody waits for a lock");
+    writ_store::testing::until_held_up(store, work).await.unwrap();
 }
 
 /// Has the server of a test read tables from end to end on connections made from now on: without it, an index hands rows out in the order of

@@ -130,17 +130,17 @@ async fn marking_keeps_who_waits_longest_first_and_a_removed_agent_is_never_publ
     agent::bump(&mut tx, &[agent_id(2)], later(5)).await.unwrap();
     manifest::mark(&mut tx, &[agent_id(2)], later(6)).await.unwrap();
     let shard = Shard::new(0).unwrap();
-    let dirty = manifest::dirty(&mut tx, shard, 1).await.unwrap();
+    let dirty = manifest::dirty(&mut tx, &[shard], 1).await.unwrap();
     assert_eq!(dirty, [(agent_id(2), new_agent(2).user_key, 2)]);
     let other = Shard::new(1).unwrap();
-    assert!(manifest::dirty(&mut tx, other, 9).await.unwrap().is_empty());
-    let behind = manifest::dirty_shards(&mut tx, &[other, shard]).await.unwrap();
-    assert_eq!(behind, [shard], "one look at all of them says the same");
+    assert!(manifest::dirty(&mut tx, &[other], 9).await.unwrap().is_empty());
+    let both = manifest::dirty(&mut tx, &[other, shard], 1).await.unwrap();
+    assert_eq!(both, dirty, "one look at several of them says the same");
     agent::set_state(&mut tx, agent_id(2), AgentState::Removed, "gone", NOW)
         .await
         .unwrap();
     let ids = |all: Vec<(_, _, u64)>| all.into_iter().map(|d| d.0).collect::<Vec<_>>();
-    let mut left = ids(manifest::dirty(&mut tx, shard, 9).await.unwrap());
+    let mut left = ids(manifest::dirty(&mut tx, &[shard], 9).await.unwrap());
     left.sort_unstable();
     assert_eq!(
         left,
@@ -157,7 +157,7 @@ async fn marking_keeps_who_waits_longest_first_and_a_removed_agent_is_never_publ
         "they are marked"
     );
     manifest::mark(&mut tx, &[agent_id(2)], NOW).await.unwrap();
-    assert_eq!(manifest::dirty(&mut tx, shard, 9).await.unwrap().len(), 2);
+    assert_eq!(manifest::dirty(&mut tx, &[shard], 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ async fn a_dead_letter_keeps_its_length_and_a_bounded_sample() {
     let long = vec![7_u8; 10_000];
     for message in [&long[..], b"short"] {
         let letter = ingest::DeadLetter {
-            subject: "subject",
+            subject: "subject".to_owned(),
             code: "W0105",
             detail: "why",
             message,
