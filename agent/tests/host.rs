@@ -159,6 +159,7 @@ impl World {
         let config = Config {
             shim: env!("CARGO_BIN_EXE_writ-agent").into(),
             cgroup: CgroupBase::Off,
+            ..Config::default()
         };
         let sandbox = Sandbox::new(config).expect("sandbox");
         let host = Host::new(Path::new("/")).expect("host");

@@ -42,7 +42,7 @@ pub(crate) struct Rusage {
     pub(crate) blocks_out: u64,
 }
 
-/// Forks the shim.
+/// Forks a reaper or an init.
 ///
 /// # Errors
 /// When the kernel refuses another process.
@@ -51,7 +51,7 @@ pub(crate) struct Rusage {
     reason = "neither std nor rustix offers fork; posix_spawn cannot set limits or enter namespaces"
 )]
 pub(crate) fn fork() -> io::Result<Fork> {
-    // SAFETY: only the shim calls this, before it starts any thread (`single_threaded` says so), so the child's copy of memory, locks
+    // SAFETY: only the shim calls this, which never starts a thread (`single_threaded` says so), so the child's copy of memory, locks
     // included, is consistent and may be used without restriction.
     let pid = unsafe { libc::fork() };
     match pid {
@@ -60,6 +60,32 @@ pub(crate) fn fork() -> io::Result<Fork> {
         _ => Pid::from_raw(pid)
             .map(Fork::Parent)
             .ok_or_else(|| io::Error::other("fork returned a negative process id")),
+    }
+}
+
+/// Forks the starter; the child becomes a child of the starter's own parent.
+///
+/// # Errors
+/// When the kernel refuses another process.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor rustix offers fork, and the C library none whose child is a sibling"
+)]
+pub(crate) fn fork_sibling() -> io::Result<Fork> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: without CLONE_VM and without a stack of its own the child gets a copy of all memory and goes on here, as after `fork`. Only the
+    // starter calls this, which has one thread (`single_threaded` says so), so the copy is consistent. What the C library would have done
+    // around its own fork is for other threads, of which there are none; the thread id that it keeps is renewed by the next `fork`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        _ => i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .map(Fork::Parent)
+            .ok_or_else(|| io::Error::other("clone returned no process id")),
     }
 }
 

@@ -1,9 +1,7 @@
-//! Starts the shim and tells it what to do. Nothing here forks: the start goes through std's `posix_spawn`.
+//! Has the starter make a reaper, and tells it what to do. Nothing here forks.
 
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -13,8 +11,8 @@ use writ_protocol::exec::{Isolation, Limits};
 use crate::cgroup::StepCgroup;
 use crate::clock::wait_for;
 use crate::error::Error;
-use crate::shim::SHIM_ARGUMENT;
 use crate::spec::Spec;
+use crate::starter::{Reaper, Starter};
 use crate::tree;
 use crate::wire::{self, INSTRUCTION_BYTES_MAX, Instruction, Rlimits};
 
@@ -30,7 +28,7 @@ const ABANDON_PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Launched {
     /// The reaper.
-    pub(crate) child: Child,
+    pub(crate) child: Reaper,
     /// Reports come from here; closed when reaper and init are gone.
     pub(crate) socket: OwnedFd,
     /// The program's output; does not block.
@@ -40,24 +38,17 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    pub(crate) fn start(shim: &Path, spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Self, Error> {
+    pub(crate) fn start(starter: &Starter, spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Self, Error> {
         let text = instruction(spec, cgroup)?;
         let (socket, theirs) = wire::pair().map_err(Error::os("make the shim's socket"))?;
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(SEND_WAIT_MAX))
             .map_err(Error::os("set up the shim's socket"))?;
         let (stdout, stdout_theirs) = pipe()?;
         let (stderr, stderr_theirs) = pipe()?;
-        let mut command = Command::new(shim);
-        command
-            .arg(SHIM_ARGUMENT)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(stdout_theirs)
-            .stderr(stderr_theirs);
-        let child = command.spawn().map_err(Error::io("start the sandbox shim"))?;
-        // Our copies of the shim's ends go now: their last holder's end must be seen as the end.
-        drop(command);
-        let mut launched = Self {
+        let child = starter.reaper([theirs.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()])?;
+        // Our copies of the reaper's ends go now: their last holder's end must be seen as the end.
+        drop((theirs, stdout_theirs, stderr_theirs));
+        let launched = Self {
             child,
             socket,
             stdout,
@@ -73,8 +64,8 @@ impl Launched {
     }
 
     /// Ends all that is seen below the reaper, and then the reaper.
-    pub(crate) fn abandon(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
+    pub(crate) fn abandon(&self) {
+        if self.child.is_alive() {
             let reaper = self.reaper();
             wait_for(ABANDON_WAIT_MAX, |_| {
                 tree::kill_descendants(reaper);
@@ -84,14 +75,14 @@ impl Launched {
                 }
                 is_empty
             });
-            let _gone = self.child.kill();
+            self.child.kill();
         }
-        let _reaped = self.child.wait();
+        self.child.wait();
     }
 
     /// The reaper's process id.
-    pub(crate) fn reaper(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap_or(0)
+    pub(crate) const fn reaper(&self) -> i32 {
+        self.child.pid
     }
 }
 

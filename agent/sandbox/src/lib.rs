@@ -1,12 +1,13 @@
 //! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in `kernel`.
 //!
-//! How a step becomes a process: the agent starts its own binary again as a *shim* (so that the big process never forks), tells it over a
-//! socket what to do, and watches. The shim joins the step's cgroup, makes its namespaces, sets every limit and **reads it back**, reports
-//! and becomes the program. The shim's first process stays outside of the cgroup and outside of the namespaces as the tree's reaper: it
-//! collects whatever the tree leaves behind and what it used.
+//! How a step becomes a process: the agent starts its own binary again as a *shim* (so that the big process never forks). This *starter* forks
+//! a *reaper* for each step, as a child of the agent; the agent tells the reaper over a socket what to do, and watches. The reaper's child joins
+//! the step's cgroup, makes its namespaces, sets every limit and **reads it back**, reports and becomes the program. The reaper stays outside of
+//! the cgroup and outside of the namespaces: it collects whatever the tree leaves behind and what it used.
 //!
 //! ```text
-//! agent ── reaper (own session, subreaper, dies with the agent)
+//! agent ┬─ starter (makes reapers; goes when it was not needed for a while)
+//!       └─ reaper (own session, subreaper, dies with the agent)
 //!            ├─ none:        program
 //!            └─ namespaces:  init (pid 1) ── program
 //! ```
@@ -22,9 +23,11 @@ mod control;
 mod error;
 mod kernel;
 mod launch;
+mod line;
 mod sandbox;
 mod shim;
 mod spec;
+mod starter;
 mod tree;
 mod watch;
 mod wire;

@@ -1,6 +1,7 @@
 //! The sandbox of one agent: where its shim and its cgroups are, and the door to a run.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use writ_protocol::digest::Digest;
@@ -13,7 +14,11 @@ use crate::control::{Control, Stop};
 use crate::error::Error;
 use crate::launch::Launched;
 use crate::spec::{Outcome, Spec, Stream};
+use crate::starter::Starter;
 use crate::watch::Watch;
+
+/// How long the shim is kept ready: the steps of an order follow one another within this, and an idle host has none.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Where step cgroups are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub enum CgroupBase {
 pub struct Config {
     /// A binary that calls [`crate::maybe_run_shim`] first in `main`.
     pub shim: PathBuf,
+    /// How long the shim is kept ready after a run; the first run after that waits a millisecond or two for it.
+    pub linger: Duration,
     /// Where step cgroups are made.
     pub cgroup: CgroupBase,
 }
@@ -40,6 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             shim: "/proc/self/exe".into(),
+            linger: LINGER,
             cgroup: CgroupBase::Discover,
         }
     }
@@ -48,7 +56,7 @@ impl Default for Config {
 /// Runs process trees. One per agent; shared by all its threads.
 #[derive(Debug)]
 pub struct Sandbox {
-    shim: PathBuf,
+    starter: Starter,
     cgroups: Option<Cgroups>,
 }
 
@@ -66,7 +74,7 @@ impl Sandbox {
             CgroupBase::Off => None,
         };
         Ok(Self {
-            shim: config.shim,
+            starter: Starter::new(config.shim, config.linger),
             cgroups,
         })
     }
@@ -100,7 +108,7 @@ impl Sandbox {
             .map(|all| all.step(&spec.limits, own))
             .transpose();
         let cgroup = cgroup.map_err(Error::io("make the step's cgroup"))?;
-        let launched = Launched::start(&self.shim, spec, cgroup.as_ref())?;
+        let launched = Launched::start(&self.starter, spec, cgroup.as_ref())?;
         Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output)
     }
 }

@@ -1,16 +1,16 @@
-//! The shim: the agent's own binary, started again to prepare a program and then to reap what it leaves.
+//! The shim: the agent's own binary, started again to prepare programs and then to reap what they leave.
 //!
-//! Its first process is the *reaper*. It never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
+//! Its first process is the *starter*, which only forks: a *reaper* for each program, as a sibling. A reaper never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
 //! say what the tree used; everything in between runs in its children. All of them die with the agent.
 
 mod namespaces;
 mod program;
+mod starter;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
 
 use crate::kernel::{self, Fork, Reaped, Rusage};
@@ -27,14 +27,13 @@ const GAVE_UP: i32 = 125;
 pub fn maybe_run_shim() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().as_deref() == Some(OsStr::new(SHIM_ARGUMENT)) && arguments.next().is_none() {
-        std::process::exit(shim_main());
+        std::process::exit(starter::main());
     }
 }
 
-fn shim_main() -> i32 {
-    // When the socket is what failed there is nobody to tell.
-    let Ok(socket) = take_socket() else { return GAVE_UP };
-    match reap(&socket) {
+/// The reaper's life: from the fork to its exit status.
+fn reaper_main(socket: &OwnedFd) -> i32 {
+    match reap(socket) {
         Ok(()) => 0,
         Err(failure) => {
             wire::report(socket.as_fd(), &Report::Failed(failure));
@@ -43,28 +42,12 @@ fn shim_main() -> i32 {
     }
 }
 
-/// Moves the socket away from standard input, which becomes empty, and lets no other descriptor through to the program.
-fn take_socket() -> std::io::Result<OwnedFd> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    kernel::close_above_stderr_on_exec()?;
-    Ok(socket)
-}
-
 fn reap(socket: &OwnedFd) -> Result<(), Failure> {
     die_with_parent()?;
     if parent_is_gone(socket) {
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
-    kernel::reset_signals();
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    if !kernel::single_threaded() {
-        return Err(Failure::setup(
-            "fork",
-            "the shim was called after threads were started; call it first in main",
-        ));
-    }
     let instruction =
         wire::receive_instruction(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
     let before = storage_bytes();

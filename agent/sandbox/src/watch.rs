@@ -148,7 +148,7 @@ impl<'a> Watch<'a> {
             }
         }
         if self.seen.closed {
-            let _status = self.launched.child.wait();
+            self.launched.child.wait();
         } else {
             self.launched.abandon();
         }
@@ -393,7 +393,7 @@ impl<'a> Watch<'a> {
             .map_or(0, |ending| now.saturating_sub(ending.kill_at_us));
         if !self.seen.forked && since_decision > SAMPLE_US_MAX {
             // It has not even forked: its end is that of all.
-            let _gone = self.launched.child.kill();
+            self.launched.child.kill();
         }
     }
 }

@@ -59,6 +59,7 @@ impl Stage {
         let sandbox = Sandbox::new(Config {
             shim: ACTOR.into(),
             cgroup: CgroupBase::Discover,
+            ..Config::default()
         })
         .expect("makes a sandbox");
         let text = |text: &str| text.to_owned();

@@ -196,6 +196,7 @@ fn leftovers_of_a_dead_agent_are_swept_and_those_of_a_living_one_are_not() {
         let second = Sandbox::new(Config {
             shim: OFFENDER.into(),
             cgroup: CgroupBase::Discover,
+            ..Config::default()
         })
         .expect("makes a sandbox");
         assert!(
@@ -221,6 +222,7 @@ fn leftovers_of_a_dead_agent_are_swept_and_those_of_a_living_one_are_not() {
         Sandbox::new(Config {
             shim: OFFENDER.into(),
             cgroup: CgroupBase::Discover,
+            ..Config::default()
         })
         .expect("makes a sandbox"),
     );

@@ -11,4 +11,5 @@ mod ending;
 mod limits;
 mod output;
 mod stage;
+mod starter;
 mod surroundings;

@@ -26,6 +26,7 @@ impl Stage {
         let sandbox = Sandbox::new(Config {
             shim: OFFENDER.into(),
             cgroup,
+            ..Config::default()
         })
         .expect("makes a sandbox");
         let mark = format!(
