@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_exit_20() {
-        let port = crate::dev::nats::free_port().unwrap();
+        let port = crate::dev::port::free().unwrap();
         let client = Client::new(&format!("http://127.0.0.1:{port}"), "t").unwrap();
         let error = client.get::<Value>("/api/v1/agents").unwrap_err();
         assert_eq!(crate::fault::exit(&error), Exit::Unreachable);

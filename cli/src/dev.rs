@@ -11,6 +11,7 @@ pub mod lab;
 pub mod layout;
 pub mod nats;
 mod parts;
+pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod programs;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use writ_cli::dev::guard::GuardedStack;
-use writ_cli::dev::nats::free_port;
+use writ_cli::dev::port;
 use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::dev::stack::StackOptions;
 use writ_cli::exit::Exit;
@@ -127,7 +127,7 @@ fn databases(options: &StackOptions) -> anyhow::Result<()> {
         pg: Some(url.to_owned()),
         ..options.clone()
     };
-    let port = free_port()?;
+    let port = port::free()?;
     let nobody = format!("postgres://writ:hush@127.0.0.1:{port}/writ");
     refused(&with(&nobody), Exit::Unreachable, "postgres://writ@127.0.0.1")?;
     refused(&with("mysql://x"), Exit::Usage, "postgres://")?;
@@ -151,7 +151,7 @@ fn buses(options: &StackOptions, folder: &Path) -> anyhow::Result<()> {
         nats: vec![url],
         ..options.clone()
     };
-    let port = free_port()?;
+    let port = port::free()?;
     refused(
         &with(format!("tls://127.0.0.1:{port}")),
         Exit::Unreachable,

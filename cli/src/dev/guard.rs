@@ -16,7 +16,15 @@ impl GuardedStack {
     /// # Errors
     /// As [`DevStack::up`].
     pub fn up(options: StackOptions) -> anyhow::Result<Self> {
-        DevStack::up(options, &Interrupt::never(), &Teller::new(true)).map(Self)
+        Self::up_unless(options, &Interrupt::never())
+    }
+
+    /// As [`GuardedStack::up`]; an interrupt ends the start, and every later start of a part.
+    ///
+    /// # Errors
+    /// As [`DevStack::up`].
+    pub fn up_unless(options: StackOptions, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        DevStack::up(options, interrupt, &Teller::new(true)).map(Self)
     }
 }
 

@@ -21,7 +21,7 @@ use super::postgres::Cluster;
 use super::process::{END_PATIENCE, ProcessRef};
 use super::programs::{Programs, Wanted};
 use super::state::{self, Part, PartKind, State};
-use super::{tls, trust};
+use super::{port, tls, trust};
 use crate::clock;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
@@ -218,9 +218,9 @@ impl DevStack {
                 },
             };
             let listens = matches!(kind, PartKind::Nats | PartKind::Controller);
-            let taken = part.state() != "running" && part.port.is_some_and(|port| !nats::is_free(port));
+            let taken = part.state() != "running" && part.port.is_some_and(|port| !port::is_free(port));
             if listens && (part.port.is_none() || taken) {
-                part.port = Some(nats::free_port()?);
+                part.port = Some(port::free()?);
             }
             parts.push(part);
         }
