@@ -80,3 +80,33 @@ impl AgentMetrics {
         std::fs::rename(next, file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_operators_lists_every_metric_and_no_other() {
+        let text = AgentMetrics::new()
+            .expect("declared")
+            .registry
+            .encode()
+            .expect("encodes");
+        let declared: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP writ_"))
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, help)| format!("| `writ_{name}` | {help} |"))
+            .collect();
+        let page = include_str!("../../docs/metrics.md");
+        let listed: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `writ_agent_"))
+            .collect();
+        assert!(declared.len() > 10, "{declared:?}");
+        for line in &declared {
+            assert!(listed.contains(&line.as_str()), "docs/metrics.md lacks: {line}");
+        }
+        assert_eq!(listed.len(), declared.len(), "docs/metrics.md lists what is gone");
+    }
+}

@@ -285,6 +285,7 @@ async fn without_a_ledger_work_goes_on_and_the_evidence_waits() {
     let lifecycle = Lifecycle::new(Duration::from_secs(10));
     let handle = lifecycle.handle();
     let (agent, bus) = world.agent(&handle).await;
+    let metrics = agent.metrics.clone();
     handle.spawn("agent", Box::pin(agent.run()));
     eventually(|| (world.host.count("a") == 1).then_some(())).await;
     world.bus.ledger().is_down = true;
@@ -297,9 +298,8 @@ async fn without_a_ledger_work_goes_on_and_the_evidence_waits() {
         .map(|mut told| *told = true)
         .expect("lock");
     world.host.stopped.1.notify_all();
-    let before = world.bus.ledger().batches.len();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(world.bus.ledger().batches.len(), before);
+    eventually(|| (metrics.orders_done.get() == 1).then_some(())).await;
+    assert!(done(&world).is_none(), "it waits for the ledger");
     world.bus.ledger().is_down = false;
     bus.send(Incoming::Connected).await.expect("hears");
     assert_eq!(eventually(|| done(&world)).await.outcome, OrderOutcome::Failed);
