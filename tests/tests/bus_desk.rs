@@ -390,7 +390,8 @@ async fn a_shard_whose_consumer_is_gone_is_named_and_the_others_go_on() -> anyho
     let (bus, shard) = Bus::with(&["1"]).await?;
     let other = Shard::new((shard.number() + 1) % 16).context("a shard")?;
     let mut intake = open(&bus.client, &[other, shard]).await?;
-    management(&bus.client)
+    let (person, _person_events) = bus.server.connect(&bus.server.administrator()?).await?;
+    management(&person)
         .delete_consumer_from_stream(subject::ingest_consumer(other), subject::EVENTS_STREAM)
         .await?;
     let desk = Desk::default();

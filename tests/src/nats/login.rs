@@ -54,10 +54,23 @@ impl NatsServer {
     /// # Errors
     /// When it cannot be signed.
     pub fn controller(&self) -> anyhow::Result<Login> {
+        self.in_core("controller", &[])
+    }
+
+    /// The login of a person in CORE who may also delete consumers, which no controller may.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn administrator(&self) -> anyhow::Result<Login> {
+        self.in_core("administrator", &["$JS.API.CONSUMER.DELETE.>"])
+    }
+
+    fn in_core(&self, name: &str, more: &[&str]) -> anyhow::Result<Login> {
         let nkey = NkeyPair::generate(NkeyKind::User)?;
-        let allow = access::controller_allow(&subject::inbox(&nkey.user_key()?));
+        let mut allow = access::controller_allow(&subject::inbox(&nkey.user_key()?));
+        allow.publish.extend(more.iter().map(|subject| (*subject).to_owned()));
         let grant = UserGrant {
-            name: "controller",
+            name,
             user: &nkey.public(),
             account: &self.keys().core.public(),
             expires_at: None,
