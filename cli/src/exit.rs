@@ -32,7 +32,7 @@ exits! {
     /// Done.
     Done = 0, "done; with --detailed-exitcode: nothing would change";
     /// Failed.
-    Failed = 1, "failed";
+    Failed = 1, "failed; of a run also: it was cancelled";
     /// There are changes.
     Changes = 2, "plan --detailed-exitcode: applying would change something; apply --detailed-exitcodes: something was changed";
     /// The input is wrong.

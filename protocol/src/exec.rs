@@ -142,7 +142,7 @@ pub enum Exit {
     Code(i32),
     /// A signal ended it that we did not send.
     Signal(i32),
-    /// We ended it at a limit: `wall`, `cpu`, `memory`, `processes`.
+    /// We ended it at a limit, or the kernel did: `wall`, `cpu`, `memory`, `processes`, `file`.
     Limit(String),
     /// We ended it because of a halt, a cancellation or our own stop.
     Killed(String),

@@ -187,6 +187,8 @@ impl Run {
             "succeeded" => Exit::Done,
             "unresolved" => Exit::Unresolved,
             "aborted" | "stopped" => Exit::Halted,
+            // A person ended it: it did not do what it was to do, whatever else one of its hosts said before.
+            "cancelled" => Exit::Failed,
             // The most telling code of its hosts: any that has an exit code of its own.
             _ => told.max().unwrap_or(Exit::Failed),
         }

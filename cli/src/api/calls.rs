@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
 
+use crate::exit::Exit;
+use crate::fault::Fault;
+
 use super::{
     Agent, Artefact, Client, Halt, HaltStatus, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step,
 };
@@ -63,11 +66,19 @@ impl Client {
     /// Makes a join token; gives its text.
     ///
     /// # Errors
-    /// A fault.
+    /// A fault; also when the answer is the repeated one of a request that had its effect, which does not hold the text again.
     pub fn create_join_token(&self, token: &NewJoinToken) -> anyhow::Result<String> {
         let made: Value = self.post("/api/v1/join-tokens", token)?;
         let text = made.get("token").and_then(Value::as_str).map(str::to_owned);
-        text.ok_or_else(|| anyhow::anyhow!("the answer holds no token"))
+        text.ok_or_else(|| {
+            let id = made.get("id").and_then(Value::as_str).unwrap_or("without an id");
+            let what = format!(
+                "the join token {id} was made, but its text is shown only once and was lost on the way"
+            );
+            Fault::new(Exit::Failed, what)
+                .help("nobody can use it, and it ends by itself; ask again for a new one: writ agent enroll")
+                .into()
+        })
     }
 
     /// Orders a check of the hosts against a config.

@@ -62,7 +62,9 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["halts", _, "status"] => json!({"stopped": 3, "pending": 0, "unreachable": 0, "waitingFor": []}),
         ["halts", _, "lift-terms"] => json!({"tenant": "dev", "controlEpoch": 3}),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
-        ["", "readyz"] => json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}]}),
+        ["", "readyz"] => {
+            json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})
+        }
         _ => {
             return Answer::Json(
                 404,

@@ -14,6 +14,9 @@ use crate::exit::Exit;
 const SKEW_WARN_SECONDS: u64 = 2;
 const SKEW_WRONG_SECONDS: u64 = 60;
 
+/// What a controller says of revocation before it first had to do it.
+const REVOCATION_STARTS: &str = "has not reported yet";
+
 /// What was found, and a client where asking on makes sense.
 pub(super) struct Reached {
     pub(super) found: Vec<Finding>,
@@ -33,7 +36,9 @@ pub(super) fn look(desk: &Desk) -> Reached {
         Ok(ready) => ready,
         Err(error) => return failed("controller", &error),
     };
-    let mut found = vec![standing(&client, &ready), skew(&ready), version(&client)];
+    let mut found = vec![standing(&client, &ready)];
+    found.extend(revocation(&ready));
+    found.extend([skew(&ready), version(&client)]);
     let token = match desk.client().and_then(|client| client.agents().map(|_| client)) {
         Ok(_) => Finding::ok("token", "is accepted"),
         Err(error) => {
@@ -73,6 +78,26 @@ fn standing(client: &Client, ready: &Ready) -> Finding {
         _ => "look at the controller's log; `writ dev logs controller-1` for a private stack",
     };
     Finding::bad(what, Standing::Wrong, detail, next)
+}
+
+/// Whether a removed agent is taken off the bus; nothing of a controller that does not tell.
+fn revocation(ready: &Ready) -> Option<Finding> {
+    let what = "revocation";
+    let told = ready.report.get("revocation").and_then(Value::as_str)?;
+    Some(match told {
+        "works" => Finding::ok(what, "removed agents are taken off the bus"),
+        starts if starts == REVOCATION_STARTS => Finding::ok(what, "has not been tried yet"),
+        other => Finding::bad(
+            what,
+            Standing::Warn,
+            other,
+            if other.starts_with("fails") {
+                "look at nats-server and at the controller's log: until it works, a removed agent stays connected"
+            } else {
+                "give the controllers bus.revocation_key_file, a key that may change the bus's accounts"
+            },
+        ),
+    })
 }
 
 /// The controller's clock against ours, by the date of its answer.
@@ -149,6 +174,26 @@ mod tests {
         assert!(found.next.unwrap().contains("PostgreSQL"));
         let fine = r#"{"stopping":false,"checks":[{"name":"bus","state":"ok"}]}"#;
         assert_eq!(standing(&client, &ready(200, fine, "")).state, Standing::Ok);
+    }
+
+    #[test]
+    fn a_controller_that_cannot_take_agents_off_the_bus_is_named() {
+        let of = |told: &str| {
+            let body = serde_json::json!({ "stopping": false, "checks": [], "revocation": told });
+            revocation(&ready(200, &body.to_string(), "")).unwrap()
+        };
+        assert_eq!(of("works").state, Standing::Ok);
+        assert_eq!(of(REVOCATION_STARTS).state, Standing::Ok);
+        let none = of("not available: bus.revocation_key_file is not set");
+        assert_eq!(none.state, Standing::Warn);
+        assert!(none.next.unwrap().contains("bus.revocation_key_file"));
+        let fails = of("fails: no responders");
+        assert_eq!(
+            (fails.state, fails.detail.as_str()),
+            (Standing::Warn, "fails: no responders")
+        );
+        assert!(fails.next.unwrap().contains("nats-server"));
+        assert!(revocation(&ready(200, "{}", "")).is_none());
     }
 
     #[test]

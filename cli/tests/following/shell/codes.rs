@@ -53,6 +53,20 @@ fn every_refusal_has_the_exit_code_of_the_table() {
     }
 }
 
+/// An answer that was lost comes again without the token: it is told once.
+#[test]
+fn a_join_token_whose_text_was_lost_is_said_to_be_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let repeated = json!({"id": "join_1", "expiresAt": "2026-01-01T00:00:00Z"});
+    let server = Stub::serving(move |_, _| Answer::Json(201, repeated.clone()));
+    let output = server.writ(home.path(), &["agent", "enroll"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).is_empty());
+    for part in ["join_1", "shown only once", "help: ", "writ agent enroll"] {
+        assert!(err(&output).contains(part), "{part}: {}", err(&output));
+    }
+}
+
 /// How a run ended, and how the command that waited for it ends.
 #[test]
 fn every_end_of_a_run_has_the_exit_code_of_the_table() {
@@ -65,6 +79,7 @@ fn every_end_of_a_run_has_the_exit_code_of_the_table() {
         ("stopped", "stopped", Some("W0301"), 14),
         ("failed", "refused", Some("W0312"), 13),
         ("cancelled", "cancelled", Some("W0302"), 1),
+        ("cancelled", "refused", Some("W0312"), 1),
         ("failed", "refused", Some("W0313"), 12),
         ("failed", "expired", Some("W0201"), 18),
     ];

@@ -39,6 +39,7 @@ fn the_doctor_names_cause_and_next_step() {
         "configuration",
         "file modes",
         "controller",
+        "revocation",
         "clock",
         "version",
         "token",
