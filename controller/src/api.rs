@@ -11,6 +11,7 @@ mod listen;
 mod ops;
 mod page;
 mod problem;
+mod query;
 mod runs;
 mod stream;
 mod tokens;
@@ -140,8 +141,10 @@ fn operations() -> OpenApiRouter<Doors> {
 
 /// Everything that is served.
 pub fn router(doors: Doors) -> Router {
-    let (operations, _) = operations().split_for_parts();
+    let (operations, document) = operations().split_for_parts();
+    let known = query::Known::of(&document);
     operations
+        .route_layer(middleware::from_fn_with_state(known, query::known))
         .route_layer(middleware::from_fn_with_state(doors.clone(), gate::pass))
         // The gate bounds bodies, by door.
         .layer(DefaultBodyLimit::disable())

@@ -9,7 +9,7 @@ mod suggest;
 use serde::{Deserialize, Serialize};
 
 pub use render::render;
-pub(crate) use suggest::closest;
+pub use suggest::closest;
 
 /// Most problems reported for one config; a hostile config must not become a larger answer.
 pub const DIAGNOSTICS_MAX: usize = 500;

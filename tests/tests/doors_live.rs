@@ -73,6 +73,7 @@ const SECTIONS: [(&str, Section); 13] = [
     ("refusals", refusals::every_class_is_a_problem_document),
     ("twice", refusals::a_key_makes_one_effect),
     ("pages", pages::walks_see_everything_once),
+    ("lists", pages::walks_of_halts_and_tokens_see_everything_once),
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
     ("resume", streams::a_reader_goes_on_where_it_was),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use writ_protocol::halt::{HaltAction, Scope};
 
 use super::Doors;
-use super::page::{Body, Items, Path, id};
+use super::page::{Body, Cursor, Items, Path, Query, id};
 use super::problem::{Document, Problem};
 use crate::app::view::{HaltStatusView, HaltView, LiftTermsView};
 use crate::app::{Caller, NewHalt};
@@ -37,13 +37,13 @@ pub(super) struct LiftBody {
 }
 
 /// Halts, the newest first.
-#[utoipa::path(get, path = "/api/v1/halts", tag = "halts",
+#[utoipa::path(get, path = "/api/v1/halts", tag = "halts", params(Cursor),
     responses((status = 200, body = Items<HaltView>), (status = "default", content_type = "application/problem+json", body = Document)))]
-pub(super) async fn list(State(doors): State<Doors>) -> Result<Json<Items<HaltView>>, Problem> {
-    Ok(Json(Items {
-        items: doors.app.list_halts().await?,
-        next: None,
-    }))
+pub(super) async fn list(
+    State(doors): State<Doors>,
+    Query(cursor): Query<Cursor>,
+) -> Result<Json<Items<HaltView>>, Problem> {
+    Ok(Json(doors.app.list_halts(&cursor.into()).await?.into()))
 }
 
 /// Sets a halt. It is in the ledger before it is on its way.

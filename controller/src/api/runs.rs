@@ -168,17 +168,16 @@ pub(super) async fn steps(
     ))
 }
 
-/// Files that a run produced.
-#[utoipa::path(get, path = "/api/v1/runs/{run}/artefacts", tag = "runs", params(("run" = String, Path)),
+/// Files that a run produced, by host.
+#[utoipa::path(get, path = "/api/v1/runs/{run}/artefacts", tag = "runs", params(("run" = String, Path), Cursor),
     responses((status = 200, body = Items<ArtefactView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn artefacts(
     State(doors): State<Doors>,
     Path(run): Path<String>,
+    Query(cursor): Query<Cursor>,
 ) -> Result<Json<Items<ArtefactView>>, Problem> {
-    Ok(Json(Items {
-        items: doors.app.list_artefacts(id("run", &run)?).await?,
-        next: None,
-    }))
+    let (run, page) = (id("run", &run)?, cursor.into());
+    Ok(Json(doors.app.list_artefacts(run, &page).await?.into()))
 }
 
 /// Bytes of an artefact or of a step's output.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use writ_protocol::reason::Code;
 
 use super::Doors;
-use super::page::{Body, Items, Path, id};
+use super::page::{Body, Cursor, Items, Path, Query, id};
 use super::problem::{Document, Problem};
 use crate::app::view::{JoinTokenView, TokenView};
 use crate::app::{Caller, NewJoinToken, NewToken, OperatorRole};
@@ -65,17 +65,15 @@ pub(super) async fn create_join_token(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// API tokens, without their text.
-#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
+/// API tokens by name, without their text.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens", params(Cursor),
     responses((status = 200, body = Items<TokenView>), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn list(
     State(doors): State<Doors>,
     Extension(caller): Extension<Caller>,
+    Query(cursor): Query<Cursor>,
 ) -> Result<Json<Items<TokenView>>, Problem> {
-    Ok(Json(Items {
-        items: doors.app.list_tokens(&caller).await?,
-        next: None,
-    }))
+    Ok(Json(doors.app.list_tokens(&caller, &cursor.into()).await?.into()))
 }
 
 /// Makes an API token.

@@ -44,6 +44,10 @@ impl Error {
         Self::new(Code::Malformed, detail)
     }
 
+    pub(super) fn foreign_cursor() -> Self {
+        Self::malformed("the cursor is not one of this list: give what `next` of its last page said")
+    }
+
     pub(super) fn internal(
         detail: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,

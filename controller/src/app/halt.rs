@@ -12,10 +12,8 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, meta, order};
 
 use super::view::{HaltStatusView, HaltView, LiftTermsView};
-use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
+use super::{App, Caller, Error, OperatorRole, PAGE_MAX, Page, Paged, once};
 
-/// Most halts listed.
-const LIST_MAX: u32 = 1_000;
 /// Most agents named in a status.
 const NAMES_MAX: usize = 100;
 /// Longest reason, bytes.
@@ -172,14 +170,16 @@ impl App {
     /// Halts, newest first.
     ///
     /// # Errors
-    /// [`Error`].
-    pub async fn list_halts(&self) -> Result<Vec<HaltView>, Error> {
+    /// [`Error`]: the cursor is not one of this list.
+    pub async fn list_halts(&self, page: &Page) -> Result<Paged<HaltView>, Error> {
+        let before = page.cursor.as_deref().map(str::parse).transpose();
+        let before = before.map_err(|_| Error::foreign_cursor())?;
         let mut tx = self.store.begin("halt.list").await?;
-        Ok(halt::list(&mut tx, LIST_MAX)
-            .await?
-            .iter()
-            .map(HaltView::from)
-            .collect())
+        let rows = halt::list(&mut tx, before, page.limit()).await?;
+        let views = rows.iter().map(HaltView::from).collect();
+        Ok(Paged::of(views, page.limit(), |h: &HaltView| {
+            h.control_epoch.to_string()
+        }))
     }
 
     /// One halt.

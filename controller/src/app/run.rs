@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
 use writ_domain::run::RunState;
@@ -17,9 +18,6 @@ use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
 use super::view::{ArtefactView, OrderView, RunView, StepView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
-
-/// Most artefacts listed of one run.
-const ARTEFACTS_MAX: u32 = 10_000;
 
 /// What a new run is made of.
 pub(super) struct NewRun {
@@ -214,7 +212,7 @@ impl App {
     /// # Errors
     /// [`Error`].
     pub async fn list_steps(&self, id: RunId, page: &Page) -> Result<Paged<StepView>, Error> {
-        let malformed = || Error::malformed("the cursor is not one of this list");
+        let malformed = Error::foreign_cursor;
         let after = match page.cursor.as_deref() {
             None => (OrderId::from_uuid(uuid::Uuid::nil()), 0),
             Some(cursor) => {
@@ -254,15 +252,14 @@ impl App {
     /// Files that a run produced, by host.
     ///
     /// # Errors
-    /// [`Error`].
-    pub async fn list_artefacts(&self, id: RunId) -> Result<Vec<ArtefactView>, Error> {
+    /// [`Error`]: the run is unknown, or the cursor is not one of this list.
+    pub async fn list_artefacts(&self, id: RunId, page: &Page) -> Result<Paged<ArtefactView>, Error> {
+        let after = page.cursor.as_deref().map(artefact_place).transpose()?;
         let mut tx = self.store.begin("run.artefacts").await?;
         known(&mut tx, id).await?;
-        Ok(step::artefacts_of_run(&mut tx, id, ARTEFACTS_MAX)
-            .await?
-            .into_iter()
-            .map(ArtefactView::from)
-            .collect())
+        let rows = step::artefacts_of_run(&mut tx, id, after.as_ref(), page.limit()).await?;
+        let views = rows.into_iter().map(ArtefactView::from).collect();
+        Ok(Paged::of(views, page.limit(), artefact_cursor))
     }
 
     /// Bytes of an artefact or a step's output of a run, put together from the records that carry them.
@@ -376,4 +373,24 @@ fn assemble(frames: &[Vec<u8>], digest: &Digest) -> Option<Vec<u8>> {
         }
     }
     (Digest::of(&bytes) == *digest).then_some(bytes)
+}
+
+/// A place in the list of artefacts, in an alphabet that queries can carry. No part holds a zero: the ledger's texts have none.
+fn artefact_cursor(last: &ArtefactView) -> String {
+    BASE64URL_NOPAD.encode(format!("{}\0{}\0{}", last.order_id, last.step, last.path).as_bytes())
+}
+
+fn artefact_place(cursor: &str) -> Result<step::ArtefactPlace, Error> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let place = text.as_deref().and_then(|text| {
+        let (order, rest) = text.split_once('\0')?;
+        let (step, path) = rest.split_once('\0').filter(|(_, path)| !path.contains('\0'))?;
+        Some(step::ArtefactPlace {
+            order_id: order.parse().ok()?,
+            step: step.to_owned(),
+            path: path.to_owned(),
+        })
+    });
+    place.ok_or_else(Error::foreign_cursor)
 }

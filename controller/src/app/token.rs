@@ -8,7 +8,7 @@ use writ_protocol::reason::Code;
 use writ_store::{audit, token};
 
 use super::view::TokenView;
-use super::{App, Caller, Error, OperatorRole, once};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
 /// What every API token begins with, so that scanners find a leaked one.
 const PREFIX: &str = "writ_pat_";
@@ -87,18 +87,16 @@ impl App {
         })
     }
 
-    /// Every token.
+    /// Tokens, by name.
     ///
     /// # Errors
     /// [`Error`]: not an admin.
-    pub async fn list_tokens(&self, caller: &Caller) -> Result<Vec<TokenView>, Error> {
+    pub async fn list_tokens(&self, caller: &Caller, page: &Page) -> Result<Paged<TokenView>, Error> {
         caller.require(OperatorRole::Admin)?;
         let mut tx = self.store.begin("token.list").await?;
-        Ok(token::list(&mut tx)
-            .await?
-            .into_iter()
-            .map(TokenView::from)
-            .collect())
+        let rows = token::list(&mut tx, page.cursor(), page.limit()).await?;
+        let views = rows.into_iter().map(TokenView::from).collect();
+        Ok(Paged::of(views, page.limit(), |t: &TokenView| t.name.clone()))
     }
 
     /// Revokes a token.

@@ -24,7 +24,7 @@ statements! {
         WHERE lifted_at IS NULL ORDER BY control_epoch";
     LIST = "-- halt.list
         SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt
-        ORDER BY control_epoch DESC LIMIT $1";
+        WHERE $1::bigint IS NULL OR control_epoch < $1 ORDER BY control_epoch DESC LIMIT $2";
     LIFT = "-- halt.lift
         UPDATE halt SET lifted_at = $2, lift_epoch = $3, lift = $4 WHERE halt_id = $1 AND lifted_at IS NULL";
     ACK = "-- halt.ack
@@ -106,16 +106,13 @@ pub async fn active(tx: &mut Tx) -> Result<Vec<Halt>, Error> {
     tx.rows(query(ACTIVE)).await?.iter().map(read_halt).collect()
 }
 
-/// Halts, newest first.
+/// Halts from before a control epoch, newest first; the newest of all without one.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn list(tx: &mut Tx, limit: u32) -> Result<Vec<Halt>, Error> {
-    tx.rows(query(LIST).bind(i64::from(limit)))
-        .await?
-        .iter()
-        .map(read_halt)
-        .collect()
+pub async fn list(tx: &mut Tx, before: Option<u64>, limit: u32) -> Result<Vec<Halt>, Error> {
+    let query = query(LIST).bind(before.map(row::signed)).bind(i64::from(limit));
+    tx.rows(query).await?.iter().map(read_halt).collect()
 }
 
 /// Lifts a halt; whether it was in force.

@@ -29,7 +29,9 @@ statements! {
     ARTEFACTS_OF_RUN = "-- artefact.of_run
         SELECT a.order_id, ag.name AS agent_name, a.step, a.path, a.digest, a.length
         FROM artefact a JOIN run_order o USING (order_id) JOIN agent ag USING (agent_id)
-        WHERE o.run_id = $1 ORDER BY ag.name, a.step, a.path LIMIT $2";
+        WHERE o.run_id = $1 AND ($2::uuid IS NULL OR (ag.name, a.order_id, a.step, a.path) > (
+            (SELECT of.name FROM run_order last JOIN agent of USING (agent_id) WHERE last.order_id = $2), $2, $3, $4))
+        ORDER BY ag.name, a.order_id, a.step, a.path LIMIT $5";
 }
 
 /// A step's result with its place in the journal.
@@ -56,6 +58,17 @@ pub struct Artefact {
     pub digest: Digest,
     /// Their number.
     pub length: u64,
+}
+
+/// Which artefact: no two have the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtefactPlace {
+    /// The order it came from.
+    pub order_id: OrderId,
+    /// The step that produced it.
+    pub step: String,
+    /// Its path on the host.
+    pub path: String,
 }
 
 /// Stores steps and their artefacts; orders must be known.
@@ -165,14 +178,23 @@ pub async fn of_run(
         .collect()
 }
 
-/// Artefacts of a run, by host.
+/// Artefacts of a run behind one of them, by host; none behind one that is not known.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn artefacts_of_run(tx: &mut Tx, run: RunId, limit: u32) -> Result<Vec<Artefact>, Error> {
-    let rows = tx
-        .rows(query(ARTEFACTS_OF_RUN).bind(run.as_uuid()).bind(i64::from(limit)))
-        .await?;
+pub async fn artefacts_of_run(
+    tx: &mut Tx,
+    run: RunId,
+    after: Option<&ArtefactPlace>,
+    limit: u32,
+) -> Result<Vec<Artefact>, Error> {
+    let query = query(ARTEFACTS_OF_RUN)
+        .bind(run.as_uuid())
+        .bind(after.map(|place| place.order_id.as_uuid()))
+        .bind(after.map_or("", |place| &place.step))
+        .bind(after.map_or("", |place| &place.path))
+        .bind(i64::from(limit));
+    let rows = tx.rows(query).await?;
     let read = |r: &PgRow| {
         Ok(Artefact {
             order_id: row::uuid(r, "order_id", OrderId::from_uuid)?,

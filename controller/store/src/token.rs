@@ -19,7 +19,7 @@ statements! {
         SELECT token_id, name, role, created_at, expires_at, revoked_at FROM api_token
         WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
     LIST = "-- token.list
-        SELECT token_id, name, role, created_at, expires_at, revoked_at FROM api_token ORDER BY name LIMIT 1000";
+        SELECT token_id, name, role, created_at, expires_at, revoked_at FROM api_token WHERE name > $1 ORDER BY name LIMIT $2";
     REVOKE = "-- token.revoke
         UPDATE api_token SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL";
 }
@@ -67,12 +67,13 @@ pub async fn find(tx: &mut Tx, digest: &Digest, now: Timestamp) -> Result<Option
     found.as_ref().map(read).transpose()
 }
 
-/// All tokens, by name.
+/// Tokens behind a name, by name; the first ones behind the empty name.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn list(tx: &mut Tx) -> Result<Vec<ApiToken>, Error> {
-    tx.rows(query(LIST)).await?.iter().map(read).collect()
+pub async fn list(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<ApiToken>, Error> {
+    let query = query(LIST).bind(after).bind(i64::from(limit));
+    tx.rows(query).await?.iter().map(read).collect()
 }
 
 /// Revokes a token; whether there was one to revoke.

@@ -1,5 +1,6 @@
 //! Packs: what the desk exports is what the offline verifier accepts, and nothing else is.
 
+use writ_controller::app::Page;
 use writ_protocol::digest::Digest;
 use writ_protocol::evidence::verify;
 use writ_protocol::id::RunId;
@@ -108,7 +109,12 @@ async fn records_that_came_in_pieces_make_a_whole_pack() {
         code(desk.app.read_blob(run, &Digest::of(b"none")).await),
         Code::NotFound
     );
-    let files = desk.app.list_artefacts(run).await.unwrap();
+    let files = desk
+        .app
+        .list_artefacts(run, &Page::default())
+        .await
+        .unwrap()
+        .items;
     assert_eq!(
         (files[0].path.as_str(), files[0].agent_name.as_str()),
         ("/etc/motd", "web-1")

@@ -1,6 +1,6 @@
 //! Halts: set by one, lifted by two, confirmed by each agent and counted.
 
-use writ_controller::app::{NewHalt, SignedHalt};
+use writ_controller::app::{NewHalt, Page, SignedHalt};
 use writ_protocol::halt::{self, HaltAction, Lift, Scope};
 use writ_protocol::id::HaltId;
 use writ_protocol::key::SigningKey;
@@ -101,9 +101,10 @@ async fn a_halt_is_signed_and_reaches_every_agent_by_manifest_and_hello() {
     );
     let newest: Vec<u64> = desk
         .app
-        .list_halts()
+        .list_halts(&Page::default())
         .await
         .unwrap()
+        .items
         .iter()
         .map(|h| h.control_epoch)
         .collect();
@@ -158,7 +159,14 @@ async fn who_may_not_halt_and_a_halt_without_a_reason_are_refused() {
         };
         assert_eq!(code(desk.app.set_halt(&operator(), new).await), Code::Malformed);
     }
-    assert!(desk.app.list_halts().await.unwrap().is_empty());
+    assert!(
+        desk.app
+            .list_halts(&Page::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     let id = set(&desk, Scope::All).await;
     assert_eq!(
         desk.app.get_halt(id).await.unwrap().control_epoch,

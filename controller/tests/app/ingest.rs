@@ -1,7 +1,7 @@
 //! Event batches: what continues the chain is committed once, and what contradicts it is an alarm.
 
 use bytes::Bytes;
-use writ_controller::app::{App, Fence, Incoming, Outcome};
+use writ_controller::app::{App, Fence, Incoming, Outcome, Page};
 use writ_protocol::id::{ControllerId, OrderId};
 use writ_protocol::key::SigningKey;
 use writ_protocol::reason::Code;
@@ -347,7 +347,12 @@ async fn orders_follow_what_their_own_agent_says_and_nobody_elses_words() {
     let view = desk.app.get_run(run, &Default::default()).await.unwrap();
     assert_eq!(states(view), ["accepted", "pending"]);
     assert!(
-        desk.app.list_artefacts(run).await.unwrap().is_empty(),
+        desk.app
+            .list_artefacts(run, &Page::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty(),
         "nor its steps"
     );
     two.journal.write(&refused(mine.order_id, mine.fencing_token));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use writ_controller::app::{NewToken, OperatorRole};
+use writ_controller::app::{NewToken, OperatorRole, Page};
 use writ_protocol::reason::Code;
 
 use super::desk::{Desk, admin, code, operator};
@@ -53,7 +53,12 @@ async fn a_token_stands_for_its_name_and_role_until_it_ends_or_is_revoked() {
             "{wrong}"
         );
     }
-    let listed = desk.app.list_tokens(&admin()).await.unwrap();
+    let listed = desk
+        .app
+        .list_tokens(&admin(), &Page::default())
+        .await
+        .unwrap()
+        .items;
     let names: Vec<_> = listed
         .iter()
         .map(|t| (t.name.as_str(), t.role.as_str(), t.token.is_none()))
@@ -101,5 +106,8 @@ async fn a_name_is_used_once_and_only_admins_hand_out_tokens() {
         ),
         Code::Forbidden
     );
-    assert_eq!(code(desk.app.list_tokens(&operator()).await), Code::Forbidden);
+    assert_eq!(
+        code(desk.app.list_tokens(&operator(), &Page::default()).await),
+        Code::Forbidden
+    );
 }

@@ -6,7 +6,7 @@ const WORD_CHARS_MAX: usize = 64;
 const KNOWN_MAX: usize = 2_000;
 
 /// The closest of `known` to `found`: at most a third of its letters off, ties by order.
-pub(crate) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found: Vec<char> = found
         .chars()
         .take(WORD_CHARS_MAX + 1)

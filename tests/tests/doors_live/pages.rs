@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use writ_protocol::digest::Digest;
 
 use super::Scene;
@@ -77,6 +77,8 @@ pub(crate) fn walks_see_everything_once(scene: &mut Scene<'_>) -> anyhow::Result
         .map(|s| format!("{} {}", s["agentName"], s["step"]))
         .collect();
     ensure!(steps.len() == 4, "two steps on two hosts: {steps:?}");
+    let files = walk(&door, &format!("{run}/artefacts?limit=1"), "items", || Ok(()))?;
+    ensure!(ids(&files, "agentName")?.len() == 2, "{files:?}");
     let orders = walk(&door, &format!("{run}?limit=1"), "orders", || Ok(()))?;
     ensure!(ids(&orders, "agentName")?.len() == 2, "{orders:?}");
     let agents = walk(&door, "/api/v1/agents?limit=1", "items", || Ok(()))?;
@@ -95,6 +97,39 @@ pub(crate) fn walks_see_everything_once(scene: &mut Scene<'_>) -> anyhow::Result
         ended.len(),
         all.len()
     );
+    Ok(())
+}
+
+/// Halts of a project that nobody has, and tokens: others add some behind and before the reader's place.
+pub(crate) fn walks_of_halts_and_tokens_see_everything_once(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let door = &scene.door;
+    let halt = |_: usize| {
+        let body = json!({ "scope": {"project": "nobodys"}, "action": "soft", "reason": "a list" });
+        Ok::<_, anyhow::Error>(door.post("/api/v1/halts", &body)?.fine()?.field("id"))
+    };
+    let token = |name: &str| {
+        let body = json!({ "name": name, "role": "viewer" });
+        Ok::<_, anyhow::Error>(door.post("/api/v1/tokens", &body)?.fine()?.field("id"))
+    };
+    let halts = (0..5).map(halt).collect::<Result<BTreeSet<_>, _>>()?;
+    let seen = walk(door, "/api/v1/halts?limit=2", "items", || halt(0).map(|_| ()))?;
+    let seen = ids(&seen, "id")?;
+    ensure!(halts.is_subset(&seen), "{halts:?} are not all in {seen:?}");
+
+    let names = ["page-b", "page-d", "page-f", "page-h", "page-k"];
+    let tokens = names.into_iter().map(token).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut others = ["page-a", "page-c", "page-e", "page-g", "page-i", "page-l"].into_iter();
+    let seen = walk(door, "/api/v1/tokens?limit=2", "items", || {
+        others.next().map_or(Ok(()), |name| token(name).map(|_| ()))
+    })?;
+    let seen = ids(&seen, "id")?;
+    ensure!(tokens.is_subset(&seen), "{tokens:?} are not all in {seen:?}");
+    for list in [
+        "halts?cursor=odd".to_owned(),
+        format!("runs/{}/artefacts?cursor=odd", scene.run),
+    ] {
+        door.get(&format!("/api/v1/{list}"))?.refused(400, "W0001")?;
+    }
     Ok(())
 }
 

@@ -208,6 +208,21 @@ fn things_that_are_not(door: &Door, scene: &Scene<'_>) -> anyhow::Result<()> {
             .refused(400, "W0001")?;
     }
     door.get("/api/v1/agents?labels=odd")?.refused(400, "W0001")?;
+    for path in [
+        "agents?lables=env=prod",
+        "agents/lab-1?limit=1",
+        "runs?limit=1&sate=failed",
+    ] {
+        door.get(&format!("/api/v1/{path}"))?.refused(400, "W0001")?;
+    }
+    for path in [
+        "agents?cursor=%00",
+        "agents?labels=a%3D%00",
+        "agents/%00",
+        "tokens?cursor=%00",
+    ] {
+        door.get(&format!("/api/v1/{path}"))?.refused(400, "W0001")?;
+    }
     door.get("/api/v1/stream?after=odd")?.refused(400, "W0001")?;
     door.post(&format!("/api/v1/runs/{NO_RUN}/cancel"), &reason)?
         .refused(404, "W0003")?;

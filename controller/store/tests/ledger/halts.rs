@@ -66,8 +66,17 @@ async fn halts_in_force_are_listed_oldest_first_until_they_are_lifted_once() {
         [halt_id(3), halt_id(1)]
     );
     assert_eq!(
-        ids(halt::list(&mut tx, 2).await.unwrap()),
+        ids(halt::list(&mut tx, None, 2).await.unwrap()),
         [halt_id(1), halt_id(2)]
+    );
+    let last = halt::read(&mut tx, halt_id(2)).await.unwrap().unwrap();
+    let mut meanwhile = new_halt(8, HaltAction::Soft);
+    meanwhile.control_epoch = 1_000;
+    halt::create(&mut tx, &meanwhile).await.unwrap();
+    assert_eq!(
+        ids(halt::list(&mut tx, Some(last.control_epoch), 2).await.unwrap()),
+        [halt_id(3)],
+        "one that comes meanwhile is newer than the page"
     );
 }
 

@@ -2,7 +2,7 @@
 
 use writ_domain::order::OrderState;
 use writ_domain::run::RunState;
-use writ_store::{Error, Store, order, run};
+use writ_store::{Error, Store, Tx, order, run};
 
 use super::fixture::{
     NOW, add_run, agent_id, later, new_orders, new_run, order_id, read_tables_as_they_lie, run_id,
@@ -15,6 +15,14 @@ async fn change(store: &Store, n: u8, change: impl FnOnce(&mut order::Order)) {
     change(&mut one);
     order::save(&mut tx, &[one], NOW).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// A run whose one order, 9, is the first agent's.
+async fn add_second_run(tx: &mut Tx) {
+    add_run(tx, &new_run(2)).await;
+    order::create(tx, &new_orders(2), &[(order_id(9), agent_id(1))])
+        .await
+        .unwrap();
 }
 
 fn ids(orders: &[order::Order]) -> Vec<u128> {
@@ -51,10 +59,7 @@ async fn a_new_order_waits_for_its_agent_until_it_expires() {
 async fn orders_of_a_run_are_paged_by_host() {
     let store = with_orders(3).await;
     let mut tx = store.begin("test").await.unwrap();
-    add_run(&mut tx, &new_run(2)).await;
-    order::create(&mut tx, &new_orders(2), &[(order_id(9), agent_id(1))])
-        .await
-        .unwrap();
+    add_second_run(&mut tx).await;
     let first = order::of_run(&mut tx, run_id(1), "", 2).await.unwrap();
     assert_eq!(ids(&first), [1, 2]);
     let rest = order::of_run(&mut tx, run_id(1), "host-2", 2).await.unwrap();
@@ -167,10 +172,7 @@ async fn counts_are_by_run_and_state_and_no_agent_can_overflow_them() {
         .await;
     }
     let mut tx = store.begin("test").await.unwrap();
-    add_run(&mut tx, &new_run(2)).await;
-    order::create(&mut tx, &new_orders(2), &[(order_id(9), agent_id(1))])
-        .await
-        .unwrap();
+    add_second_run(&mut tx).await;
     let mut counts = order::counts(&mut tx, &[run_id(1), run_id(2)]).await.unwrap();
     counts.sort_by_key(|c| (c.run_id, c.state));
     let got: Vec<_> = counts
@@ -192,10 +194,7 @@ async fn counts_are_by_run_and_state_and_no_agent_can_overflow_them() {
 async fn an_agent_may_start_steps_for_one_lease_after_its_last_word() {
     let store = with_orders(3).await;
     let mut tx = store.begin("test").await.unwrap();
-    add_run(&mut tx, &new_run(2)).await;
-    order::create(&mut tx, &new_orders(2), &[(order_id(9), agent_id(1))])
-        .await
-        .unwrap();
+    add_second_run(&mut tx).await;
     tx.commit().await.unwrap();
     for (n, heard) in [(1, 5), (9, 50), (2, 7)] {
         change(&store, n, |o| {

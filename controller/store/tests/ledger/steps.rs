@@ -115,18 +115,59 @@ async fn of_an_artefact_the_newest_attempt_counts_within_a_call_and_between_call
             content.len() as u64,
         )
     };
-    let got = files(step::artefacts_of_run(&mut tx, run_id(1), 9).await.unwrap());
+    let got = files(step::artefacts_of_run(&mut tx, run_id(1), None, 9).await.unwrap());
     assert_eq!(got, [row("host-1", b"newer"), row("host-2", b"aside")]);
     let newest = with_file(result(1, "command:a", 3), "/out", b"x");
     step::store(&mut tx, &[(4, &newest)]).await.unwrap();
-    let got = files(step::artefacts_of_run(&mut tx, run_id(1), 1).await.unwrap());
+    let got = files(step::artefacts_of_run(&mut tx, run_id(1), None, 1).await.unwrap());
     assert_eq!(got, [row("host-1", b"x")]);
     assert!(
-        step::artefacts_of_run(&mut tx, run_id(2), 9)
+        step::artefacts_of_run(&mut tx, run_id(2), None, 9)
             .await
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn artefacts_are_paged_and_one_that_comes_meanwhile_moves_nobody() {
+    let store = with_orders(2).await;
+    let mut tx = store.begin("test").await.unwrap();
+    let mut first = with_file(result(1, "command:a", 1), "/b", b"1");
+    first = with_file(first, "/d", b"2");
+    let second = with_file(result(2, "command:a", 1), "/a", b"3");
+    step::store(&mut tx, &[(1, &first), (2, &second)]).await.unwrap();
+    let mut seen: Vec<String> = Vec::new();
+    let mut after: Option<step::ArtefactPlace> = None;
+    loop {
+        let page = step::artefacts_of_run(&mut tx, run_id(1), after.as_ref(), 1)
+            .await
+            .unwrap();
+        let Some(last) = page.into_iter().last() else {
+            break;
+        };
+        seen.push(format!("{}{}", last.agent_name, last.path));
+        after = Some(step::ArtefactPlace {
+            order_id: last.order_id,
+            step: last.step,
+            path: last.path,
+        });
+        // One before the reader's place and one behind it.
+        let attempt = u32::try_from(seen.len()).unwrap() + 1;
+        let more = with_file(result(1, "command:a", attempt), "/a", b"4");
+        let more = with_file(more, "/c", b"5");
+        step::store(&mut tx, &[(u64::from(attempt) + 5, &more)])
+            .await
+            .unwrap();
+    }
+    assert_eq!(seen, ["host-1/b", "host-1/c", "host-1/d", "host-2/a"]);
+    let unknown = step::ArtefactPlace {
+        order_id: order_id(77),
+        step: String::new(),
+        path: String::new(),
+    };
+    let rest = step::artefacts_of_run(&mut tx, run_id(1), Some(&unknown), 9).await;
+    assert!(rest.unwrap().is_empty(), "a place that is none");
 }
 
 #[tokio::test]

@@ -45,7 +45,10 @@ async fn a_token_is_found_by_its_digest_until_it_expires_or_is_revoked() {
         "it has ended"
     );
     assert_eq!(token::find(&mut tx, &digest(3), NOW).await.unwrap(), None);
-    assert_eq!(token::list(&mut tx).await.unwrap(), [short.clone(), ever.clone()]);
+    assert_eq!(
+        token::list(&mut tx, "", 9).await.unwrap(),
+        [short.clone(), ever.clone()]
+    );
 
     assert!(token::revoke(&mut tx, ever.token_id, later(5)).await.unwrap());
     assert!(
@@ -53,11 +56,34 @@ async fn a_token_is_found_by_its_digest_until_it_expires_or_is_revoked() {
         "once"
     );
     assert_eq!(token::find(&mut tx, &digest(1), NOW).await.unwrap(), None);
-    assert_eq!(token::list(&mut tx).await.unwrap()[1].revoked_at, Some(later(5)));
+    assert_eq!(
+        token::list(&mut tx, "", 9).await.unwrap()[1].revoked_at,
+        Some(later(5))
+    );
     assert!(
         token::find(&mut tx, &digest(2), NOW).await.unwrap().is_some(),
         "the other one stays"
     );
+}
+
+#[tokio::test]
+async fn tokens_are_paged_by_name_and_one_that_comes_meanwhile_moves_nobody() {
+    let (store, _) = fresh_database().await.unwrap();
+    let mut tx = store.begin("test").await.unwrap();
+    for (n, name) in [(1, "b"), (2, "d"), (3, "f")] {
+        token::create(&mut tx, &new_token(n, name), &Digest::of(&[n]))
+            .await
+            .unwrap();
+    }
+    let names = |all: Vec<token::ApiToken>| all.into_iter().map(|t| t.name).collect::<Vec<_>>();
+    assert_eq!(names(token::list(&mut tx, "", 2).await.unwrap()), ["b", "d"]);
+    for (n, name) in [(4, "c"), (5, "e")] {
+        token::create(&mut tx, &new_token(n, name), &Digest::of(&[n]))
+            .await
+            .unwrap();
+    }
+    assert_eq!(names(token::list(&mut tx, "d", 2).await.unwrap()), ["e", "f"]);
+    assert!(token::list(&mut tx, "f", 2).await.unwrap().is_empty());
 }
 
 #[tokio::test]
