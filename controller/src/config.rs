@@ -12,12 +12,17 @@ use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
 
+use crate::app;
+
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
 /// Shortest and longest lease, milliseconds.
 const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 /// Shortest and longest hello interval, milliseconds.
 const HELLO_MS: std::ops::RangeInclusive<u64> = 200..=3_600_000;
+/// Shortest and longest time for which alarms and dead letters are kept, days.
+const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 1..=3_650;
+const DAY_SECONDS: u64 = 24 * 3_600;
 /// Most copies of a stream.
 const REPLICAS: std::ops::RangeInclusive<usize> = 1..=5;
 
@@ -44,9 +49,41 @@ pub struct Config {
     /// What agents are told about hellos, milliseconds.
     #[serde(default = "hello_interval_ms")]
     pub hello_interval_ms: u64,
+    /// How long things are kept for people to look at.
+    #[serde(default)]
+    pub retention: Retention,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+/// How long things are kept for people to look at. Evidence is not among them: it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// What agents raised, days.
+    pub alarms_days: u64,
+    /// Messages that could not be taken, days.
+    pub dead_letters_days: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            alarms_days: 90,
+            dead_letters_days: 90,
+        }
+    }
+}
+
+impl Retention {
+    /// The same as spans of time.
+    pub const fn kept(self) -> app::Retention {
+        app::Retention {
+            alarms: Duration::from_secs(self.alarms_days.saturating_mul(DAY_SECONDS)),
+            dead_letters: Duration::from_secs(self.dead_letters_days.saturating_mul(DAY_SECONDS)),
+        }
+    }
 }
 
 /// Where the ledger is.
@@ -211,6 +248,12 @@ impl Config {
             "bus.revocation_key_file",
             "needs bus.system_credentials: claims are pushed by a login of the system account",
         );
+        for (key, days) in [
+            ("retention.alarms_days", self.retention.alarms_days),
+            ("retention.dead_letters_days", self.retention.dead_letters_days),
+        ] {
+            check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
+        }
         let streams = &self.bus.streams;
         check(
             REPLICAS.contains(&streams.replicas),
@@ -323,14 +366,20 @@ trust_dir: /trust
         assert_eq!(config.lease(), Duration::from_secs(30));
         assert_eq!(config.bus.public_servers(), ["tls://bus.example:4222"]);
         assert_eq!(config.bus.streams, StreamSizes::default());
+        assert_eq!(
+            config.retention.kept().alarms,
+            Duration::from_secs(90 * DAY_SECONDS)
+        );
         assert!(!format!("{config:?}").contains("postgres:///"));
     }
 
     #[test]
     fn every_wrong_value_is_named_at_once_and_an_unknown_key_is_refused() {
-        let bad = format!("{GOOD}lease_ms: 5\nhello_interval_ms: 99999999\n").replace("acme", "\"\"");
+        let bad =
+            format!("{GOOD}lease_ms: 5\nhello_interval_ms: 99999999\nretention: {{ alarms_days: 0 }}\n");
+        let bad = bad.replace("acme", "\"\"");
         let error = load(&bad).expect_err("refused").to_string();
-        for key in ["tenant", "lease_ms", "hello_interval_ms"] {
+        for key in ["tenant", "lease_ms", "hello_interval_ms", "retention.alarms_days"] {
             assert!(error.contains(key), "{error}");
         }
         let error = load(&format!("{GOOD}leese_ms: 5000\n")).expect_err("refused");

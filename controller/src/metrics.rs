@@ -101,6 +101,10 @@ pub struct ControllerMetrics {
     pub bus_drift: IntGauge,
     /// Orders that the clock moved.
     pub orders_swept: IntCounter,
+    /// Alarms that were kept long enough.
+    pub alarms_forgotten: IntCounter,
+    /// Dead letters that were kept long enough.
+    pub dead_letters_forgotten: IntCounter,
     /// Rounds of a background task that failed and are tried again.
     pub rounds_failed: IntCounter,
     /// Open streams of changes.
@@ -165,6 +169,11 @@ impl ControllerMetrics {
                 "Values of streams and consumers that are not as declared.",
             )?,
             orders_swept: m.counter("orders_swept_total", "Orders that the clock moved.")?,
+            alarms_forgotten: m.counter("alarms_forgotten_total", "Alarms that were kept long enough.")?,
+            dead_letters_forgotten: m.counter(
+                "dead_letters_forgotten_total",
+                "Dead letters that were kept long enough.",
+            )?,
             rounds_failed: m.counter(
                 "rounds_failed_total",
                 "Rounds of background tasks that failed and are tried again.",

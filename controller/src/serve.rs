@@ -192,6 +192,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         client: client.clone(),
         held,
         sizes: config.bus.streams,
+        retention: config.retention.kept(),
         health: health.clone(),
         metrics: metrics.clone(),
         revocation: revocation.clone(),

@@ -1,6 +1,7 @@
 //! The clocks: they ring the desk and the doors, and decide nothing. Every loop ends at a soft stop, has a bound on its pace, and survives the
 //! absence of the database or the bus.
 
+mod forget;
 mod ingest;
 mod lease;
 mod relay;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use writ_chassis::health::Health;
 use writ_chassis::lifecycle::LifecycleHandle;
 
-use crate::app::App;
+use crate::app::{App, Retention};
 use crate::bus::desk::Desk;
 use crate::bus::revoke::{Revoker, StandingBoard};
 use crate::bus::streams::StreamSizes;
@@ -34,6 +35,8 @@ pub struct Tasks {
     pub held: Held,
     /// How large streams may become.
     pub sizes: StreamSizes,
+    /// How long things are kept for people to look at.
+    pub retention: Retention,
     /// What works.
     pub health: Health,
     /// Numbers.
@@ -53,7 +56,7 @@ pub enum TaskError {
 }
 
 /// Names of tasks that write under a lease; leases are given up after the last of them has ended.
-const UNDER_LEASE: [&str; 3] = [relay::NAME, ingest::NAME, upkeep::SWEEP];
+const UNDER_LEASE: [&str; 4] = [relay::NAME, ingest::NAME, upkeep::SWEEP, forget::NAME];
 
 impl Tasks {
     /// Starts every clock; the one that revokes where there is what it needs.
@@ -69,6 +72,7 @@ impl Tasks {
         self.life
             .spawn(upkeep::RECONCILE, upkeep::reconcile(self.clone()));
         self.life.spawn(upkeep::SWEEP, upkeep::sweep(self.clone()));
+        self.life.spawn(forget::NAME, forget::run(self.clone()));
         self.life.spawn(upkeep::LAG, upkeep::lag(self.clone()));
         self.life.spawn(upkeep::HEALTH, upkeep::health(self.clone()));
     }

@@ -26,6 +26,7 @@ pub mod liveness;
 pub mod manifest;
 pub mod meta;
 pub mod order;
+pub mod retention;
 pub mod run;
 pub mod step;
 pub mod token;

@@ -17,6 +17,7 @@ mod cancel;
 mod desk;
 mod enrolment;
 mod evidence;
+mod forget;
 mod halts;
 mod hello;
 mod host;
