@@ -94,6 +94,12 @@ impl Desk {
         view.id.parse().unwrap()
     }
 
+    /// Orders that a plan be carried out.
+    pub(crate) async fn apply(&self, plan: &Digest) -> RunId {
+        let view = self.app.submit_apply(&operator(), plan, None).await.unwrap();
+        view.id.parse().unwrap()
+    }
+
     /// Sweeps, and settles what it moved.
     pub(crate) async fn sweeps(&self) -> SweepReport {
         let report = self.app.sweep(None).await.unwrap();

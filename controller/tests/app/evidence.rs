@@ -138,14 +138,7 @@ async fn a_pack_of_an_apply_holds_its_plan() {
     let manifest = host.accepts(&desk).await;
     host.ends(&desk, &manifest, OrderOutcome::Succeeded).await;
     let plan: Digest = desk.app.plan_of(check).await.unwrap().digest.parse().unwrap();
-    let run: RunId = desk
-        .app
-        .submit_apply(&operator(), &plan, None)
-        .await
-        .unwrap()
-        .id
-        .parse()
-        .unwrap();
+    let run = desk.apply(&plan).await;
     let manifest = host.accepts(&desk).await;
     host.ends(&desk, &manifest, OrderOutcome::Succeeded).await;
     let pack = desk.app.export_evidence(&operator(), run).await.unwrap();

@@ -267,14 +267,7 @@ async fn a_check_that_failed_makes_no_plan_and_neither_does_an_apply() {
     assert_eq!(code(desk.app.plan_of(run).await), Code::Conflict);
     let run = checked(&desk, std::slice::from_mut(&mut host)).await;
     let plan: Digest = desk.app.plan_of(run).await.unwrap().digest.parse().unwrap();
-    let apply: RunId = desk
-        .app
-        .submit_apply(&operator(), &plan, None)
-        .await
-        .unwrap()
-        .id
-        .parse()
-        .unwrap();
+    let apply = desk.apply(&plan).await;
     let manifest = host.accepts(&desk).await;
     host.ends(&desk, &manifest, OrderOutcome::Succeeded).await;
     assert_eq!(desk.state_of(apply).await, "succeeded");
