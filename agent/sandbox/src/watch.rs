@@ -6,6 +6,7 @@ mod verdict;
 
 use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -54,6 +55,8 @@ pub(crate) struct Watch<'a> {
     started_us: u64,
     ending: Option<Ending>,
     processors: u64,
+    /// When the tree is looked at next: what it says in between does not bring that forward.
+    look_at_us: u64,
     /// The last looks at what the tree had used.
     sampled: CpuTime,
     sampled_memory: Option<u64>,
@@ -113,7 +116,8 @@ impl<'a> Watch<'a> {
             open: [true; 2],
             started_us: boot_us(),
             ending: None,
-            processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+            processors: processors(),
+            look_at_us: 0,
             sampled: CpuTime::default(),
             sampled_memory: None,
         }
@@ -139,7 +143,8 @@ impl<'a> Watch<'a> {
                     .ending
                     .as_ref()
                     .is_some_and(|ending| ending.kill_at_us <= now);
-            if kill && !self.seen.closed {
+            // The reaper's last word is that nothing is left.
+            if kill && !self.seen.closed && self.seen.used.is_none() {
                 self.kill_tree(now);
                 next_us = KILL_AGAIN_US;
                 if now.saturating_sub(*killing_since.get_or_insert(now)) > KILL_WAIT_US_MAX {
@@ -317,7 +322,10 @@ impl<'a> Watch<'a> {
         let limits = &self.spec.limits;
         let since_start = now.saturating_sub(self.started_us);
         let wall_left = limits.wall_ms.saturating_mul(1_000).saturating_sub(since_start);
-        self.sampled = self.sampled.max(self.cpu());
+        let is_due = now >= self.look_at_us;
+        if is_due {
+            self.sampled = self.sampled.max(self.cpu());
+        }
         let cpu_left = limits
             .cpu_ms
             .saturating_mul(1_000)
@@ -331,7 +339,7 @@ impl<'a> Watch<'a> {
             self.end_now(Exit::Limit("wall".to_owned()));
         } else if cpu_left == 0 {
             self.end_now(Exit::Limit("cpu".to_owned()));
-        } else if self.processes() > limits.processes {
+        } else if is_due && self.processes() > limits.processes {
             self.end_now(Exit::Limit("processes".to_owned()));
         }
         // All processors together cannot use more than this in the meantime. A bomb goes off early more often than late.
@@ -340,9 +348,10 @@ impl<'a> Watch<'a> {
         } else {
             SAMPLE_US_MAX
         };
-        let next = (cpu_left / self.processors)
-            .clamp(SAMPLE_US_MIN, longest)
-            .min(wall_left);
+        if is_due {
+            self.look_at_us = now.saturating_add((cpu_left / self.processors).clamp(SAMPLE_US_MIN, longest));
+        }
+        let next = self.look_at_us.saturating_sub(now).min(wall_left);
         self.ending
             .as_ref()
             .map_or(next, |ending| next.min(ending.kill_at_us.saturating_sub(now)))
@@ -396,6 +405,12 @@ impl<'a> Watch<'a> {
             self.launched.child.kill();
         }
     }
+}
+
+/// How many processors this process may use. The answer takes reading of several files and is asked for by every step.
+fn processors() -> u64 {
+    static PROCESSORS: OnceLock<u64> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64))
 }
 
 /// A lasting handle on a process; `None` when it is gone.
