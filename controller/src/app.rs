@@ -40,7 +40,7 @@ pub use life::{Fence, Health, Place};
 pub use manifest::Published;
 pub use once::{Answered, KEY_CHARS_MAX, RequestKey};
 pub use settle::Settled;
-pub use sweep::SweepReport;
+pub use sweep::{SweepReport, UpkeepReport};
 pub use token::NewToken;
 
 use crate::signer::Signer;

@@ -129,13 +129,19 @@ impl<'a> News<'a> {
         let of = |name: &str| change.pointer(&format!("/body/{name}")).and_then(Value::as_str);
         let kind = change.get("kind").and_then(Value::as_str).unwrap_or_default();
         let host = of("host").unwrap_or_default().to_owned();
-        match (kind, of("orderId"), of("state"), of("step"), of("outcome")) {
-            ("order.state", Some(id), Some(state), ..) => {
+        match (kind, of("orderId"), of("state")) {
+            ("order.state", Some(id), Some(state)) => {
                 let order = json!({ "id": id, "agentName": host, "state": state, "code": of("code") });
                 self.order(&serde_json::from_value(order)?)
             }
-            ("step.done", _, _, Some(step), Some(outcome)) => {
-                self.board.step(&host, step, outcome);
+            ("steps.done", ..) => {
+                let steps = change.pointer("/body/steps").and_then(Value::as_array);
+                for one in steps.into_iter().flatten() {
+                    let of = |name: &str| one.get(name).and_then(Value::as_str);
+                    if let (Some(step), Some(outcome)) = (of("step"), of("outcome")) {
+                        self.board.step(&host, step, outcome);
+                    }
+                }
                 Ok(())
             }
             _ => Ok(()),

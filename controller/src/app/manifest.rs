@@ -27,6 +27,10 @@ pub struct Published {
     pub envelope: Vec<u8>,
 }
 
+/// How long a manifest waits that only drops orders which ended: a fleet that ends one run is then not served twice while it does, and an agent
+/// that is ordered again meanwhile gets one manifest for both.
+const UNHURRIED: Duration = Duration::from_secs(1);
+
 /// What all manifests of one pass have in common.
 struct Common {
     epoch: u32,
@@ -42,7 +46,8 @@ impl App {
     /// [`Error`].
     pub async fn dirty_manifests(&self, shards: &[Shard], limit: u32) -> Result<Vec<Published>, Error> {
         let mut tx = self.store.begin("manifest.dirty").await?;
-        let dirty = manifest::dirty(&mut tx, shards, limit).await?;
+        let waited = self.now().minus(UNHURRIED);
+        let dirty = manifest::dirty(&mut tx, shards, waited, limit).await?;
         if dirty.is_empty() {
             return Ok(Vec::new());
         }

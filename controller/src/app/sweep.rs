@@ -24,6 +24,11 @@ pub struct SweepReport {
     pub orders: u64,
     /// Runs looked at because of their own deadline.
     pub runs: u64,
+}
+
+/// What the slow round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpkeepReport {
     /// Manifests renewed before they expire.
     pub manifests: u64,
     /// Old answers and changes forgotten.
@@ -62,19 +67,36 @@ impl App {
         runs.extend(late);
         let has_moved = !runs.is_empty();
         run::moved::note(&mut tx, runs).await?;
-        let renew = manifest::expiring(&mut tx, now.plus(self.settings.manifest_ttl / 2), PASS_MAX).await?;
-        report.manifests = renew.len() as u64;
-        agents.extend(renew);
         agent::bump(&mut tx, &agents.into_iter().collect::<Vec<_>>(), now).await?;
-        report.forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
-            + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
         tx.commit().await?;
-        if report.orders + report.manifests > 0 {
+        if report.orders > 0 {
             self.nudge.notify_waiters();
         }
         if has_moved {
             self.moved.notify_one();
         }
         Ok(report)
+    }
+
+    /// Renews manifests long before they expire, and forgets what was kept long enough. It looks at whole tables and nothing here is urgent, so
+    /// once a minute does.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn upkeep(&self, fence: Option<&Fence>) -> Result<UpkeepReport, Error> {
+        let now = self.now();
+        let mut tx = self.store.begin("upkeep").await?;
+        if let Some(fence) = fence {
+            Self::guard(&mut tx, fence).await?;
+        }
+        let renew = manifest::expiring(&mut tx, now.plus(self.settings.manifest_ttl / 2), PASS_MAX).await?;
+        agent::bump_unhurried(&mut tx, &renew, now).await?;
+        let forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
+            + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
+        tx.commit().await?;
+        Ok(UpkeepReport {
+            manifests: renew.len() as u64,
+            forgotten,
+        })
     }
 }

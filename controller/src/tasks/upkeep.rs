@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use writ_chassis::telemetry::ErrorChain;
 use writ_protocol::subject::{self, Shard};
 
@@ -24,6 +25,8 @@ const PAGE_EVERY: Duration = Duration::from_millis(500);
 const WALK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two rounds of what is not urgent.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 /// Pause between two looks at what waits.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Pause between two looks at the process itself.
@@ -152,10 +155,18 @@ pub(super) async fn reconcile(tasks: Tasks) -> Result<(), TaskError> {
 }
 
 pub(super) async fn sweep(tasks: Tasks) -> Result<(), TaskError> {
+    let mut upkeep = Instant::now();
     while tasks.pause(SWEEP_EVERY).await {
         let Some(fence) = tasks.held.first() else { continue };
         match tasks.app.sweep(Some(&fence)).await {
             Ok(report) => tasks.metrics.orders_swept.inc_by(report.orders),
+            Err(error) => tasks.round_failed(SWEEP, &ErrorChain(&error)),
+        }
+        if Instant::now() < upkeep {
+            continue;
+        }
+        match tasks.app.upkeep(Some(&fence)).await {
+            Ok(_) => upkeep = Instant::now() + UPKEEP_EVERY,
             Err(error) => tasks.round_failed(SWEEP, &ErrorChain(&error)),
         }
     }

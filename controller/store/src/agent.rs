@@ -60,9 +60,10 @@ statements! {
         bumped AS (
             UPDATE agent a SET generation = a.generation + 1 FROM locked WHERE a.agent_id = locked.agent_id
             RETURNING a.agent_id, a.shard, a.generation)
-        INSERT INTO manifest_dirty (agent_id, shard, generation, since)
-        SELECT agent_id, shard, generation, $2 FROM bumped
-        ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
+        INSERT INTO manifest_dirty (agent_id, shard, generation, since, can_wait)
+        SELECT agent_id, shard, generation, $2, $3 FROM bumped
+        ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation,
+            can_wait = manifest_dirty.can_wait AND EXCLUDED.can_wait";
     BUMP_ALL = "-- agent.bump_all
         WITH locked AS (SELECT agent_id FROM agent WHERE state <> 'removed' ORDER BY agent_id FOR NO KEY UPDATE),
         bumped AS (
@@ -70,7 +71,7 @@ statements! {
             RETURNING a.agent_id, a.shard, a.generation)
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $1 FROM bumped
-        ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation";
+        ON CONFLICT (agent_id) DO UPDATE SET generation = EXCLUDED.generation, can_wait = false";
     HOLD_NAME = "-- agent.hold_name
         SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
     REMOVED_KEYS = "-- agent.removed_keys
@@ -355,10 +356,23 @@ pub async fn lock(tx: &mut Tx, ids: &[AgentId]) -> Result<(), Error> {
 /// # Errors
 /// [`Error`].
 pub async fn bump(tx: &mut Tx, ids: &[AgentId], now: Timestamp) -> Result<u64, Error> {
+    bump_with(tx, ids, now, false).await
+}
+
+/// As [`bump`], where nobody waits for the new manifest: the relay takes those that bring something first.
+///
+/// # Errors
+/// [`Error`].
+pub async fn bump_unhurried(tx: &mut Tx, ids: &[AgentId], now: Timestamp) -> Result<u64, Error> {
+    bump_with(tx, ids, now, true).await
+}
+
+async fn bump_with(tx: &mut Tx, ids: &[AgentId], now: Timestamp, can_wait: bool) -> Result<u64, Error> {
     if ids.is_empty() {
         return Ok(0);
     }
-    tx.run(query(BUMP).bind(uuids(ids)).bind(Instant(now))).await
+    let query = query(BUMP).bind(uuids(ids)).bind(Instant(now)).bind(can_wait);
+    tx.run(query).await
 }
 
 /// As [`bump`], for every agent.

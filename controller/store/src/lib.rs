@@ -38,7 +38,7 @@ pub use error::Error;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 7..=7;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 8..=8;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

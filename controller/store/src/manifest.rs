@@ -32,15 +32,16 @@ statements! {
         WHERE m.agent_id = newest.agent_id AND m.orders = 0 AND (m.epoch, m.generation) < (newest.epoch, newest.generation)";
     DIRTY = "-- manifest.dirty
         SELECT d.agent_id, a.user_key, d.generation FROM manifest_dirty d JOIN agent a USING (agent_id)
-        WHERE d.shard = ANY($1) AND a.state <> 'removed' ORDER BY d.since LIMIT $2";
+        WHERE d.shard = ANY($1) AND a.state <> 'removed' AND (NOT d.can_wait OR d.since <= $3)
+        ORDER BY d.can_wait, d.since LIMIT $2";
     MARK = "-- manifest.mark
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $2 FROM agent WHERE agent_id = ANY($1) AND state <> 'removed'
-        ON CONFLICT (agent_id) DO NOTHING";
+        ON CONFLICT (agent_id) DO UPDATE SET can_wait = false WHERE manifest_dirty.can_wait";
     MARK_ALL = "-- manifest.mark_all
         INSERT INTO manifest_dirty (agent_id, shard, generation, since)
         SELECT agent_id, shard, generation, $1 FROM agent WHERE state <> 'removed'
-        ON CONFLICT (agent_id) DO NOTHING";
+        ON CONFLICT (agent_id) DO UPDATE SET can_wait = false WHERE manifest_dirty.can_wait";
     BACKLOG = "-- manifest.backlog
         SELECT d.shard, count(*) AS agents, min(d.since) AS oldest FROM manifest_dirty d JOIN agent a USING (agent_id)
         WHERE a.state <> 'removed' GROUP BY d.shard ORDER BY d.shard";
@@ -164,13 +165,26 @@ pub async fn store(tx: &mut Tx, all: &[ToStore]) -> Result<Vec<AgentId>, Error> 
         .collect()
 }
 
-/// Agents of some shards whose manifest on the bus is behind, longest waiting first. One that was removed while it waited gets none any more.
+/// Agents of some shards whose manifest on the bus is behind, longest waiting first; those that can wait come last, and only once they have
+/// waited since `waited`. One that was removed while it waited gets none any more.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn dirty(tx: &mut Tx, shards: &[Shard], limit: u32) -> Result<Vec<(AgentId, UserKey, u64)>, Error> {
+pub async fn dirty(
+    tx: &mut Tx,
+    shards: &[Shard],
+    waited: Timestamp,
+    limit: u32,
+) -> Result<Vec<(AgentId, UserKey, u64)>, Error> {
     let numbers: Vec<i16> = shards.iter().map(|s| i16::from(s.number())).collect();
-    let rows = tx.rows(query(DIRTY).bind(numbers).bind(i64::from(limit))).await?;
+    let rows = tx
+        .rows(
+            query(DIRTY)
+                .bind(numbers)
+                .bind(i64::from(limit))
+                .bind(Instant(waited)),
+        )
+        .await?;
     let read = |r: &PgRow| {
         Ok((
             row::uuid(r, "agent_id", AgentId::from_uuid)?,

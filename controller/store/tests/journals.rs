@@ -135,15 +135,15 @@ async fn a_change_during_publishing_stays_on_the_list() {
     let mut tx = store.begin("test").await.unwrap();
     agent::bump(&mut tx, &[id], NOW).await.unwrap();
     assert_eq!(
-        manifest::dirty(&mut tx, &[shard], 10).await.unwrap(),
+        manifest::dirty(&mut tx, &[shard], NOW, 10).await.unwrap(),
         [(id, agent.user_key.clone(), 2)]
     );
     agent::bump(&mut tx, &[id], NOW).await.unwrap();
     manifest::clean(&mut tx, &[(id, 2)]).await.unwrap();
     assert_eq!(
-        manifest::dirty(&mut tx, &[shard], 10).await.unwrap(),
+        manifest::dirty(&mut tx, &[shard], NOW, 10).await.unwrap(),
         [(id, agent.user_key.clone(), 3)]
     );
     manifest::clean(&mut tx, &[(id, 3)]).await.unwrap();
-    assert_eq!(manifest::dirty(&mut tx, &[shard], 10).await.unwrap(), []);
+    assert_eq!(manifest::dirty(&mut tx, &[shard], NOW, 10).await.unwrap(), []);
 }

@@ -296,7 +296,7 @@ async fn a_controller_that_lost_its_lease_commits_nothing() {
         .unwrap()
         .unwrap();
     // A batch of a shard that is held is taken beside one whose shard is not, good or bad.
-    let other = (2..)
+    let other = (2..=u8::MAX)
         .map(|n| Keys::new(n).user)
         .find(|key| Shard::of(key) != Shard::of(&host.keys.user));
     let elsewhere = Incoming {

@@ -183,12 +183,12 @@ async fn a_manifest_is_signed_again_before_it_ends() {
     let host = Host::enrol(&desk, 1).await;
     let before = host.manifest(&desk).await.into_inner().predicate;
     desk.pass(12 * 3_600);
-    assert_eq!(desk.app.sweep(None).await.unwrap().manifests, 0);
+    assert_eq!(desk.app.upkeep(None).await.unwrap().manifests, 0);
     desk.pass(1);
-    assert_eq!(desk.app.sweep(None).await.unwrap().manifests, 1);
+    assert_eq!(desk.app.upkeep(None).await.unwrap().manifests, 1);
     let after = host.manifest(&desk).await.into_inner().predicate;
     assert!(after.at > before.at && after.expires_at > before.expires_at);
-    assert_eq!(desk.app.sweep(None).await.unwrap().manifests, 0);
+    assert_eq!(desk.app.upkeep(None).await.unwrap().manifests, 0);
 }
 
 #[tokio::test]
@@ -211,10 +211,10 @@ async fn answers_and_changes_are_forgotten_after_a_day() {
     assert_eq!(newest.to_string(), told[0].id);
     assert!(desk.app.feed_holds(newest).await.unwrap());
     desk.pass(24 * 3_600);
-    assert_eq!(desk.app.sweep(None).await.unwrap().forgotten, 0);
+    assert_eq!(desk.app.upkeep(None).await.unwrap().forgotten, 0);
     assert!(desk.app.answered(&caller).await.unwrap().is_some());
     desk.pass(1);
-    assert_eq!(desk.app.sweep(None).await.unwrap().forgotten, 2);
+    assert_eq!(desk.app.upkeep(None).await.unwrap().forgotten, 2);
     assert!(!desk.app.feed_holds(newest).await.unwrap());
     assert!(desk.app.feed_holds(Place::default()).await.unwrap());
     assert_eq!(desk.app.answered(&caller).await.unwrap(), None);

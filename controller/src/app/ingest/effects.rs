@@ -198,7 +198,7 @@ impl<'a> Effects<'a> {
         let has_moved = !moved.runs.is_empty();
         run::moved::note(tx, moved.runs).await?;
         // The next manifest no longer lists what has ended.
-        agent::bump(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
+        agent::bump_unhurried(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
         self.store_rest(tx, moved.orphans, now).await?;
         Ok(has_moved)
     }
@@ -215,12 +215,18 @@ impl<'a> Effects<'a> {
             .map(|(_, seq, r)| (*seq, *r))
             .collect();
         step::store(tx, &steps).await?;
-        let told = steps.iter().filter_map(|(_, r)| {
-            let one = owner.get(&r.order_id)?;
-            let body = json!({ "orderId": r.order_id, "host": one.agent_name, "step": r.step, "outcome": r.outcome.name() });
+        // One change for each order, however many short steps ended together.
+        let mut ended: BTreeMap<OrderId, Vec<serde_json::Value>> = BTreeMap::new();
+        for (_, r) in &steps {
+            let step = json!({ "step": r.step, "outcome": r.outcome.name() });
+            ended.entry(r.order_id).or_default().push(step);
+        }
+        let told = ended.into_iter().filter_map(|(order_id, steps)| {
+            let one = owner.get(&order_id)?;
+            let body = json!({ "orderId": order_id, "host": one.agent_name, "steps": steps });
             Some((format!("run:{}", one.run_id), body))
         });
-        Ok(audit::tell(tx, now, "step.done", told.collect()).await?)
+        Ok(audit::tell(tx, now, "steps.done", told.collect()).await?)
     }
 
     async fn store_rest(

@@ -145,7 +145,7 @@ async fn a_bump_raises_the_generation_and_marks_the_manifest_and_spares_the_remo
     assert_eq!(agent::bump(&mut tx, &[], NOW).await.unwrap(), 0);
     let shard = |n| Shard::of(&new_agent(n).user_key);
     assert_eq!(
-        manifest::dirty(&mut tx, &[shard(1)], 9).await.unwrap(),
+        manifest::dirty(&mut tx, &[shard(1)], NOW, 9).await.unwrap(),
         [(agent_id(1), new_agent(1).user_key, 3)]
     );
     assert_eq!(agent::bump_all(&mut tx, NOW).await.unwrap(), 2);
@@ -158,7 +158,7 @@ async fn a_bump_raises_the_generation_and_marks_the_manifest_and_spares_the_remo
         (1, Some("gone"))
     );
     assert_eq!(
-        manifest::dirty(&mut tx, &[shard(3)], 9)
+        manifest::dirty(&mut tx, &[shard(3)], NOW, 9)
             .await
             .unwrap()
             .last()

@@ -130,17 +130,22 @@ async fn marking_keeps_who_waits_longest_first_and_a_removed_agent_is_never_publ
     agent::bump(&mut tx, &[agent_id(2)], later(5)).await.unwrap();
     manifest::mark(&mut tx, &[agent_id(2)], later(6)).await.unwrap();
     let shard = Shard::new(0).unwrap();
-    let dirty = manifest::dirty(&mut tx, &[shard], 1).await.unwrap();
+    let dirty = manifest::dirty(&mut tx, &[shard], NOW, 1).await.unwrap();
     assert_eq!(dirty, [(agent_id(2), new_agent(2).user_key, 2)]);
     let other = Shard::new(1).unwrap();
-    assert!(manifest::dirty(&mut tx, &[other], 9).await.unwrap().is_empty());
-    let both = manifest::dirty(&mut tx, &[other, shard], 1).await.unwrap();
+    assert!(
+        manifest::dirty(&mut tx, &[other], NOW, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let both = manifest::dirty(&mut tx, &[other, shard], NOW, 1).await.unwrap();
     assert_eq!(both, dirty, "one look at several of them says the same");
     agent::set_state(&mut tx, agent_id(2), AgentState::Removed, "gone", NOW)
         .await
         .unwrap();
     let ids = |all: Vec<(_, _, u64)>| all.into_iter().map(|d| d.0).collect::<Vec<_>>();
-    let mut left = ids(manifest::dirty(&mut tx, &[shard], 9).await.unwrap());
+    let mut left = ids(manifest::dirty(&mut tx, &[shard], NOW, 9).await.unwrap());
     left.sort_unstable();
     assert_eq!(
         left,
@@ -157,7 +162,35 @@ async fn marking_keeps_who_waits_longest_first_and_a_removed_agent_is_never_publ
         "they are marked"
     );
     manifest::mark(&mut tx, &[agent_id(2)], NOW).await.unwrap();
-    assert_eq!(manifest::dirty(&mut tx, &[shard], 9).await.unwrap().len(), 2);
+    assert_eq!(manifest::dirty(&mut tx, &[shard], NOW, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_can_wait_waits_until_it_is_due_or_something_comes_that_cannot() {
+    let store = with_agents(&[1, 2, 3]).await;
+    let shards: Vec<Shard> = Shard::all().collect();
+    let mut tx = store.begin("test").await.unwrap();
+    let all = manifest::dirty(&mut tx, &shards, NOW, 9).await.unwrap();
+    let places: Vec<_> = all.iter().map(|d| (d.0, d.2)).collect();
+    manifest::clean(&mut tx, &places).await.unwrap();
+    let unhurried = [agent_id(1), agent_id(2)];
+    let counted = agent::bump_unhurried(&mut tx, &unhurried, later(1)).await;
+    assert_eq!(counted.unwrap(), 2);
+    agent::bump(&mut tx, &[agent_id(3)], later(2)).await.unwrap();
+    let ids = |all: Vec<(_, _, u64)>| all.into_iter().map(|d| d.0).collect::<Vec<_>>();
+    let early = manifest::dirty(&mut tx, &shards, NOW, 9).await.unwrap();
+    assert_eq!(ids(early), [agent_id(3)]);
+    let due = ids(manifest::dirty(&mut tx, &shards, later(1), 9).await.unwrap());
+    assert_eq!(due.first(), Some(&agent_id(3)), "what cannot wait comes first");
+    assert_eq!(due.len(), 3);
+    // An order for the first, and a bus that lost what it had of the second.
+    agent::bump(&mut tx, &[agent_id(1)], later(3)).await.unwrap();
+    agent::bump_unhurried(&mut tx, &[agent_id(1)], later(3))
+        .await
+        .unwrap();
+    manifest::mark(&mut tx, &[agent_id(2)], later(3)).await.unwrap();
+    let now = manifest::dirty(&mut tx, &shards, NOW, 9).await.unwrap();
+    assert_eq!(now.len(), 3, "none of them waits any more");
 }
 
 #[tokio::test]
