@@ -45,6 +45,8 @@ enum Bench {
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
     Footprint,
+    /// What it costs to run a step, against a bare process.
+    Spawn,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,6 +70,7 @@ fn main() -> anyhow::Result<()> {
                 let idle = arguments.seconds.map_or(SIZE.idle, Duration::from_secs);
                 bench::footprint::run(Size { idle, ..SIZE }, report)?;
             }
+            Bench::Spawn => bench::spawn::run(bench::spawn::RUNS, report)?,
             Bench::Swarm => {
                 let sizes = arguments
                     .agents
