@@ -13,10 +13,11 @@ pub mod fleet;
 pub mod footprint;
 pub mod ingest;
 pub mod latency;
-pub mod spawn;
 pub mod stopwatch;
 pub mod swarm;
 pub mod target;
+pub mod usage;
+pub mod witness;
 
 /// One measured figure.
 #[derive(Clone, Debug, Serialize)]

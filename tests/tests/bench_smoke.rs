@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, footprint, ingest, latency, spawn, swarm};
+use writ_tests::bench::{Row, footprint, ingest, latency, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -46,8 +46,38 @@ fn latency_prints_a_median_and_a_tail_for_each_size() -> anyhow::Result<()> {
 #[test]
 fn a_swarm_prints_how_fast_it_accepts_and_comes_back() -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    swarm::run(3, gather(&mut rows))?;
-    assert_eq!(cases(&rows), [("accepted", 3), ("accepted-p50", 3), ("back", 3)]);
+    let size = swarm::Size {
+        agents: 3,
+        hello_interval: Some(Duration::from_secs(1)),
+    };
+    swarm::run(size, gather(&mut rows))?;
+    let (costs, figures): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| {
+        let end = row.case.rsplit('-').next();
+        end.is_some_and(|end| matches!(end, "cpu" | "peak"))
+    });
+    let wanted = [
+        "accepted",
+        "accepted-p50",
+        "back",
+        "restart-serving",
+        "restart-accepted",
+        "restart-heard",
+    ];
+    assert_eq!(cases(&figures), wanted.map(|case| (case, 3)));
+    for case in ["accepted", "back", "restart-accepted"] {
+        for part in ["agents", "controller", "nats", "postgres"] {
+            let cost = |what: &str| {
+                let name = format!("{case}-{part}-{what}");
+                let mut found = costs.iter().filter(|row| row.case == name);
+                let row = found.next().expect(&name);
+                assert!(found.next().is_none(), "{name} is said once");
+                row.value
+            };
+            assert!(cost("peak") > 1.0, "{part} is larger than that");
+            assert!(cost("cpu") < 600.0, "{part} did not work that long");
+        }
+    }
+    assert_eq!(costs.len(), 3 * 4 * 2);
     Ok(())
 }
 
@@ -61,22 +91,6 @@ fn ingest_prints_both_kinds_of_rows_beside_the_bare_insert() -> anyhow::Result<(
     };
     ingest::run(size, gather(&mut rows))?;
     assert_eq!(cases(&rows), [("output", 40), ("steps", 40)]);
-    assert!(
-        rows.iter().all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0)),
-        "{rows:?}"
-    );
-    Ok(())
-}
-
-#[test]
-fn spawn_prints_each_kind_of_step_beside_the_bare_process() -> anyhow::Result<()> {
-    let mut rows = Vec::new();
-    spawn::run(3, gather(&mut rows))?;
-    let wanted = ["none", "namespaces", "large-asker", "first"]
-        .map(|case| [format!("{case}-p50"), format!("{case}-p99")])
-        .concat();
-    let said: Vec<&str> = cases(&rows).into_iter().map(|(case, _)| case).collect();
-    assert_eq!(said, wanted);
     assert!(
         rows.iter().all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0)),
         "{rows:?}"

@@ -1,21 +1,28 @@
 //! The stage of every bench of the whole: real PostgreSQL, real nats-server and a real controller, each a process of its own, started as
 //! `writ dev` starts them, and a desk in this process through which agents enrol and the ledger is asked.
+//!
+//! Whoever asks the process to end (SIGTERM, SIGINT, SIGHUP) is heard by every wait here: the bench fails, and its stage is struck as always.
 
+mod files;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 use writ_chassis::clock::{Clock, SystemClock};
 use writ_chassis::ids::{IdSource, SystemIds};
 use writ_chassis::lifecycle::Lifecycle;
 use writ_cli::api::{Client, Run};
 use writ_cli::dev::guard::GuardedStack;
-use writ_cli::dev::process::tail;
+use writ_cli::dev::process::{ProcessRef, tail};
 use writ_cli::dev::stack::StackOptions;
+use writ_cli::interrupt::Interrupt;
 use writ_cli::output::Teller;
 use writ_controller::app::{App, Settings};
 use writ_controller::config::Config;
@@ -24,6 +31,8 @@ use writ_plan::compile::Sources;
 use writ_store::{Store, StoreOptions};
 
 use super::stopwatch::Stopwatch;
+
+pub use files::told as files_told;
 
 /// Pause between two looks at the ledger: far below what is measured in seconds, far above what a look costs.
 const LOOK: Duration = Duration::from_millis(25);
@@ -41,6 +50,8 @@ pub struct Plan {
     pub agents: usize,
     /// Files that this process and the servers may have open.
     pub files: u64,
+    /// Time between hellos; the controller's default when absent.
+    pub hello_interval: Option<Duration>,
 }
 
 /// A stage. Dropped, it leaves nothing behind.
@@ -52,6 +63,7 @@ pub struct Bed {
     pool: PgPool,
     desk: Arc<App>,
     stack: GuardedStack,
+    interrupt: Interrupt,
     _folder: TempDir,
 }
 
@@ -59,17 +71,20 @@ impl Bed {
     /// Brings a stage up.
     ///
     /// # Errors
-    /// When a program is missing, a part does not come up, or this process may not open enough files.
+    /// When a program is missing, a part does not come up, this process may not open enough files, or it is asked to end.
     pub fn set(plan: Plan) -> anyhow::Result<Self> {
-        allow_files(plan.files)?;
+        files::allow(plan.files)?;
+        let interrupt = Interrupt::install()?;
         let folder = tempfile::Builder::new().prefix("writ-bench-").tempdir()?;
-        let mut stack = GuardedStack::up(StackOptions {
+        let options = StackOptions {
             data: folder.path().join("data"),
             agents: plan.agents,
             controllers: 1,
             plain: true,
+            hello_interval_ms: plan.hello_interval.map(millis).transpose()?,
             ..StackOptions::default()
-        })?;
+        };
+        let mut stack = GuardedStack::up_unless(options, &interrupt)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let url = stack.database_url()?;
         runtime.block_on(note_commit_times(&url))?;
@@ -88,7 +103,39 @@ impl Bed {
             pool,
             desk: Arc::new(desk),
             stack,
+            interrupt,
             _folder: folder,
+        })
+    }
+
+    /// Does something on the runtime, unless the process is asked to end meanwhile.
+    ///
+    /// # Errors
+    /// Its own, and an interrupt.
+    pub fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let interrupted = async {
+            while !self.interrupt.happened() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                done = work => Some(done),
+                () = interrupted => None,
+            }
+        });
+        self.interrupt.check()?;
+        done.context("interrupted")?
+    }
+
+    /// Waits, unless the process is asked to end meanwhile.
+    ///
+    /// # Errors
+    /// An interrupt.
+    pub fn pause(&self, time: Duration) -> anyhow::Result<()> {
+        self.block_on(async {
+            tokio::time::sleep(time).await;
+            Ok(())
         })
     }
 
@@ -100,6 +147,11 @@ impl Bed {
     /// The servers.
     pub fn stack(&mut self) -> &mut GuardedStack {
         &mut self.stack
+    }
+
+    /// The file with the authority of the bus's certificate.
+    pub fn authority(&self) -> PathBuf {
+        self.stack.ca()
     }
 
     /// A connection pool of the bench's own.
@@ -115,6 +167,15 @@ impl Bed {
     /// Where tasks of the bench are counted.
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
+    }
+
+    /// The process of a server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&self, part: &str) -> anyhow::Result<ProcessRef> {
+        let found = self.stack.state().part(part).and_then(|part| part.process);
+        found.with_context(|| format!("{part} does not run"))
     }
 
     /// A client of the controller's API.
@@ -152,10 +213,21 @@ impl Bed {
         Ok(u64::try_from(self.runtime.block_on(asked)?)?)
     }
 
+    /// Ids out of the ledger.
+    ///
+    /// # Errors
+    /// When the database refuses the query.
+    pub fn ids(&self, sql: &'static str, value: &str) -> anyhow::Result<BTreeSet<Uuid>> {
+        let asked = sqlx::query_scalar::<_, Uuid>(sql)
+            .bind(value)
+            .fetch_all(&self.pool);
+        Ok(self.runtime.block_on(asked)?.into_iter().collect())
+    }
+
     /// Looks until a number of the ledger has reached `enough`, and says how long that took.
     ///
     /// # Errors
-    /// When it has not within `patience`.
+    /// When it has not within `patience`, or the process is asked to end.
     pub fn until(
         &self,
         what: &str,
@@ -176,7 +248,7 @@ impl Bed {
                     tail(&log, TOLD_LINES)
                 );
             }
-            std::thread::sleep(LOOK);
+            self.pause(LOOK)?;
         }
     }
 
@@ -252,20 +324,6 @@ fn desk(config: &Config) -> anyhow::Result<App> {
     Ok(App::new(store, signer, clock, ids, settings))
 }
 
-/// Raises the limit of open files as far as the system lets us; servers inherit it.
-fn allow_files(needed: u64) -> anyhow::Result<()> {
-    let now = getrlimit(Resource::Nofile);
-    if now.current.is_none_or(|soft| soft >= needed) {
-        return Ok(());
-    }
-    let hard = now.maximum.unwrap_or(needed);
-    ensure!(
-        hard >= needed,
-        "{needed} open files are needed and {hard} are allowed; raise the hard limit with `ulimit -Hn {needed}` or use fewer agents"
-    );
-    let raised = Rlimit {
-        current: Some(hard),
-        maximum: now.maximum,
-    };
-    Ok(setrlimit(Resource::Nofile, raised)?)
+fn millis(time: Duration) -> anyhow::Result<u64> {
+    Ok(u64::try_from(time.as_millis())?)
 }

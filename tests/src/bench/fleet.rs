@@ -2,6 +2,7 @@
 //! nothing. Each enrolled through the desk as a host does, so that nothing in the product skips a check.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use writ_agent::metrics::AgentMetrics;
 use writ_chassis::clock::{Clock, SystemClock};
 use writ_chassis::ids::{IdSource, SystemIds, seed_from};
 use writ_chassis::lifecycle::LifecycleHandle;
+use writ_cli::exit::Exit;
+use writ_cli::fault;
 use writ_controller::app::{App, Caller, NewJoinToken, OperatorRole};
 use writ_protocol::digest::Digest;
 use writ_protocol::enrol::{AgentKeys, EnrolRequest, JoinToken, sign_request};
@@ -30,14 +33,17 @@ use writ_protocol::manifest::{Identity as Name, Order};
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::trust::Keyring;
 
-use super::bed::{Bed, tell};
+use super::bed::{Bed, files_told, tell};
+use super::witness::{Witness, Witnessed};
 
 /// Agents that are enrolled at a time.
 const ENROLLING: usize = 16;
 /// Agents that are on their way to their first hello at a time.
-const ARRIVING: u64 = 400;
-/// Longest wait for the first hellos of so many agents.
-const ARRIVAL_PATIENCE: Duration = Duration::from_secs(120);
+const ARRIVING: usize = 400;
+/// Longest wait until agents are heard. Above a hello's interval with its spread, and above the longest wait between two tries to connect.
+pub const HEARING_PATIENCE: Duration = Duration::from_secs(180);
+/// Most agents that are named when they are not heard.
+const TOLD_MAX: usize = 100;
 /// What comes from the bus and waits for an agent.
 const INCOMING_MAX: usize = 64;
 /// How long a join token holds.
@@ -45,42 +51,97 @@ const TOKEN_TTL: Duration = Duration::from_secs(3_600);
 
 /// Agents heard of since an instant.
 pub const HEARD_SINCE: &str = "SELECT count(*) FROM agent_liveness WHERE seen_at > $1::text::timestamptz";
+/// The instant for those who were heard at any time.
+const EVER: &str = "-infinity";
 
 /// Labels of the agent of a number, from 0.
 pub type Labels = fn(usize) -> BTreeMap<String, String>;
+
+/// Agents that run.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    witnesses: Vec<Arc<Witness>>,
+}
 
 /// Enrols agents and has them say hello; returns when the controller has heard every one.
 ///
 /// # Errors
 /// When one cannot be enrolled or is not heard.
-pub fn start(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<()> {
+pub fn start(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Fleet> {
     tell(&format!("enrolling {count} agents"));
     let identities = enrol(bed, count, labels)?;
     tell("connecting them");
     let (life, metrics) = (bed.lifecycle().handle(), AgentMetrics::new()?);
+    // One file for all of them: an authority kept as text costs each connection a file of its own.
+    let ca_file = bed.authority();
     let _inside = bed.runtime().enter();
-    let mut started = 0_u64;
+    let mut fleet = Fleet::default();
     for identity in identities {
-        let agent = open(identity, life.clone(), metrics.clone());
-        let agent = bed.runtime().block_on(agent)?;
+        let (name, id) = (identity.card.name.clone(), identity.card.identity.agent_id);
+        let witness = Arc::new(Witness::new(name, id.as_uuid()));
+        fleet.witnesses.push(Arc::clone(&witness));
+        let agent = open(
+            identity,
+            ca_file.clone(),
+            witness,
+            (life.clone(), metrics.clone()),
+        );
+        let agent = bed.block_on(agent)?;
         life.spawn_contained("bench.agent", async move {
             if let Err(error) = Box::pin(agent.run()).await {
                 tell(&format!("an agent ended: {error}"));
             }
         });
-        started += 1;
+        let started = fleet.witnesses.len();
         if started.is_multiple_of(ARRIVING / 4) {
-            arrived(bed, started.saturating_sub(ARRIVING))?;
+            fleet.heard(bed, started.saturating_sub(ARRIVING), EVER)?;
         }
     }
-    arrived(bed, started)
+    fleet.heard(bed, fleet.witnesses.len(), EVER)?;
+    Ok(fleet)
 }
 
-fn arrived(bed: &Bed, enough: u64) -> anyhow::Result<()> {
-    bed.until("first hellos", ARRIVAL_PATIENCE, enough, |bed| {
-        bed.count(HEARD_SINCE, "-infinity")
-    })
-    .map(|_| ())
+impl Fleet {
+    /// Waits until the controller has heard all of them since an instant; how long that took.
+    ///
+    /// # Errors
+    /// When it does not within [`HEARING_PATIENCE`]: those that are not heard are named, with what became of them.
+    pub fn all_heard(&self, bed: &Bed, since: &str) -> anyhow::Result<Duration> {
+        self.heard(bed, self.witnesses.len(), since)
+    }
+
+    fn heard(&self, bed: &Bed, enough: usize, since: &str) -> anyhow::Result<Duration> {
+        let enough = u64::try_from(enough)?;
+        let heard = bed.until("agents that are heard", HEARING_PATIENCE, enough, |bed| {
+            bed.count(HEARD_SINCE, since)
+        });
+        match heard {
+            Err(error) if fault::exit(&error) == Exit::Failed => {
+                Err(error.context(self.unheard(bed, since)?))
+            }
+            heard => heard,
+        }
+    }
+
+    /// Those that the controller has not heard since an instant, in words.
+    fn unheard(&self, bed: &Bed, since: &str) -> anyhow::Result<String> {
+        let heard = bed.ids(
+            "SELECT agent_id FROM agent_liveness WHERE seen_at > $1::text::timestamptz",
+            since,
+        )?;
+        let unheard = self
+            .witnesses
+            .iter()
+            .filter(|one| !heard.contains(&one.agent_id()));
+        let lines: Vec<String> = unheard.map(|one| one.tell()).collect();
+        let told = lines.iter().take(TOLD_MAX).map(|line| format!("\n  {line}"));
+        let told: String = told.collect();
+        Ok(format!(
+            "{} agents are not heard, {}:{told}",
+            lines.len(),
+            files_told()
+        ))
+    }
 }
 
 /// Enrols agents as a host would, but for the way over the bus.
@@ -93,8 +154,7 @@ pub fn enrol(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Vec<Iden
         let desk = Arc::clone(&desk);
         async move { enrol_one(&desk, number, labels(number)).await }
     });
-    bed.runtime()
-        .block_on(stream::iter(each).buffered(ENROLLING).try_collect())
+    bed.block_on(stream::iter(each).buffered(ENROLLING).try_collect())
 }
 
 async fn enrol_one(desk: &App, number: usize, labels: BTreeMap<String, String>) -> anyhow::Result<Identity> {
@@ -147,16 +207,17 @@ async fn enrol_one(desk: &App, number: usize, labels: BTreeMap<String, String>) 
 
 async fn open(
     identity: Identity,
-    lifecycle: LifecycleHandle,
-    metrics: AgentMetrics,
+    ca_file: PathBuf,
+    witness: Arc<Witness>,
+    (lifecycle, metrics): (LifecycleHandle, AgentMetrics),
 ) -> anyhow::Result<Agent> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
     let card = &identity.card;
     let place = Place {
         servers: card.servers.clone(),
-        ca_pem: Some(card.ca_pem.clone()),
-        ca_file: None,
+        ca_pem: None,
+        ca_file: Some(ca_file),
         tls_first: false,
         reconnect_window: Duration::from_secs(5),
         name: format!("writ-agent {}", card.name),
@@ -172,7 +233,7 @@ async fn open(
         identity,
         disk: Arc::new(disk),
         bundles: BundleCache::new(Arc::new(SimDisk::new(1)), 1 << 20),
-        transport,
+        transport: Arc::new(Witnessed { transport, witness }),
         incoming,
         executor: Arc::new(Idle),
         clock,

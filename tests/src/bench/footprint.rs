@@ -53,13 +53,13 @@ pub fn run(size: Size, mut report: impl FnMut(Row)) -> anyhow::Result<()> {
     let n = size.starts as u64;
     report(Row::new(BENCH, "start", n, percentile(&mut starts, 0.5), "ms"));
 
-    std::thread::sleep(SETTLE);
+    bed.pause(SETTLE)?;
     tell(&format!("watching it for {:?}", size.idle));
     let part = bed.stack().state().part(AGENT).cloned();
     let pid = part.and_then(|part| part.process).context("the agent runs")?.pid;
     let process = Path::new("/proc").join(pid.to_string());
     let (before, watch) = (on_processor(&process)?, Stopwatch::start());
-    std::thread::sleep(size.idle);
+    bed.pause(size.idle)?;
     let used = on_processor(&process)?.saturating_sub(before);
     let share = used.as_secs_f64() / watch.elapsed().as_secs_f64() * 100.0;
     let seconds = size.idle.as_secs().max(1);

@@ -42,8 +42,8 @@ pub const CASES: [Case; 3] = [
 pub fn run(cases: &[Case], mut report: impl FnMut(Row)) -> anyhow::Result<()> {
     let largest = cases.iter().map(|case| case.agents).max().unwrap_or(1);
     let bed = Bed::set(Plan {
-        agents: 0,
         files: largest as u64 + 500,
+        ..Plan::default()
     })?;
     fleet::start(&bed, largest, labels)?;
     for case in cases {
@@ -56,7 +56,7 @@ pub fn run(cases: &[Case], mut report: impl FnMut(Row)) -> anyhow::Result<()> {
                 waited.extend(bed.acceptances(&run.id)?);
             }
             // An uneven pause, so that no clock of the product falls into step with ours.
-            std::thread::sleep(Duration::from_millis(120 + (round as u64 * 37) % 83));
+            bed.pause(Duration::from_millis(120 + (round as u64 * 37) % 83))?;
         }
         let n = case.agents as u64;
         report(Row::new(BENCH, "p50", n, percentile(&mut waited, 0.5), "ms"));

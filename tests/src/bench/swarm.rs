@@ -1,5 +1,6 @@
 //! A fleet on one machine: real agent cores with real connections, credentials and TLS, disks in memory, a step that does nothing. One order
-//! to each of them at once, then the bus is killed and started again.
+//! to each of them at once; then the bus is killed and started again; then the controller. Beside each figure stands what every part cost
+//! meanwhile.
 //!
 //! Servers, controller and agents share the machine's processors here, so these are figures of the whole, not of the controller alone.
 
@@ -9,57 +10,182 @@ use std::time::Duration;
 use writ_chassis::clock::{Clock as _, SystemClock};
 
 use super::bed::{Bed, Plan, tell};
-use super::fleet::{self, HEARD_SINCE};
+use super::fleet::{self, Fleet};
 use super::stopwatch::Stopwatch;
+use super::usage::{Meter, Part};
 use super::{Row, percentile};
 
 const BENCH: &str = "swarm";
-/// Fleets where nobody names a size.
-pub const SIZES: [usize; 2] = [1_000, 10_000];
-/// Longest wait for one order to each agent, or for their return.
+/// Longest wait for one order to each agent.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Orders to each that warm caches and pools before the one that counts.
 const WARM_UP: usize = 1;
 /// Files beside the agents' connections.
 const OTHER_FILES: u64 = 1_000;
+/// Parts that are other processes: their names in the figures and in the stage.
+const SERVERS: [(&str, &str); 3] = [
+    ("postgres", "postgres"),
+    ("nats", "nats"),
+    ("controller", "controller-1"),
+];
+
+/// A fleet to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Agents.
+    pub agents: usize,
+    /// Time between hellos; the controller's default when absent.
+    pub hello_interval: Option<Duration>,
+}
+
+/// Fleets where nobody names a size.
+pub const SIZES: [Size; 2] = [Size::of(1_000), Size::of(10_000)];
+
+impl Size {
+    /// So many agents.
+    pub const fn of(agents: usize) -> Self {
+        Self {
+            agents,
+            hello_interval: None,
+        }
+    }
+}
 
 /// Measures a fleet of a size.
 ///
 /// # Errors
 /// When the stage does not come up, an order does not end well or an agent does not come back.
-pub fn run(agents: usize, mut report: impl FnMut(Row)) -> anyhow::Result<()> {
-    let n = agents as u64;
+pub fn run(size: Size, mut report: impl FnMut(Row)) -> anyhow::Result<()> {
     let mut bed = Bed::set(Plan {
         agents: 0,
-        files: n + OTHER_FILES,
+        files: size.agents as u64 + OTHER_FILES,
+        hello_interval: size.hello_interval,
     })?;
     let watch = Stopwatch::start();
-    fleet::start(&bed, agents, |_| {
+    let fleet = fleet::start(&bed, size.agents, |_| {
         BTreeMap::from([("swarm".to_owned(), "true".to_owned())])
     })?;
-    tell(&format!("{agents} agents after {:?}", watch.elapsed()));
+    tell(&format!("{} agents after {:?}", size.agents, watch.elapsed()));
     for _ in 0..WARM_UP {
         let run = bed.order("swarm")?;
         bed.end_of(&run.id, PATIENCE)?;
     }
-    let run = bed.order("swarm")?;
-    bed.end_of(&run.id, PATIENCE)?;
-    let mut waited = bed.acceptances(&run.id)?;
-    anyhow::ensure!(waited.len() == agents, "{} of {agents} accepted", waited.len());
-    report(Row::new(BENCH, "accepted", n, seconds(&mut waited, 1.0), "s"));
-    report(Row::new(BENCH, "accepted-p50", n, seconds(&mut waited, 0.5), "s"));
+    let mut swarm = Swarm {
+        bed: &mut bed,
+        fleet: &fleet,
+        n: size.agents as u64,
+        report: &mut report,
+    };
+    swarm.order()?;
+    swarm.restart_bus()?;
+    swarm.restart_controller()
+}
 
-    tell("killing the bus and starting it again");
-    bed.stack().kill("nats")?;
-    let (killed, watch) = (SystemClock.now().to_string(), Stopwatch::start());
-    bed.stack().start("nats")?;
-    let listening = watch.elapsed();
-    bed.until("agents that came back", PATIENCE, n, |bed| {
-        bed.count(HEARD_SINCE, &killed)
-    })?;
-    let back = watch.elapsed().saturating_sub(listening).as_secs_f64();
-    report(Row::new(BENCH, "back", n, back, "s"));
-    Ok(())
+/// A fleet that is up.
+struct Swarm<'a> {
+    bed: &'a mut Bed,
+    fleet: &'a Fleet,
+    n: u64,
+    report: &'a mut dyn FnMut(Row),
+}
+
+impl Swarm<'_> {
+    /// One order to each.
+    fn order(&mut self) -> anyhow::Result<()> {
+        let meter = self.meter()?;
+        let mut waited = self.accept()?;
+        self.say("accepted", seconds(&mut waited, 1.0), "s");
+        self.say("accepted-p50", seconds(&mut waited, 0.5), "s");
+        self.costs("accepted", meter);
+        Ok(())
+    }
+
+    /// The bus ends as in a power cut and is started again.
+    fn restart_bus(&mut self) -> anyhow::Result<()> {
+        tell("killing the bus and starting it again");
+        let meter = self.meter()?;
+        let (killed, watch) = self.again("nats", &meter)?;
+        let listening = watch.elapsed();
+        self.fleet.all_heard(self.bed, &killed)?;
+        let back = watch.elapsed().saturating_sub(listening);
+        self.say("back", back.as_secs_f64(), "s");
+        self.costs("back", meter);
+        Ok(())
+    }
+
+    /// So does the controller; an order is given as soon as it serves.
+    fn restart_controller(&mut self) -> anyhow::Result<()> {
+        tell("killing the controller and starting it again");
+        let meter = self.meter()?;
+        let (killed, watch) = self.again("controller-1", &meter)?;
+        self.say("restart-serving", watch.elapsed().as_secs_f64(), "s");
+        let mut waited = self.accept()?;
+        self.say("restart-accepted", seconds(&mut waited, 1.0), "s");
+        self.costs("restart-accepted", meter);
+        self.fleet.all_heard(self.bed, &killed)?;
+        self.say("restart-heard", watch.elapsed().as_secs_f64(), "s");
+        Ok(())
+    }
+
+    /// Orders every agent and waits until all has ended; how long each acceptance took.
+    fn accept(&self) -> anyhow::Result<Vec<Duration>> {
+        let run = self.bed.order("swarm")?;
+        self.bed.end_of(&run.id, PATIENCE)?;
+        let waited = self.bed.acceptances(&run.id)?;
+        anyhow::ensure!(
+            waited.len() as u64 == self.n,
+            "{} of {} accepted",
+            waited.len(),
+            self.n
+        );
+        Ok(waited)
+    }
+
+    /// Kills a server and starts it again: the instant of its end, and a watch that runs since.
+    fn again(&mut self, name: &str, meter: &Meter) -> anyhow::Result<(String, Stopwatch)> {
+        meter.look();
+        self.bed.stack().kill(name)?;
+        let (killed, watch) = (SystemClock.now().to_string(), Stopwatch::start());
+        self.bed.stack().start(name)?;
+        for (part, server) in SERVERS.into_iter().filter(|(_, server)| *server == name) {
+            meter.add(self.part(part, server)?);
+        }
+        Ok((killed, watch))
+    }
+
+    fn meter(&self) -> anyhow::Result<Meter> {
+        // The bench is part of it: agents and their stage are one process.
+        let mut parts = vec![Part {
+            name: "agents",
+            pid: std::process::id(),
+            with_children: false,
+        }];
+        for (part, server) in SERVERS {
+            parts.push(self.part(part, server)?);
+        }
+        Meter::start(&parts)
+    }
+
+    fn part(&self, name: &'static str, server: &str) -> anyhow::Result<Part> {
+        Ok(Part {
+            name,
+            pid: self.bed.process(server)?.pid,
+            with_children: name == "postgres",
+        })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
+    fn costs(&mut self, case: &str, meter: Meter) {
+        for (part, usage) in meter.end() {
+            let mib = usage.peak as f64 / f64::from(1 << 20);
+            self.say(&format!("{case}-{part}-cpu"), usage.cpu.as_secs_f64(), "s");
+            self.say(&format!("{case}-{part}-peak"), mib, "MiB");
+        }
+    }
+
+    fn say(&mut self, case: &str, value: f64, unit: &'static str) {
+        (self.report)(Row::new(BENCH, case, self.n, value, unit));
+    }
 }
 
 fn seconds(waited: &mut [Duration], p: f64) -> f64 {

@@ -2,11 +2,16 @@
 
 #![expect(clippy::print_stdout, reason = "figures are this program's output")]
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use writ_cli::exit::Exit;
+use writ_cli::fault;
+use writ_tests::bench::bed::tell;
 use writ_tests::bench::footprint::{SIZE, Size};
 use writ_tests::bench::latency::{CASES, Case};
+use writ_tests::bench::swarm::{SIZES, Size as Swarm};
 use writ_tests::bench::{self, Row, target};
 
 /// Measures, and says beside each figure what the bare thing underneath does in the same run.
@@ -39,18 +44,25 @@ enum Bench {
     Envelope,
     /// From the commit of a run to the commit of its acceptance, at 1, 100 and 1,000 agents.
     Latency,
-    /// A fleet on one machine: one order to each, and the way back after the bus was killed.
+    /// A fleet on one machine: one order to each, the way back after the bus was killed, and an order after the controller was.
     Swarm,
     /// Event batches into the ledger, against a bare insert of the same rows.
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
     Footprint,
-    /// What it costs to run a step, against a bare process.
-    Spawn,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> anyhow::Result<ExitCode> {
+    match measure(&Arguments::parse()) {
+        Err(error) if fault::exit(&error) == Exit::Interrupted => {
+            tell("interrupted; everything that was started is taken down");
+            Ok(ExitCode::from(Exit::Interrupted.code()))
+        }
+        done => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Bench::value_variants();
     let chosen = if arguments.benches.is_empty() {
         all
@@ -61,7 +73,7 @@ fn main() -> anyhow::Result<()> {
         println!("{}", target::HEAD);
     }
     for one in chosen {
-        let report = |row: Row| print_row(&row, &arguments);
+        let report = |row: Row| print_row(&row, arguments);
         match one {
             Bench::Envelope => bench::envelope::run(report)?,
             Bench::Latency => bench::latency::run(&latencies(arguments.agents), report)?,
@@ -70,12 +82,9 @@ fn main() -> anyhow::Result<()> {
                 let idle = arguments.seconds.map_or(SIZE.idle, Duration::from_secs);
                 bench::footprint::run(Size { idle, ..SIZE }, report)?;
             }
-            Bench::Spawn => bench::spawn::run(bench::spawn::RUNS, report)?,
             Bench::Swarm => {
-                let sizes = arguments
-                    .agents
-                    .map_or_else(|| bench::swarm::SIZES.to_vec(), |agents| vec![agents as usize]);
-                for size in sizes {
+                let named = arguments.agents.map(|agents| Swarm::of(agents as usize));
+                for size in named.map_or_else(|| SIZES.to_vec(), |size| vec![size]) {
                     bench::swarm::run(size, &report)?;
                 }
             }
