@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod footprint;
 pub mod ingest;
 pub mod latency;
+pub mod spawn;
 pub mod stopwatch;
 pub mod swarm;
 pub mod target;

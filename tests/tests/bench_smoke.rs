@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, footprint, ingest, latency, swarm};
+use writ_tests::bench::{Row, footprint, ingest, latency, spawn, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -91,6 +91,22 @@ fn ingest_prints_both_kinds_of_rows_beside_the_bare_insert() -> anyhow::Result<(
     };
     ingest::run(size, gather(&mut rows))?;
     assert_eq!(cases(&rows), [("output", 40), ("steps", 40)]);
+    assert!(
+        rows.iter().all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0)),
+        "{rows:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn spawn_prints_each_kind_of_step_beside_the_bare_process() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    spawn::run(3, gather(&mut rows))?;
+    let wanted = ["none", "namespaces", "large-asker", "first"]
+        .map(|case| [format!("{case}-p50"), format!("{case}-p99")])
+        .concat();
+    let said: Vec<&str> = cases(&rows).into_iter().map(|(case, _)| case).collect();
+    assert_eq!(said, wanted);
     assert!(
         rows.iter().all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0)),
         "{rows:?}"

@@ -50,6 +50,8 @@ enum Bench {
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
     Footprint,
+    /// What it costs to run a step, against a bare process.
+    Spawn,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -82,6 +84,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
                 let idle = arguments.seconds.map_or(SIZE.idle, Duration::from_secs);
                 bench::footprint::run(Size { idle, ..SIZE }, report)?;
             }
+            Bench::Spawn => bench::spawn::run(bench::spawn::RUNS, report)?,
             Bench::Swarm => {
                 let named = arguments.agents.map(|agents| Swarm::of(agents as usize));
                 for size in named.map_or_else(|| SIZES.to_vec(), |size| vec![size]) {
