@@ -12,8 +12,6 @@ use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
 
-use crate::app;
-
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
 /// Shortest and longest lease, milliseconds.
@@ -22,7 +20,6 @@ const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 const HELLO_MS: std::ops::RangeInclusive<u64> = 200..=3_600_000;
 /// Shortest and longest time for which alarms and dead letters are kept, days.
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 1..=3_650;
-const DAY_SECONDS: u64 = 24 * 3_600;
 /// Most copies of a stream.
 const REPLICAS: std::ops::RangeInclusive<usize> = 1..=5;
 
@@ -72,16 +69,6 @@ impl Default for Retention {
         Self {
             alarms_days: 90,
             dead_letters_days: 90,
-        }
-    }
-}
-
-impl Retention {
-    /// The same as spans of time.
-    pub const fn kept(self) -> app::Retention {
-        app::Retention {
-            alarms: Duration::from_secs(self.alarms_days.saturating_mul(DAY_SECONDS)),
-            dead_letters: Duration::from_secs(self.dead_letters_days.saturating_mul(DAY_SECONDS)),
         }
     }
 }

@@ -19,13 +19,13 @@ use writ_protocol::nats::NkeyPublic;
 use writ_store::{Store, StoreOptions};
 
 use crate::api::{self, Doors, Parts};
-use crate::app::{App, Caller, NewToken, OperatorRole, Settings};
+use crate::app::{App, Caller, NewToken, OperatorRole, Retention, Settings};
 use crate::bus::control::Control;
 use crate::bus::desk::Desk;
 use crate::bus::logs::Logs;
 use crate::bus::revoke::{Standing, StandingBoard};
 use crate::bus::rpc::Answerer;
-use crate::config::{Config, LoginError};
+use crate::config::{self, Config, LoginError};
 use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
 use crate::signer::{self, Signer};
@@ -33,6 +33,7 @@ use crate::tasks::Tasks;
 
 /// Longest soft stop.
 const GRACE: Duration = Duration::from_secs(10);
+const DAY_SECONDS: u64 = 24 * 3_600;
 
 /// A controller cannot be put together, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +155,14 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
     Ok(made.token.unwrap_or_default())
 }
 
+fn retention(days: &config::Retention) -> Retention {
+    let span = |days: u64| Duration::from_secs(days.saturating_mul(DAY_SECONDS));
+    Retention {
+        alarms: span(days.alarms_days),
+        dead_letters: span(days.dead_letters_days),
+    }
+}
+
 /// Serves until a signal says to stop.
 ///
 /// # Errors
@@ -192,7 +201,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         client: client.clone(),
         held,
         sizes: config.bus.streams,
-        retention: config.retention.kept(),
+        retention: retention(&config.retention),
         health: health.clone(),
         metrics: metrics.clone(),
         revocation: revocation.clone(),

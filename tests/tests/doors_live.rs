@@ -67,7 +67,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 13] = [
+const SECTIONS: [(&str, Section); 14] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
