@@ -120,7 +120,7 @@ pub(crate) struct Accepted {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tidy {
-    /// Lines of a production file, tests not counted.
+    /// Lines of a Rust file, whatever it holds.
     pub(crate) lines_max: usize,
     /// Files that may be longer.
     #[serde(default)]

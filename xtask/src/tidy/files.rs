@@ -19,14 +19,14 @@ pub(crate) fn look(files: &[Text], sources: &[Source], rules: &Tidy) -> Vec<Find
 }
 
 fn too_long(source: &Source, rules: &Tidy) -> Option<Finding> {
-    let lines = source.production_lines();
+    let lines = source.lines.len();
     let own = rules.long.iter().find(|long| long.path == source.path);
     let cap = own.map_or(rules.lines_max, |long| long.lines_max);
     (lines > cap).then(|| Finding {
         file: source.path.clone(),
         line: 0,
         rule: "size",
-        what: format!("{lines} lines of production code, more than {cap}"),
+        what: format!("{lines} lines, more than {cap}"),
         reason: "a file is read whole; split it by what its parts are about (aim under 300)".to_owned(),
         written: format!("{TIDY} {}", if own.is_some() { "[[long]]" } else { "lines_max" }),
     })
@@ -37,7 +37,7 @@ fn needless(sources: &[Source], rules: &Tidy) -> Vec<Finding> {
     let is_long = |path: &str| {
         sources
             .iter()
-            .any(|source| source.path == path && source.production_lines() > rules.lines_max)
+            .any(|source| source.path == path && source.lines.len() > rules.lines_max)
     };
     rules
         .long
@@ -124,20 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn long_files_are_found_but_their_tests_are_not_counted() {
-        assert_eq!(found("a/src/a.rs", "//! A.\na\nb\nc\n", vec![]), ["size"]);
-        assert_eq!(
-            found(
-                "a/src/a.rs",
-                "//! A.\na\nb\n#[cfg(test)]\nmod tests {\n\n\n}\n",
-                vec![]
-            ),
-            Vec::<&str>::new()
-        );
-        assert_eq!(
-            found("a/tests/a.rs", "//! A.\na\nb\nc\nd\n", vec![]),
-            Vec::<&str>::new()
-        );
+    fn long_files_are_found_tests_too() {
+        let within = "//! A.\na\nb\n";
+        let beside_tests = "//! A.\na\n#[cfg(test)]\nmod tests {}\n";
+        for path in [
+            "a/src/a.rs",
+            "a/src/a/tests.rs",
+            "a/tests/a.rs",
+            "tests/tests/a/b.rs",
+        ] {
+            assert_eq!(found(path, within, vec![]), Vec::<&str>::new(), "{path}");
+            assert_eq!(found(path, &format!("{within}c\n"), vec![]), ["size"], "{path}");
+            assert_eq!(found(path, beside_tests, vec![]), ["size"], "{path}");
+        }
     }
 
     #[test]

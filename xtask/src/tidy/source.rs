@@ -46,15 +46,6 @@ impl Source {
         }
     }
 
-    /// Lines that are production code, comments and blank lines included.
-    pub(crate) fn production_lines(&self) -> usize {
-        if self.is_test {
-            0
-        } else {
-            self.lines.iter().filter(|line| !line.in_test).count()
-        }
-    }
-
     /// The lines with their numbers, without tests unless they are asked for.
     pub(crate) fn numbered(&self, tests: bool) -> impl Iterator<Item = (usize, &Line)> {
         let skip_all = self.is_test && !tests;
@@ -323,7 +314,6 @@ mod tests {
             .map(|(at, _)| at + 1)
             .collect();
         assert_eq!(tests, [2, 3, 4, 5, 7, 8, 9, 10, 11, 13, 14]);
-        assert_eq!(source.production_lines(), 4);
     }
 
     #[test]
