@@ -322,8 +322,8 @@ impl Agent {
         self.greet().await?;
         let give_up = self.now().boot.plus(FAREWELL);
         while self.is_connected && !self.uplink.is_handed_over() && self.now().boot < give_up {
-            if self.uplink.has_new() {
-                self.timers.send_at.get_or_insert(self.clock.boot());
+            if let Some(at) = self.uplink.due(self.clock.boot()) {
+                self.timers.send_at.get_or_insert(at);
             }
             self.wind_down(give_up).await?;
         }

@@ -158,6 +158,8 @@ pub struct Run {
     pub last_hash: Digest,
     /// Their bytes.
     pub bytes: Vec<u8>,
+    /// The first of the frames before them that are gone for good and are missed; for whoever sends to say.
+    pub gone_from: Option<u64>,
 }
 
 /// The log of one agent. One owner.
@@ -247,6 +249,7 @@ impl Journal {
                 journal_id,
                 hash,
                 torn,
+                is_proven,
             } => {
                 self.meta.journal_id = journal_id;
                 let seq = segments.back().map_or(0, |last| last.last_seq);
@@ -254,6 +257,9 @@ impl Journal {
                 self.segments = segments;
                 if let Some(torn) = &torn {
                     self.cut(torn)?;
+                }
+                if !is_proven {
+                    self.write_anew()?;
                 }
                 report.torn = torn;
                 self.durable = self.end;
@@ -283,6 +289,29 @@ impl Journal {
         }
         .map_err(|source| JournalError::Disk {
             what: "cut its torn end",
+            source,
+        })
+    }
+
+    /// Writes the last segment again and flushes it. After a flush that failed the kernel shows bytes that it will never write: what this process
+    /// reads is then not what the disk holds, and a second flush of them says nothing.
+    fn write_anew(&self) -> Result<(), JournalError> {
+        let Some(last) = self.segments.back() else {
+            return Ok(());
+        };
+        let name = segment::name(last.index);
+        let disk = self.disk.as_ref();
+        let again = |bytes: Vec<u8>| match disk::replace(disk, &name, &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // A copy needs room for a moment; the ballast is raised again when there is some.
+                disk.remove(BALLAST)?;
+                disk::replace(disk, &name, &bytes)
+            }
+            other => other,
+        };
+        let written = disk::read_all(disk, &name, recovery::SEGMENT_READ_MAX).and_then(again);
+        written.map_err(|source| JournalError::Disk {
+            what: "write its last segment anew",
             source,
         })
     }

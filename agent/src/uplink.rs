@@ -19,14 +19,22 @@ use crate::journal::Run;
 /// Longest wait before the first unacknowledged batch is sent again.
 const RESEND_MAX: Duration = Duration::from_secs(300);
 
+/// The same question of the ledger is answered at once, then after this, then after twice as long each time.
+const ASKED_AGAIN: Duration = Duration::from_millis(100);
+
 /// What is known about sending one journal.
 #[derive(Clone, Debug)]
 pub struct Uplink {
     durable: u64,
     committed: u64,
+    /// The oldest frame that the journal still has, as far as is known.
+    oldest: u64,
     /// The next frame that was never sent, or is to be sent again.
     next: u64,
     in_flight: usize,
+    /// How often the ledger has asked for the same place without taking anything, and until when nothing is sent for it.
+    asked: u32,
+    held_until: BootInstant,
     /// When the first batch behind the watermark was last sent or the watermark last moved.
     quiet_since: BootInstant,
     wait: Duration,
@@ -38,8 +46,11 @@ impl Uplink {
         Self {
             durable: 0,
             committed,
+            oldest: 1,
             next: committed + 1,
             in_flight: 0,
+            asked: 0,
+            held_until: now,
             quiet_since: now,
             wait: RESEND_AFTER,
         }
@@ -63,16 +74,25 @@ impl Uplink {
             self.wait = RESEND_AFTER;
             self.quiet_since = now;
         }
+        if upto != self.committed {
+            (self.asked, self.held_until) = (0, now);
+        }
         self.committed = upto;
         self.next = self.next.max(upto + 1);
         if let Some(from) = resend_from {
             self.next = from.clamp(1, self.next);
+            if let Some(doublings) = self.asked.checked_sub(1) {
+                let wait = ASKED_AGAIN.saturating_mul(1 << doublings.min(16)).min(RESEND_MAX);
+                self.held_until = now.plus(wait);
+            }
+            self.asked = self.asked.saturating_add(1);
         }
+        self.next = self.next.max(self.oldest);
     }
 
     /// The first frame of the next batch, if one is to be sent now.
     pub fn next(&mut self, now: BootInstant) -> Option<u64> {
-        if self.in_flight >= BATCHES_IN_FLIGHT {
+        if self.in_flight >= BATCHES_IN_FLIGHT || now < self.held_until {
             return None;
         }
         if self.next <= self.durable {
@@ -81,7 +101,7 @@ impl Uplink {
         if self.resend_at().is_some_and(|at| now >= at) {
             self.wait = (self.wait * 2).min(RESEND_MAX);
             self.quiet_since = now;
-            return Some(self.committed + 1);
+            return Some((self.committed + 1).max(self.oldest));
         }
         None
     }
@@ -103,9 +123,22 @@ impl Uplink {
         }
     }
 
-    /// Frames before this one are gone from the journal; nobody can have them any more.
-    pub fn note_gone(&mut self, first: u64) {
-        self.next = self.next.max(first);
+    /// Frames before this one are gone from the journal; nobody can have them any more. Whether that is news.
+    pub fn note_gone(&mut self, oldest: u64) -> bool {
+        let is_news = oldest > self.oldest;
+        self.oldest = self.oldest.max(oldest);
+        self.next = self.next.max(self.oldest);
+        is_news
+    }
+
+    /// The first frame that the ledger lacks and nobody has any more, where a batch begins with the oldest that there is.
+    pub fn gone_before(&self, first: u64) -> Option<u64> {
+        #[cfg(feature = "planted")]
+        if writ_protocol::planted::is(writ_protocol::planted::Bug::GoneUnsaid) {
+            return None;
+        }
+        let lacks = self.committed + 1;
+        (first == self.oldest && lacks < first).then_some(lacks)
     }
 
     /// Whether the ledger was known to have more than up to this frame.
@@ -113,14 +146,15 @@ impl Uplink {
         upto < self.committed
     }
 
-    /// Whether there are frames that were never sent, or are to be sent again.
-    pub const fn has_new(&self) -> bool {
-        self.next <= self.durable
+    /// When frames that were never sent, or are to be sent again, may go.
+    pub fn due(&self, now: BootInstant) -> Option<BootInstant> {
+        (self.next <= self.durable && self.in_flight < BATCHES_IN_FLIGHT).then(|| now.max(self.held_until))
     }
 
     /// When the first unacknowledged batch is due again; never while one is under way, whose answer comes first.
     pub fn resend_at(&self) -> Option<BootInstant> {
-        (self.committed < self.durable && self.in_flight == 0).then(|| self.quiet_since.plus(self.wait))
+        (self.committed < self.durable && self.in_flight == 0)
+            .then(|| self.quiet_since.plus(self.wait).max(self.held_until))
     }
 
     /// Whether the broker has everything that is durable.
@@ -157,6 +191,7 @@ pub fn seal(
         prev_hash: run.prev_hash,
         last_hash: run.last_hash,
         sent_at,
+        gone_from: run.gone_from,
     };
     batch::sign(header, run.bytes, key)
 }
@@ -207,6 +242,48 @@ mod tests {
         up.note_sent(20, at(3));
         up.note_committed(3, None, at(4));
         assert_eq!(up.next(at(4)), Some(4), "restored to an earlier state");
+    }
+
+    #[test]
+    fn what_is_gone_is_said_once_and_not_looked_for_again() {
+        let mut up = Uplink::new(20, at(0));
+        up.note_durable(30);
+        up.note_committed(5, Some(6), at(1));
+        assert_eq!(up.next(at(1)), Some(6), "the restored ledger asks");
+        assert!(up.note_gone(16), "and the journal has let go");
+        assert_eq!((up.next(at(1)), up.gone_before(16)), (Some(16), Some(6)));
+        up.note_sent(30, at(1));
+        up.note_answer(16, 30, true);
+        up.note_committed(5, Some(6), at(2));
+        assert_eq!(up.next(at(3)), Some(16), "asked again: from the oldest there is");
+        assert!(!up.note_gone(16), "which is no news");
+        up.note_committed(30, None, at(4));
+        assert!(up.is_settled() && up.gone_before(31).is_none());
+    }
+
+    #[test]
+    fn a_ledger_that_asks_and_takes_nothing_is_answered_ever_more_slowly() {
+        let mut up = Uplink::new(0, at(0));
+        up.note_durable(10);
+        let mut now = at(1);
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            up.note_committed(3, Some(4), now);
+            let due = up.due(now).expect("there is something to send");
+            assert_eq!(up.next(due), Some(4));
+            assert!(due == now || up.next(now).is_none());
+            up.note_sent(10, due);
+            up.note_answer(4, 10, true);
+            waits.push(due.since(now));
+            now = due;
+        }
+        assert_eq!(waits.first(), Some(&Duration::ZERO), "at once the first time");
+        assert!(
+            waits.is_sorted() && waits.last() > Some(&Duration::from_secs(60)),
+            "{waits:?}"
+        );
+        up.note_committed(5, Some(6), now);
+        assert_eq!(up.next(now), Some(6), "it took something: at once again");
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl Golden {
             prev_hash: self.link(first.saturating_sub(1)),
             last_hash: self.link(last),
             sent_at: NOW.plus(Duration::from_secs(60)),
+            gone_from: None,
         })
     }
 

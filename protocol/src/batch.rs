@@ -41,6 +41,10 @@ pub struct BatchHeader {
     pub last_hash: Digest,
     /// When it was signed, by the agent's wall clock.
     pub sent_at: Timestamp,
+    /// From this frame up to the one before the first here, all are gone for good: a ledger had committed them, they were beyond the agent's
+    /// reserve, and a ledger that went back asks for them again. From 1 and below `first_seq`; absent where nothing is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_from: Option<u64>,
 }
 
 impl Predicate for BatchHeader {
@@ -91,7 +95,8 @@ pub enum BatchError {
 /// How a batch stands to what the ledger has committed of its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuation {
-    /// Its frames continue the chain, after leaving out the first `skip` of them, which are committed.
+    /// Its frames continue the chain, after leaving out the first `skip` of them, which are committed; or the agent signs that everything
+    /// between is gone ([`BatchHeader::gone_from`]).
     New {
         /// How many of its first frames are committed.
         skip: u64,
@@ -141,6 +146,10 @@ impl Batch {
             return Continuation::New { skip: 0 };
         }
         if header.first_seq > next {
+            // What nobody has any more is not asked for for ever. The hole is signed for, and stays to be seen.
+            if header.gone_from.is_some_and(|from| from <= next) {
+                return Continuation::New { skip: 0 };
+            }
             return Continuation::Gap { resend_from: next };
         }
         if header.last_seq < upto {
@@ -268,6 +277,12 @@ fn check(header: &BatchHeader, frames: &[u8]) -> Result<(), BatchError> {
             return refuse("more frames than a batch may have");
         }
     }
+    if header
+        .gone_from
+        .is_some_and(|from| from == 0 || from >= header.first_seq)
+    {
+        return refuse("what it says is gone does not lie before its frames");
+    }
     if count == 0 || header.first_seq == 0 || seq != header.last_seq.saturating_add(1) {
         return refuse("the sequence numbers are not those of the frames");
     }
@@ -326,6 +341,7 @@ mod tests {
             prev_hash: Digest::ZERO,
             last_hash,
             sent_at: Timestamp::from_micros(1),
+            gone_from: None,
         }
     }
 
@@ -387,5 +403,34 @@ mod tests {
         assert_eq!(part.after(2, &five), Continuation::Fork);
         assert_eq!(part.after(4, &two), Continuation::Fork);
         assert_eq!(part.after(5, &two), Continuation::Fork);
+    }
+
+    #[test]
+    fn what_is_signed_as_gone_is_no_gap_and_lies_before_the_frames() {
+        let key = SigningKey::from_seed(&[4; 32]);
+        let (_, two) = frames(1..=2, Digest::ZERO);
+        let (rest, five) = frames(3..=5, two);
+        let part = |gone_from| {
+            let header = BatchHeader {
+                prev_hash: two,
+                gone_from,
+                ..header(3, 5, five)
+            };
+            open(&sign(header, rest.clone(), &key)?, &key.public())
+        };
+        let gone = part(Some(2)).expect("opens");
+        assert_eq!(gone.after(1, &five), Continuation::New { skip: 0 });
+        assert_eq!(gone.after(2, &two), Continuation::New { skip: 0 });
+        assert_eq!(
+            gone.after(2, &five),
+            Continuation::Fork,
+            "what is there is still compared"
+        );
+        assert_eq!(
+            gone.after(0, &Digest::ZERO),
+            Continuation::Gap { resend_from: 1 },
+            "it says nothing of the first"
+        );
+        assert!(part(Some(0)).is_err() && part(Some(3)).is_err());
     }
 }

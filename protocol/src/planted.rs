@@ -61,6 +61,8 @@ bugs! {
     UnackedRemoved = "planted-unacked-removed",
     /// A ledger that went back is sent nothing again.
     ResendForgotten = "planted-resend-forgotten",
+    /// That records are gone is not said to a ledger that asks for them.
+    GoneUnsaid = "planted-gone-unsaid",
     /// Whatever manifest came last holds, as the bus orders them.
     OrderOfArrival = "planted-order-of-arrival",
     /// A manifest for another agent is taken.

@@ -87,6 +87,8 @@ codes! {
     Fork = 211, "record chain forks";
     /// Records are missing between what is stored and what came.
     Gap = 212, "record chain has a gap";
+    /// A restored ledger asks for records that the agent's journal has let go of.
+    RecordsGone = 213, "records are gone";
 
     // 03xx: execution.
     /// An order's lease ran out before its steps had started.

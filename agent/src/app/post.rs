@@ -3,9 +3,11 @@
 use std::sync::{Arc, PoisonError};
 
 use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
+use writ_protocol::reason::Code;
+use writ_protocol::record::{Alarm, Record};
 
 use super::{Agent, AppError, Event};
-use crate::core::Input;
+use crate::core::{Effect, Input};
 use crate::hello;
 use crate::intake::Asked;
 use crate::journal::JournalError;
@@ -35,6 +37,8 @@ impl Agent {
         if is_due {
             self.timers.send_at = None;
             self.send().await?;
+            // What is held back goes later.
+            self.timers.send_at = self.timers.send_at.or_else(|| self.uplink.due(self.clock.boot()));
         }
         Ok(())
     }
@@ -108,15 +112,15 @@ impl Agent {
             };
             let found = match self.with_journal("journal.read", read).await? {
                 Err(JournalError::NotHere { seq, first, .. }) => {
-                    tracing::error!(seq, first, "the ledger asks for records that are gone");
-                    self.uplink.note_gone(first);
+                    self.note_gone(seq, first).await?;
                     continue;
                 }
                 other => other?,
             };
-            let Some((run, journal_id, incarnation)) = found else {
+            let Some((mut run, journal_id, incarnation)) = found else {
                 return Ok(());
             };
+            run.gone_from = self.uplink.gone_before(run.first_seq);
             let last = run.last_seq;
             let key = &self.me.artefact_key;
             let sealed = uplink::seal(
@@ -155,13 +159,29 @@ impl Agent {
         Ok(())
     }
 
+    /// The ledger went back further than the journal's reserve. Said once in a record of its own, and in the batch behind the hole.
+    async fn note_gone(&mut self, asked: u64, oldest: u64) -> Result<(), AppError> {
+        if !self.uplink.note_gone(oldest) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the ledger asks for record {asked}; the journal begins at {oldest}: those between were committed once, and are gone"
+        );
+        tracing::error!(seq = asked, oldest, "the ledger asks for records that are gone");
+        let alarm = Record::Alarm(Alarm {
+            code: Code::RecordsGone,
+            detail,
+        });
+        self.carry(vec![Effect::Append(alarm), Effect::Sync]).await
+    }
+
     pub(super) fn note_batch(&mut self, first: u64, last: u64, taken: bool) {
         self.uplink.note_answer(first, last, taken);
         let now = self.clock.boot();
         if taken {
             self.timers.send_retry.reset();
-            if self.uplink.has_new() {
-                self.timers.send_at.get_or_insert(now);
+            if let Some(at) = self.uplink.due(now) {
+                self.timers.send_at.get_or_insert(at);
             }
         } else {
             self.metrics.batches_failed.inc();

@@ -85,6 +85,7 @@ fn look(disk: &dyn Disk) -> io::Result<Inspection> {
             journal_id,
             hash,
             torn,
+            ..
         } => {
             seen.journal_id = journal_id.to_string();
             seen.records = segments.back().map_or(0, |last| last.last_seq);

@@ -14,7 +14,13 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Disk`].
     pub fn acknowledge(&mut self, upto: u64, hash: Digest, now: Timestamp) -> Result<(), JournalError> {
-        let upto = upto.min(self.durable.seq);
+        let (mut upto, mut hash) = (upto.min(self.durable.seq), hash);
+        if let Some(front) = self.segments.front()
+            && upto.saturating_add(1) < front.first_seq
+        {
+            // What was let go of had been committed: that it is not here is no damage, whatever a restored ledger remembers.
+            (upto, hash) = (front.first_seq - 1, front.prev_hash);
+        }
         let moved = upto.abs_diff(self.meta.acknowledged);
         (self.meta.acknowledged, self.meta.acknowledged_hash) = (upto, hash);
         let removed = self.trim(now)?;

@@ -25,18 +25,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::NotHere`] for frames that were removed, and what the disk says.
     pub fn read(&mut self, seq: u64, frames: usize, bytes: usize) -> Result<Option<Run>, JournalError> {
-        let first = self.segments.front().map_or(1, |front| front.first_seq);
         if seq > self.durable.seq {
             return Ok(None);
         }
-        let not_here = JournalError::NotHere {
-            seq,
-            first,
-            last: self.durable.seq,
-        };
         let holds = |found: &&Found| found.first_seq <= seq && seq <= found.last_seq;
         let Some(found) = self.segments.iter().find(holds) else {
-            return Err(not_here);
+            return Err(self.not_here(seq));
         };
         let whole = Cursor {
             segment: found.index,
@@ -55,6 +49,7 @@ impl Journal {
             prev_hash: Digest::ZERO,
             last_hash: Digest::ZERO,
             bytes: Vec::new(),
+            gone_from: None,
         };
         let mut count = 0;
         'disk: while cursor.next.seq <= last {
@@ -95,5 +90,13 @@ impl Journal {
         }
         self.cursor = Some(cursor);
         Ok((count > 0).then_some(run))
+    }
+
+    fn not_here(&self, seq: u64) -> JournalError {
+        JournalError::NotHere {
+            seq,
+            first: self.segments.front().map_or(1, |front| front.first_seq),
+            last: self.durable.seq,
+        }
     }
 }

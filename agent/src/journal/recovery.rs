@@ -18,7 +18,7 @@ use super::meta::Meta;
 use super::segment::{self, Header, Step};
 
 /// Largest file read as a segment, bytes.
-const SEGMENT_READ_MAX: u64 = 2 << 30;
+pub(super) const SEGMENT_READ_MAX: u64 = 2 << 30;
 
 /// A segment as the scan found it.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub(super) enum Verdict {
         journal_id: JournalId,
         hash: Digest,
         torn: Option<Torn>,
+        /// The mark says that every frame was flushed.
+        is_proven: bool,
     },
     /// It cannot be trusted as a whole.
     Damaged {
@@ -231,6 +233,9 @@ impl Scan<'_> {
             (None, Some(front)) if front.first_seq != 1 => Some("its memory is missing"),
             (Some(_), None | Some(_)) | (None, Some(_)) => None,
         };
+        // The mark and the ledger's word would find out what the mutant did.
+        #[cfg(feature = "planted")]
+        let missing = missing.filter(|_| !writ_protocol::planted::is(writ_protocol::planted::Bug::DamageCut));
         let damage = self.damage.or_else(|| missing.map(str::to_owned));
         match (damage, journal_id) {
             (Some(why), _) => Verdict::Damaged {
@@ -245,6 +250,7 @@ impl Scan<'_> {
                 journal_id,
                 hash: last_hash,
                 torn: self.torn,
+                is_proven: last_seq <= marked,
             },
             (None, None) => Verdict::Empty,
         }

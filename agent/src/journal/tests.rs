@@ -1,6 +1,8 @@
 //! The fault matrix: a power failure at every operation, every single flipped bit, a cut at every byte, a full disk at every write and a
 //! failed flush at every sync. What was durable is read back or the journal says that it is damaged; never anything else.
 
+mod doubt;
+
 use uuid::Uuid;
 use writ_protocol::record::ManifestRefused;
 

@@ -96,6 +96,7 @@ impl Journal {
             prev_hash: self.hash_after(first_seq - 1),
             last_hash: self.hash_after(last_seq),
             sent_at: super::desk::START,
+            gone_from: None,
         }
     }
 

@@ -135,6 +135,7 @@ impl Impostor {
             prev_hash: Digest::ZERO,
             last_hash: frame.link(&Digest::ZERO),
             sent_at: wall,
+            gone_from: None,
         };
         Ok(batch::sign(header, bytes, key)?)
     }

@@ -154,6 +154,10 @@ fn check_range(order: &PackOrder, batches: &[Batch], (first, last): (u64, u64)) 
             }
             None => {}
             Some((seq, _)) if seq >= last => break,
+            // Also where the agent signs that they are gone: then they cannot be shown.
+            Some((seq, _)) if header.first_seq > seq.saturating_add(1) => {
+                return Err(incomplete(order, &format!("records after {seq} are missing")));
+            }
             Some((seq, hash)) => match batch.after(seq, &hash) {
                 Continuation::New { .. } => {}
                 Continuation::Known => continue,
