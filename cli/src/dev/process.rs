@@ -38,7 +38,7 @@ impl ProcessRef {
     /// Whether it still runs; one that has ended and was not yet fetched does not.
     pub fn is_alive(&self) -> bool {
         self.reap();
-        matches!(stat(self.pid), Some((state, started)) if started == self.started && state != 'Z' && state != 'X')
+        matches!(stat(self.pid), Some((state, started)) if started == self.started && !has_ended(state, threads(self.pid)))
     }
 
     /// Sends a signal to the process alone.
@@ -142,6 +142,17 @@ fn stat(pid: u32) -> Option<(char, u64)> {
     let mut fields = rest.split(' ');
     let state = fields.next()?.chars().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// How many threads of a process are not gone yet.
+fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Whether a process in this state has ended. One whose first thread has gone keeps its files, and the port that it listens on, until the last has:
+/// a killed server of ten thousand connections takes a second or more.
+const fn has_ended(state: char, threads: usize) -> bool {
+    matches!(state, 'X') || (matches!(state, 'Z') && threads <= 1)
 }
 
 /// Starts a command that goes on without us: own process group, no terminal, output appended to `log`, our own variables taken out.
@@ -248,6 +259,16 @@ mod tests {
             "SIGTERM is ignored, SIGKILL is not"
         );
         assert!(child.wait(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        assert!(has_ended('Z', 1) && has_ended('Z', 0) && has_ended('X', 0));
+        assert!(
+            !has_ended('Z', 2),
+            "its other threads still hold its files and its port"
+        );
+        assert!(!has_ended('S', 1));
     }
 
     #[test]
