@@ -2,6 +2,8 @@
 
 #[path = "bus_attacks/logins.rs"]
 mod logins;
+#[path = "bus_attacks/residue.rs"]
+mod residue;
 #[path = "bus_attacks/world.rs"]
 mod world;
 

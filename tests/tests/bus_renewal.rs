@@ -150,10 +150,13 @@ async fn stage(server: &NatsServer, identity: Identity) -> anyhow::Result<Stage>
     })
 }
 
+/// Pause between two looks at a number that tells nobody of its change.
+const LOOK: Duration = Duration::from_millis(20);
+
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
     let wait = async {
         while !is_so() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK).await;
         }
     };
     tokio::time::timeout(PATIENCE, wait)
