@@ -17,7 +17,9 @@ statements! {
                m.system_identifier = s.system_identifier AND m.timeline = c.timeline_id AS same_life
         FROM meta m, pg_control_system() s, pg_control_checkpoint() c";
     RAISE_EPOCH = "-- meta.raise_epoch
-        UPDATE meta SET epoch = epoch + 1, system_identifier = s.system_identifier, timeline = c.timeline_id
+        -- Two databases restored from one backup must not take the same number: the seconds since 2026, which an integer holds until 2094.
+        UPDATE meta SET epoch = greatest(epoch + 1, floor(extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01 00:00:00+00'))::integer),
+               system_identifier = s.system_identifier, timeline = c.timeline_id
         FROM pg_control_system() s, pg_control_checkpoint() c RETURNING epoch";
     NEXT_CONTROL_EPOCH = "-- meta.next_control_epoch
         UPDATE meta SET control_epoch = control_epoch + 1 RETURNING control_epoch";
@@ -60,7 +62,7 @@ pub async fn read(tx: &mut Tx) -> Result<Option<Meta>, Error> {
     }))
 }
 
-/// Begins a new life after a restore; gives the new epoch.
+/// Begins a new life after a restore; gives the new epoch, which no earlier life had, not even one that this database does not know of.
 ///
 /// # Errors
 /// [`Error`].

@@ -41,12 +41,13 @@ async fn a_database_that_was_never_begun_is_named() {
 async fn a_raised_epoch_is_audited_and_told_to_agents() {
     let desk = Desk::new().await;
     let host = super::host::Host::enrol(&desk, 1).await;
-    assert_eq!(desk.app.raise_epoch().await.unwrap(), 2);
-    assert_eq!(desk.app.health().await.unwrap().epoch, 2);
-    assert_eq!(host.says(&desk, host.hello(&desk)).await.unwrap().at.epoch, 2);
+    let epoch = desk.app.raise_epoch().await.unwrap();
+    assert!(epoch > 1);
+    assert_eq!(desk.app.health().await.unwrap().epoch, epoch);
+    assert_eq!(host.says(&desk, host.hello(&desk)).await.unwrap().at.epoch, epoch);
     assert!(
         desk.audited()
             .await
-            .contains(&("epoch.raise".to_owned(), "2".to_owned()))
+            .contains(&("epoch.raise".to_owned(), epoch.to_string()))
     );
 }
