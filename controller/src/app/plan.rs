@@ -76,9 +76,10 @@ impl App {
         loop {
             let page = step::of_run(tx, row.run_id, after, PAGE_MAX).await?;
             let Some(last) = page.last() else { break };
-            after = (last.result.order_id, last.seq);
-            for one in page {
-                found.entry(one.result.order_id).or_default().push(one.result);
+            after = (last.order_id, last.seq);
+            for one in &page {
+                let result = super::run::step_result(one)?;
+                found.entry(one.order_id).or_default().push(result);
             }
         }
         let mut hosts = Vec::new();

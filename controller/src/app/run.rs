@@ -12,7 +12,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, OrderId, RunId};
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::reason::Code;
-use writ_protocol::record::{BlobChunk, Record};
+use writ_protocol::record::{BlobChunk, Record, StepResult};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
@@ -227,24 +227,20 @@ impl App {
         known(&mut tx, id).await?;
         let steps = step::of_run(&mut tx, id, after, page.limit()).await?;
         let mut names: BTreeMap<OrderId, String> = BTreeMap::new();
-        for order_id in steps.iter().map(|s| s.result.order_id).collect::<BTreeSet<_>>() {
+        for order_id in steps.iter().map(|s| s.order_id).collect::<BTreeSet<_>>() {
             let name = order::read(&mut tx, order_id)
                 .await?
                 .map(|o| o.agent_name)
                 .unwrap_or_default();
             names.insert(order_id, name);
         }
-        let next = Paged::of(steps, page.limit(), |s| {
-            format!("{}.{}", s.result.order_id, s.seq)
-        });
+        let next = Paged::of(steps, page.limit(), |s| format!("{}.{}", s.order_id, s.seq));
         let view = |s: &step::StoredStep| {
-            StepView::new(
-                &s.result,
-                names.get(&s.result.order_id).map_or("", String::as_str),
-            )
+            let name = names.get(&s.order_id).map_or("", String::as_str);
+            Ok(StepView::new(&step_result(s)?, name))
         };
         Ok(Paged {
-            items: next.items.iter().map(view).collect(),
+            items: next.items.iter().map(view).collect::<Result<_, Error>>()?,
             next: next.next,
         })
     }
@@ -352,6 +348,28 @@ pub(super) const fn rule(o: &order::Order) -> writ_domain::order::Order {
         cancel_requested: o.cancel_requested,
         expires_at: o.expires_at,
         deadline_at: o.deadline_at,
+    }
+}
+
+/// What a stored record says of its step, with times that a calendar has. It could be read when it was taken.
+pub(super) fn step_result(stored: &step::StoredStep) -> Result<StepResult, Error> {
+    let unreadable = |why: &str| {
+        let place = format!("record {} of {}", stored.seq, stored.order_id);
+        Error::new(
+            Code::Internal,
+            format!("{place} cannot be read as a step's: {why}"),
+        )
+    };
+    let parsed = writ_protocol::frame::Frame::parse(&stored.raw);
+    let (frame, _) = parsed.map_err(|error| unreadable(&error.to_string()))?;
+    match Record::decode(&frame) {
+        Ok(Some(Record::StepResult(result))) => Ok(StepResult {
+            started_at: writ_store::writable(result.started_at),
+            ended_at: writ_store::writable(result.ended_at),
+            ..*result
+        }),
+        Ok(_) => Err(unreadable("it is of another kind")),
+        Err(error) => Err(unreadable(&error.to_string())),
     }
 }
 

@@ -13,7 +13,7 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 const WRITABLE: (i64, i64) = (-62_135_596_800_000_000, 253_402_207_200_000_000);
 
 /// The instant, or the nearest one that can be written.
-pub(crate) fn writable(instant: Timestamp) -> Timestamp {
+pub fn writable(instant: Timestamp) -> Timestamp {
     Timestamp::from_micros(instant.as_micros().clamp(WRITABLE.0, WRITABLE.1))
 }
 

@@ -35,10 +35,11 @@ pub mod token;
 pub mod testing;
 
 pub use error::Error;
+pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 8..=8;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 9..=9;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

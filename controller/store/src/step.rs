@@ -3,28 +3,29 @@
 use sqlx::postgres::PgRow;
 use sqlx::query;
 use writ_protocol::digest::Digest;
-use writ_protocol::id::{OrderId, RunId};
+use writ_protocol::id::{JournalId, OrderId, RunId};
 use writ_protocol::record::StepResult;
 
 use crate::error::Error;
-use crate::instant::{Instant, writable};
+use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
-use crate::text::{json, text};
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
     STORE = "-- step.store
-        INSERT INTO step (order_id, step, attempt, outcome, code, detail, result, cost_micros, started_at, ended_at, seq)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[],
-                             $9::timestamptz[], $10::timestamptz[], $11::bigint[])
+        INSERT INTO step (order_id, step, attempt, outcome, code, detail, cost_micros, started_at, ended_at, journal_id, seq)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                             $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::bigint[])
         ON CONFLICT (order_id, step, attempt) DO NOTHING";
     STORE_ARTEFACTS = "-- artefact.store
         INSERT INTO artefact (order_id, step, path, digest, length)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[])
         ON CONFLICT (order_id, step, path) DO UPDATE SET digest = EXCLUDED.digest, length = EXCLUDED.length";
     OF_RUN = "-- step.of_run
-        SELECT s.result, s.seq FROM step s JOIN run_order o USING (order_id)
+        SELECT s.order_id, s.seq, e.raw FROM step s JOIN run_order o USING (order_id)
+        JOIN event e ON e.agent_id = o.agent_id AND e.journal_id = s.journal_id AND e.seq = s.seq
         WHERE o.run_id = $1 AND (s.order_id, s.seq) > ($2, $3) ORDER BY s.order_id, s.seq LIMIT $4";
     ARTEFACTS_OF_RUN = "-- artefact.of_run
         SELECT a.order_id, ag.name AS agent_name, a.step, a.path, a.digest, a.length
@@ -34,14 +35,19 @@ statements! {
         ORDER BY ag.name, a.order_id, a.step, a.path LIMIT $5";
 }
 
-/// A step's result with its place in the journal.
-#[derive(Clone, Debug)]
+/// A step's record as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredStep {
-    /// The record.
-    pub result: StepResult,
-    /// Its sequence number.
+    /// The order.
+    pub order_id: OrderId,
+    /// Its number in its journal.
     pub seq: u64,
+    /// Its frame.
+    pub raw: Vec<u8>,
 }
+
+/// A step's result and where its record is.
+pub type Placed<'a> = (JournalId, u64, &'a StepResult);
 
 /// An artefact of a run.
 #[derive(Clone, Debug)]
@@ -75,12 +81,11 @@ pub struct ArtefactPlace {
 ///
 /// # Errors
 /// [`Error`].
-pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Error> {
+pub async fn store(tx: &mut Tx, steps: &[Placed<'_>]) -> Result<(), Error> {
     if steps.is_empty() {
         return Ok(());
     }
-    let results = || steps.iter().map(|(_, result)| *result);
-    let documents = results().map(document).collect::<Result<Vec<_>, _>>()?;
+    let results = || steps.iter().map(|(.., result)| *result);
     let query = query(STORE)
         .bind(results().map(|r| r.order_id.as_uuid()).collect::<Vec<_>>())
         .bind(results().map(|r| text(&r.step)).collect::<Vec<_>>())
@@ -96,14 +101,29 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
                 .collect::<Vec<_>>(),
         )
         .bind(results().map(|r| text(&r.detail)).collect::<Vec<_>>())
-        .bind(documents)
         .bind(results().map(|r| row::signed(r.cost_micros)).collect::<Vec<_>>())
         .bind(results().map(|r| Instant(r.started_at)).collect::<Vec<_>>())
         .bind(results().map(|r| Instant(r.ended_at)).collect::<Vec<_>>())
-        .bind(steps.iter().map(|(seq, _)| row::signed(*seq)).collect::<Vec<_>>());
+        .bind(
+            steps
+                .iter()
+                .map(|(journal, ..)| journal.as_uuid())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            steps
+                .iter()
+                .map(|(_, seq, _)| row::signed(*seq))
+                .collect::<Vec<_>>(),
+        );
     tx.run(query).await?;
-    let mut artefacts: Vec<_> = results()
-        .flat_map(|r| r.artefacts.iter().map(move |a| (r, a)))
+    store_artefacts(tx, steps).await
+}
+
+async fn store_artefacts(tx: &mut Tx, steps: &[Placed<'_>]) -> Result<(), Error> {
+    let mut artefacts: Vec<_> = steps
+        .iter()
+        .flat_map(|(.., r)| r.artefacts.iter().map(move |a| (*r, a)))
         .collect();
     // One statement must not touch a row twice.
     artefacts.sort_by(|(ra, a), (rb, b)| {
@@ -139,19 +159,6 @@ pub async fn store(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Erro
     tx.run(query).await.map(|_| ())
 }
 
-/// A record as it is read back: its times are such as a document can hold.
-fn document(result: &StepResult) -> Result<sqlx::types::Json<serde_json::Value>, Error> {
-    let (started_at, ended_at) = (writable(result.started_at), writable(result.ended_at));
-    if (started_at, ended_at) == (result.started_at, result.ended_at) {
-        return json(result);
-    }
-    json(StepResult {
-        started_at,
-        ended_at,
-        ..result.clone()
-    })
-}
-
 /// Steps of a run after a place, by order and sequence.
 ///
 /// # Errors
@@ -171,8 +178,9 @@ pub async fn of_run(
     rows.iter()
         .map(|r| {
             Ok(StoredStep {
-                result: row::json(r, "result")?,
+                order_id: row::uuid(r, "order_id", OrderId::from_uuid)?,
                 seq: row::count(r, "seq")?,
+                raw: row::get(r, "raw")?,
             })
         })
         .collect()

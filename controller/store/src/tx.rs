@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -38,6 +38,11 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
         8,
         "unhurried",
         include_str!("../../../migrations/0008_unhurried.sql"),
+    ),
+    (
+        9,
+        "step_place",
+        include_str!("../../../migrations/0009_step_place.sql"),
     ),
 ];
 

@@ -79,7 +79,7 @@ async fn a_zero_in_an_agents_words_does_not_stop_its_journal() {
     let view = desk.app.get_run(run, &Default::default()).await.unwrap();
     assert_eq!(view.orders[0].detail.as_deref(), Some("it\u{fffd}failed"));
     let steps = desk.app.list_steps(run, &Default::default()).await.unwrap().items;
-    assert_eq!(steps[0].detail, "line\u{fffd}end");
+    assert_eq!(steps[0].detail, "line\0end", "a step is shown as its record says");
     assert_eq!(alarms(&desk, &host).await[0].1, "bell\u{fffd}");
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use writ_domain::order::{OrderError, OrderEvent, OrderState, apply};
 use writ_protocol::id::{AgentId, HaltId, OrderId, RunId};
 use writ_protocol::reason::Code;
-use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record, StepResult};
+use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, ingest, order, run, step};
 
@@ -41,7 +41,7 @@ struct Said<'a> {
 )]
 pub struct Effects<'a> {
     said: Vec<Said<'a>>,
-    steps: Vec<(AgentId, u64, &'a StepResult)>,
+    steps: Vec<(AgentId, step::Placed<'a>)>,
     halts: Vec<(HaltId, AgentId, bool)>,
     alarms: Vec<(AgentId, String, String)>,
 }
@@ -109,7 +109,7 @@ impl<'a> Effects<'a> {
             });
         }
         match record {
-            Record::StepResult(result) => self.steps.push((agent_id, seq, result)),
+            Record::StepResult(result) => self.steps.push((agent_id, (one.event.journal_id, seq, result))),
             Record::HaltObserved(seen) => self.halts.push((seen.halt_id, agent_id, seen.lifted)),
             Record::Alarm(alarm) => self.alarm(agent_id, alarm.code, &alarm.detail),
             Record::ManifestRefused(refused) => self.alarm(agent_id, refused.code, &refused.detail),
@@ -205,19 +205,21 @@ impl<'a> Effects<'a> {
 
     async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {
         let owner: BTreeMap<OrderId, &order::Order> = known.iter().map(|o| (o.order_id, o)).collect();
-        let mine = self
+        let is_own = |(agent, (.., r)): &&(AgentId, step::Placed<'_>)| {
+            owner.get(&r.order_id).is_some_and(|o| o.agent_id == *agent)
+        };
+        let mut seen = BTreeSet::new();
+        let steps: Vec<step::Placed<'_>> = self
             .steps
             .iter()
-            .filter(|(agent, _, r)| owner.get(&r.order_id).is_some_and(|o| o.agent_id == *agent));
-        let mut seen = BTreeSet::new();
-        let steps: Vec<(u64, &StepResult)> = mine
-            .filter(|(_, _, r)| seen.insert((r.order_id, r.step.as_str(), r.attempt)))
-            .map(|(_, seq, r)| (*seq, *r))
+            .filter(is_own)
+            .filter(|(_, (.., r))| seen.insert((r.order_id, r.step.as_str(), r.attempt)))
+            .map(|(_, placed)| *placed)
             .collect();
         step::store(tx, &steps).await?;
         // One change for each order, however many short steps ended together.
         let mut ended: BTreeMap<OrderId, Vec<serde_json::Value>> = BTreeMap::new();
-        for (_, r) in &steps {
+        for (.., r) in &steps {
             let step = json!({ "step": r.step, "outcome": r.outcome.name() });
             ended.entry(r.order_id).or_default().push(step);
         }

@@ -4,7 +4,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Meter, Usage};
 use writ_protocol::id::OrderId;
 use writ_protocol::record::{ArtefactRef, Kind, StepOutcome, StepResult};
-use writ_store::{evidence, ingest, order, step};
+use writ_store::{Error, Tx, evidence, ingest, order, step};
 
 use super::fixture::{
     NOW, add_run, agent_id, journal_id, later, new_orders, new_run, order_id, run_id, with_orders,
@@ -35,6 +35,40 @@ fn result(order: u8, name: &str, attempt: u32) -> StepResult {
     }
 }
 
+/// Stores results and their records, as ingest does: each record is its number, by the order's own agent.
+async fn record(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Error> {
+    let raw: Vec<String> = steps.iter().map(|(seq, _)| format!("record {seq}")).collect();
+    let event = |((seq, result), raw): (&(u64, &StepResult), &String)| {
+        let owner = [1, 2, 9].into_iter().find(|n| order_id(*n) == result.order_id);
+        (*seq, agent_id(owner.unwrap()), result.order_id, raw.clone())
+    };
+    let rows: Vec<_> = steps.iter().zip(&raw).map(event).collect();
+    let events: Vec<ingest::Event<'_>> = rows
+        .iter()
+        .map(|(seq, agent_id, order_id, raw)| ingest::Event {
+            journal_id: journal_id(1),
+            seq: *seq,
+            agent_id: *agent_id,
+            kind: Kind::StepResult.number(),
+            order_id: Some(*order_id),
+            wall: NOW,
+            raw: raw.as_bytes(),
+        })
+        .collect();
+    ingest::store_events(tx, &events, NOW).await?;
+    let placed: Vec<step::Placed<'_>> = steps.iter().map(|(seq, r)| (journal_id(1), *seq, *r)).collect();
+    step::store(tx, &placed).await
+}
+
+/// What is read back of a result stored under a number.
+fn stored(seq: u64, result: &StepResult) -> step::StoredStep {
+    step::StoredStep {
+        order_id: result.order_id,
+        seq,
+        raw: format!("record {seq}").into_bytes(),
+    }
+}
+
 fn with_file(mut result: StepResult, path: &str, content: &[u8]) -> StepResult {
     result.artefacts.push(ArtefactRef {
         path: path.to_owned(),
@@ -53,19 +87,15 @@ async fn steps_come_back_whole_by_order_and_number_a_page_at_a_time() {
         result(1, "file:b", 1),
         result(1, "file:a", 1),
     );
-    step::store(&mut tx, &[(30, &a), (20, &b), (10, &c)])
-        .await
-        .unwrap();
-    step::store(&mut tx, &[]).await.unwrap();
+    record(&mut tx, &[(30, &a), (20, &b), (10, &c)]).await.unwrap();
+    record(&mut tx, &[]).await.unwrap();
     let begin = (OrderId::from_uuid(uuid::Uuid::nil()), 0);
     let page = step::of_run(&mut tx, run_id(1), begin, 2).await.unwrap();
-    let got: Vec<_> = page.iter().map(|s| (&s.result, s.seq)).collect();
-    assert_eq!(got, [(&c, 10), (&b, 20)]);
+    assert_eq!(page, [stored(10, &c), stored(20, &b)]);
     let page = step::of_run(&mut tx, run_id(1), (order_id(1), 20), 2)
         .await
         .unwrap();
-    let got: Vec<_> = page.iter().map(|s| (&s.result, s.seq)).collect();
-    assert_eq!(got, [(&a, 30)]);
+    assert_eq!(page, [stored(30, &a)]);
     assert!(
         step::of_run(&mut tx, run_id(2), begin, 9)
             .await
@@ -82,12 +112,11 @@ async fn a_step_told_twice_keeps_its_first_word_and_a_new_attempt_is_another() {
     let mut other = result(1, "file:a", 1);
     other.outcome = StepOutcome::Failed;
     let second = result(1, "file:a", 2);
-    step::store(&mut tx, &[(1, &first)]).await.unwrap();
-    step::store(&mut tx, &[(5, &other), (6, &second)]).await.unwrap();
+    record(&mut tx, &[(1, &first)]).await.unwrap();
+    record(&mut tx, &[(5, &other), (6, &second)]).await.unwrap();
     let begin = (order_id(0), 0);
     let all = step::of_run(&mut tx, run_id(1), begin, 9).await.unwrap();
-    let got: Vec<_> = all.iter().map(|s| (&s.result, s.seq)).collect();
-    assert_eq!(got, [(&first, 1), (&second, 6)]);
+    assert_eq!(all, [stored(1, &first), stored(6, &second)]);
 }
 
 #[tokio::test]
@@ -97,7 +126,7 @@ async fn of_an_artefact_the_newest_attempt_counts_within_a_call_and_between_call
     let old = with_file(result(1, "command:a", 1), "/out", b"old");
     let new = with_file(result(1, "command:a", 2), "/out", b"newer");
     let aside = with_file(result(2, "command:a", 1), "/out", b"aside");
-    step::store(&mut tx, &[(1, &old), (2, &new), (3, &aside)])
+    record(&mut tx, &[(1, &old), (2, &new), (3, &aside)])
         .await
         .unwrap();
     let files = |all: Vec<step::Artefact>| {
@@ -118,7 +147,7 @@ async fn of_an_artefact_the_newest_attempt_counts_within_a_call_and_between_call
     let got = files(step::artefacts_of_run(&mut tx, run_id(1), None, 9).await.unwrap());
     assert_eq!(got, [row("host-1", b"newer"), row("host-2", b"aside")]);
     let newest = with_file(result(1, "command:a", 3), "/out", b"x");
-    step::store(&mut tx, &[(4, &newest)]).await.unwrap();
+    record(&mut tx, &[(4, &newest)]).await.unwrap();
     let got = files(step::artefacts_of_run(&mut tx, run_id(1), None, 1).await.unwrap());
     assert_eq!(got, [row("host-1", b"x")]);
     assert!(
@@ -136,7 +165,7 @@ async fn artefacts_are_paged_and_one_that_comes_meanwhile_moves_nobody() {
     let mut first = with_file(result(1, "command:a", 1), "/b", b"1");
     first = with_file(first, "/d", b"2");
     let second = with_file(result(2, "command:a", 1), "/a", b"3");
-    step::store(&mut tx, &[(1, &first), (2, &second)]).await.unwrap();
+    record(&mut tx, &[(1, &first), (2, &second)]).await.unwrap();
     let mut seen: Vec<String> = Vec::new();
     let mut after: Option<step::ArtefactPlace> = None;
     loop {
@@ -156,9 +185,7 @@ async fn artefacts_are_paged_and_one_that_comes_meanwhile_moves_nobody() {
         let attempt = u32::try_from(seen.len()).unwrap() + 1;
         let more = with_file(result(1, "command:a", attempt), "/a", b"4");
         let more = with_file(more, "/c", b"5");
-        step::store(&mut tx, &[(u64::from(attempt) + 5, &more)])
-            .await
-            .unwrap();
+        record(&mut tx, &[(u64::from(attempt) + 5, &more)]).await.unwrap();
     }
     assert_eq!(seen, ["host-1/b", "host-1/c", "host-1/d", "host-2/a"]);
     let unknown = step::ArtefactPlace {
@@ -174,11 +201,7 @@ async fn artefacts_are_paged_and_one_that_comes_meanwhile_moves_nobody() {
 async fn a_step_of_an_unknown_order_is_refused() {
     let store = with_orders(1).await;
     let mut tx = store.begin("test").await.unwrap();
-    assert!(
-        step::store(&mut tx, &[(1, &result(9, "file:a", 1))])
-            .await
-            .is_err()
-    );
+    assert!(record(&mut tx, &[(1, &result(9, "file:a", 1))]).await.is_err());
 }
 
 #[tokio::test]
