@@ -353,10 +353,7 @@ trust_dir: /trust
         assert_eq!(config.lease(), Duration::from_secs(30));
         assert_eq!(config.bus.public_servers(), ["tls://bus.example:4222"]);
         assert_eq!(config.bus.streams, StreamSizes::default());
-        assert_eq!(
-            config.retention.kept().alarms,
-            Duration::from_secs(90 * DAY_SECONDS)
-        );
+        assert_eq!(config.retention.alarms_days, 90);
         assert!(!format!("{config:?}").contains("postgres:///"));
     }
 

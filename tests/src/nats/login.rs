@@ -68,7 +68,9 @@ impl NatsServer {
     fn in_core(&self, name: &str, more: &[&str]) -> anyhow::Result<Login> {
         let nkey = NkeyPair::generate(NkeyKind::User)?;
         let mut allow = access::controller_allow(&subject::inbox(&nkey.user_key()?));
-        allow.publish.extend(more.iter().map(|subject| (*subject).to_owned()));
+        allow
+            .publish
+            .extend(more.iter().map(|subject| (*subject).to_owned()));
         let grant = UserGrant {
             name,
             user: &nkey.public(),
