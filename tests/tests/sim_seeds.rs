@@ -38,6 +38,15 @@ fn a_slice_of_seeds_breaks_no_invariant() {
     );
 }
 
+/// Seeds in which something was found once; what, is in `docs/reliability.md`.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for seed in [40, 46, 61, 630, 639, 664, 669] {
+        let outcome = run(&Options::of(seed)).expect("runs");
+        assert_eq!(outcome.violations, [], "cargo xtask sim --seed {seed} --trace");
+    }
+}
+
 #[test]
 fn what_is_left_out_of_a_plan_leaves_the_rest_as_it_was() {
     let span = Duration::from_secs(600);

@@ -23,6 +23,8 @@ use writ_store::ingest::Mark;
 use writ_store::order::Order;
 use writ_store::run::Run;
 
+use super::clock::BEGINNING;
+
 /// A signed manifest as it is stored.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -73,8 +75,10 @@ pub struct Books {
     pub dirty: BTreeMap<AgentId, u64>,
     /// How far each journal is committed.
     pub marks: BTreeMap<(AgentId, JournalId), Mark>,
-    /// The frames of each journal, from number 1.
+    /// The frames of each journal, from number 1; empty where the agent has signed that they are gone.
     pub events: BTreeMap<(AgentId, JournalId), Vec<Vec<u8>>>,
+    /// The chain value before each frame that follows such a hole.
+    pub resumed: BTreeMap<(AgentId, JournalId), BTreeMap<u64, Digest>>,
     /// The known session of each agent.
     pub heard: BTreeMap<AgentId, Heard>,
     /// Halts in force.
@@ -228,12 +232,13 @@ impl Books {
     }
 
     /// `meta::raise_epoch` and `agent::bump_all`.
-    pub fn raise_epoch(&mut self) {
+    pub fn raise_epoch(&mut self, now: Timestamp) {
         #[cfg(feature = "planted")]
         if writ_protocol::planted::is(writ_protocol::planted::Bug::EpochForgotten) {
             return;
         }
-        self.epoch += 1;
+        let since = now.since(Timestamp::from_micros(BEGINNING)).as_secs();
+        self.epoch = (self.epoch + 1).max(u32::try_from(since).unwrap_or(u32::MAX));
         let all: Vec<AgentId> = self.agents.keys().copied().collect();
         self.bump(all);
     }

@@ -262,6 +262,11 @@ impl Bus {
         }
     }
 
+    /// The server starts again: it knows the ids of the messages that it has, and no others.
+    pub fn restart(&mut self, now: Duration) {
+        self.remember_from_messages(now);
+    }
+
     /// Everything is gone.
     pub fn wipe(&mut self) {
         self.streams = Streams::default();
@@ -281,7 +286,8 @@ impl Bus {
     }
 
     fn remember_from_messages(&mut self, now: Duration) {
-        let puts = self.streams.slots.values().flatten();
+        // A slot's older values are gone from the stream; they stand here for stale replicas only.
+        let puts = self.streams.slots.values().filter_map(VecDeque::back);
         let ids = puts.map(|put| (put.seq, put.id.clone()));
         let ids = ids.chain(self.streams.events.iter().map(|m| (m.seq, m.id.clone())));
         self.streams.ids = ids.map(|(_, id)| (id, now)).collect();

@@ -1,5 +1,6 @@
 //! What must hold when everything is healed: the world comes to rest, and then every disk, the ledger and the bus tell one story.
 
+pub(super) mod behind;
 mod chain;
 
 use std::collections::BTreeMap;
@@ -190,7 +191,9 @@ fn journal_is_in_the_ledger(world: &Arc<World>, host: &Arc<Host>) {
     let agent_id = host.who.name.agent_id;
     let links = world.store.look(|books| {
         let frames = books.events.get(&(agent_id, journal_id));
-        frames.map(|frames| chain::links(frames)).unwrap_or_default()
+        frames
+            .map(|frames| chain::links(books, (agent_id, journal_id), frames))
+            .unwrap_or_default()
     });
     for (seq, hash) in &disk.frames {
         let at = usize::try_from(seq.saturating_sub(1)).unwrap_or(usize::MAX);

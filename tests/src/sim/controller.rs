@@ -137,6 +137,12 @@ impl Controller {
         done
     }
 
+    /// Whether it runs and does not stand still.
+    pub fn is_well(&self, world: &World) -> bool {
+        let state = lock(&self.state);
+        state.life.is_some() && state.paused_until <= world.now()
+    }
+
     fn life(&self) -> Option<u64> {
         let state = lock(&self.state);
         state.life.as_ref().map(|_| state.lives)

@@ -42,6 +42,9 @@ impl SimLink {
             };
             (bus.delay(), bus.is_down, bus.chance.hit(loss))
         };
+        if self.world.is_circling() {
+            std::future::pending::<()>().await;
+        }
         if is_down || self.host.is_cut() {
             tokio::time::sleep(NOTICE).await;
             return Err(unavailable("no connection"));

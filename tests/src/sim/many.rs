@@ -43,6 +43,8 @@ pub struct Wanted {
     pub seeds: u64,
     /// Stop at the first failure.
     pub until_failure: bool,
+    /// Begin no more seeds after this long, real time.
+    pub within: Option<Duration>,
     /// How many at once; all cores where it is 0.
     pub threads: usize,
 }
@@ -71,7 +73,7 @@ pub fn many(wanted: &Wanted, before: impl Fn() + Sync) -> Tally {
             .map(|worker| {
                 scope.spawn(|| {
                     before();
-                    work(wanted, worker, &next, &stops, &tally);
+                    work(wanted, worker, (&next, begun), &stops, &tally);
                 })
             })
             .collect();
@@ -101,8 +103,19 @@ fn report_endless(seeds: &[u64]) -> ! {
     std::process::exit(3);
 }
 
-fn work(wanted: &Wanted, worker: &Worker, next: &AtomicU64, stops: &AtomicBool, tally: &Mutex<Tally>) {
-    while !stops.load(Ordering::Relaxed) {
+fn work(
+    wanted: &Wanted,
+    worker: &Worker,
+    (next, begun): (&AtomicU64, BootInstant),
+    stops: &AtomicBool,
+    tally: &Mutex<Tally>,
+) {
+    let is_late = || {
+        wanted
+            .within
+            .is_some_and(|within| SystemClock.boot().since(begun) > within)
+    };
+    while !stops.load(Ordering::Relaxed) && !is_late() {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= wanted.seeds {
             return;

@@ -261,7 +261,10 @@ fn agent_fault(chance: &mut Chance) -> Deed {
         9 => Deed::Clock {
             wrong: i64::try_from(chance.below(172_800)).unwrap_or(0) - 86_400,
         },
-        _ => Deed::Cut { length: long },
+        // Some are away for so long that the ledger gives their orders up.
+        _ => Deed::Cut {
+            length: if long > secs(60) { long * 4 } else { long },
+        },
     }
 }
 

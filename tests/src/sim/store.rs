@@ -104,6 +104,12 @@ impl Store {
         self.state().trouble = trouble;
     }
 
+    /// Whether nothing is wrong with it.
+    pub fn is_well(&self) -> bool {
+        let state = self.state();
+        !state.is_down && state.trouble == Trouble::default()
+    }
+
     /// Takes it down or up.
     pub fn set_down(&self, is_down: bool) {
         self.state().is_down = is_down;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use writ_agent::journal::disk::sim as disk;
 use writ_agent::link::Incoming;
 use writ_protocol::halt::{HaltAction, Scope};
-use writ_protocol::manifest::{self, OrderKind};
+use writ_protocol::key::SigningKey;
+use writ_protocol::manifest::{self, Manifest, OrderKind};
 
 use super::bus::Weather;
 use super::check;
@@ -49,6 +50,8 @@ pub async fn tell(world: &Arc<World>, plan: &Plan, span: Duration) {
             .life
             .spawn_contained("deed", async move { act.carry_out().await });
     }
+    let watched = Arc::clone(world);
+    world.life.spawn_contained("watch", check::behind::watch(watched));
     tokio::time::sleep(span).await;
     heal(world).await;
     rest(world).await;
@@ -81,6 +84,12 @@ async fn heal(world: &Arc<World>) {
 }
 
 async fn rest(world: &Arc<World>) {
+    if world.is_circling() {
+        return world.accuse(
+            "I6",
+            "the same happens again and again, without an end".to_owned(),
+        );
+    }
     let until = world.now() + REST_MAX;
     let mut why = String::new();
     while world.now() < until {
@@ -244,7 +253,11 @@ impl Act {
                 lock(&world.bus).is_down = true;
                 world.all_hosts().iter().for_each(|host| host.cut(world, true));
                 tokio::time::sleep(length).await;
-                lock(&world.bus).is_down = false;
+                {
+                    let mut bus = lock(&world.bus);
+                    bus.is_down = false;
+                    bus.restart(world.now());
+                }
                 world.all_hosts().iter().for_each(|host| host.cut(world, false));
             }
             Deed::Wipe => lock(&world.bus).wipe(),
@@ -279,7 +292,8 @@ impl Act {
                     controller.kill(world, Duration::from_secs(2));
                 }
                 if world.store.restore(self.place) {
-                    world.store.touch(super::books::Books::raise_epoch);
+                    let now = world.wall();
+                    world.store.touch(|books| books.raise_epoch(now));
                 }
             }
             Deed::KillController { away } => {
@@ -306,16 +320,7 @@ impl Act {
                     bus.overwrite(key, old);
                 }
             }
-            Deed::Misdirect => {
-                let mut bus = lock(&world.bus);
-                let other = AGENTS
-                    .iter()
-                    .map(|who| &who.name.user_key)
-                    .find(|other| *other != key);
-                if let Some(bytes) = other.and_then(|other| bus.truth(other).map(<[u8]>::to_vec)) {
-                    bus.overwrite(key, bytes);
-                }
-            }
+            Deed::Misdirect => self.misdirect(&host),
             Deed::Forge => self.forge(&host),
             Deed::ForgeMark => {
                 let forged = Incoming::Mark(b"{\"committed\":{\"upto\":1000000000}}".to_vec().into());
@@ -328,19 +333,38 @@ impl Act {
         }
     }
 
+    /// A manifest under a later generation that a controller signed for another agent.
+    fn misdirect(&self, host: &Host) {
+        let other = AGENTS.iter().find(|who| who.name != host.who.name);
+        let Some(other) = other.map(|who| &who.name) else {
+            return;
+        };
+        self.send_instead(host, &NOTARY.director, |manifest| {
+            (manifest.agent_id, manifest.user_key) = (other.agent_id, other.user_key.clone());
+            manifest.at.generation += 1;
+        });
+    }
+
     /// The newest manifest of the agent under a later generation, signed by a key that must not sign manifests.
     fn forge(&self, host: &Host) {
-        let key = &host.who.name.user_key;
-        let mut bus = lock(&self.world.bus);
-        let newest = bus.truth(key).and_then(check::manifest_of);
-        if let Some(mut manifest) = newest {
+        self.send_instead(host, &NOTARY.control, |manifest| {
             manifest.at.generation += 1_000;
-            let forged = manifest::sign(manifest, &NOTARY.control)
-                .ok()
-                .and_then(|envelope| envelope.to_json().ok());
-            if let Some(forged) = forged {
-                bus.overwrite(key, forged);
-            }
+        });
+    }
+
+    /// Puts a changed manifest into the agent's place on the bus.
+    fn send_instead(&self, host: &Host, key: &SigningKey, change: impl FnOnce(&mut Manifest)) {
+        let agent = &host.who.name.user_key;
+        let mut bus = lock(&self.world.bus);
+        let Some(mut manifest) = bus.truth(agent).and_then(check::manifest_of) else {
+            return;
+        };
+        change(&mut manifest);
+        let signed = manifest::sign(manifest, key)
+            .ok()
+            .and_then(|envelope| envelope.to_json().ok());
+        if let Some(signed) = signed {
+            bus.overwrite(agent, signed);
         }
     }
 }

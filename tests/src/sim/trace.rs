@@ -7,6 +7,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
+    count: u64,
     lines: Option<Vec<String>>,
 }
 
@@ -27,6 +28,7 @@ impl Trace {
     pub fn new(keep: bool) -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
+            count: 0,
             lines: keep.then(Vec::new),
         }
     }
@@ -37,6 +39,7 @@ impl Trace {
         // Writing into a number cannot fail.
         let _always = writeln!(hasher, "{} {what}", at.as_micros());
         self.hash = hasher.0;
+        self.count += 1;
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{:>12.6} {what}", at.as_secs_f64()));
         }
@@ -45,6 +48,11 @@ impl Trace {
     /// The hash of everything so far.
     pub const fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// How much has happened.
+    pub const fn count(&self) -> u64 {
+        self.count
     }
 
     /// The words, where they were kept.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::digest::Digest;
-use writ_protocol::id::{AgentId, OrderId};
+use writ_protocol::id::{AgentId, JournalId, OrderId};
 use writ_protocol::manifest::{Generation, Manifest};
 
 /// Something that must not have happened.
@@ -55,6 +55,8 @@ pub struct Witness {
     words: BTreeMap<u64, Word>,
     signed: BTreeMap<Digest, Signed>,
     have: BTreeMap<AgentId, Generation>,
+    /// The most that any life of the ledger had of a journal.
+    committed: BTreeMap<(AgentId, JournalId), u64>,
     exempt: BTreeSet<AgentId>,
     is_calm: bool,
     /// What happened how often.
@@ -69,6 +71,7 @@ impl Default for Witness {
             words: BTreeMap::new(),
             signed: BTreeMap::new(),
             have: BTreeMap::new(),
+            committed: BTreeMap::new(),
             exempt: BTreeSet::new(),
             is_calm: true,
             counts: Counts::default(),
@@ -148,6 +151,17 @@ impl Witness {
     /// The manifest of a digest, if a controller signed it.
     pub fn signed(&self, digest: &Digest) -> Option<&Signed> {
         self.signed.get(digest)
+    }
+
+    /// A transaction takes a frame.
+    pub fn commits(&mut self, journal: (AgentId, JournalId), seq: u64) {
+        let most = self.committed.entry(journal).or_default();
+        *most = seq.max(*most);
+    }
+
+    /// The most that any life of the ledger had of a journal.
+    pub fn committed(&self, journal: (AgentId, JournalId)) -> u64 {
+        self.committed.get(&journal).copied().unwrap_or(0)
     }
 
     /// A hello says how far an agent is: never back.

@@ -51,6 +51,9 @@ pub struct World {
     trace: Mutex<Trace>,
 }
 
+/// A run of which more is told goes in circles; the longest sound ones have a hundredth of it.
+const NOTES_MAX: u64 = 100_000;
+
 /// A lock that a panic elsewhere does not spoil.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,6 +118,11 @@ impl World {
     /// Notes what happened.
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
         lock(&self.trace).note(self.now(), what);
+    }
+
+    /// Whether it goes in circles; then nothing arrives any more, so that it ends.
+    pub fn is_circling(&self) -> bool {
+        lock(&self.trace).count() > NOTES_MAX
     }
 
     /// Something must not have happened.

@@ -28,10 +28,10 @@ use crate::sim::world::{World, lock};
 const TTL: Duration = Duration::from_secs(10);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(3);
-/// Longest time until something dirty is noticed.
-const RELAY_TICK: Duration = Duration::from_secs(2);
-/// Longest time until a batch is noticed.
-const INGEST_TICK: Duration = Duration::from_secs(2);
+/// Longest time until something dirty is noticed; mostly it is told.
+const RELAY_TICK: Duration = Duration::from_secs(7);
+/// Longest time until a batch is noticed; mostly it is told.
+const INGEST_TICK: Duration = Duration::from_secs(5);
 /// Between two looks of the sweeper.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Sweeps between two comparisons of the bus with the ledger.

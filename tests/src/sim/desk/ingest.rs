@@ -88,6 +88,7 @@ pub fn ingest(
             .or_insert_with(|| books.mark(journal(batch)));
         let word = match batch.after(mark.upto(), &mark.last_hash) {
             Continuation::New { skip } => {
+                leave_out(books, witness, batch, mark.next_seq);
                 (mark.next_seq, mark.last_hash) = (batch.header().last_seq + 1, batch.header().last_hash);
                 taken.push((batch, skip));
                 "accepted"
@@ -125,6 +126,25 @@ pub fn ingest(
         marks: told.collect(),
         words,
     })
+}
+
+/// Frames that nobody has any more leave a hole, which must be of what some life of the ledger had.
+fn leave_out(books: &mut Books, witness: &mut Witness, batch: &Batch, next: u64) {
+    let header = batch.header();
+    if header.first_seq <= next {
+        return;
+    }
+    let had = witness.committed(journal(batch));
+    if header.gone_from.is_none() || had.saturating_add(1) < header.first_seq {
+        let what = format!(
+            "records {next} to {} of {} are left out, and no ledger ever had more than {had}",
+            header.first_seq - 1,
+            header.journal_id
+        );
+        witness.accuse("I2", what);
+    }
+    let holes = books.resumed.entry(journal(batch)).or_default();
+    holes.insert(header.first_seq, header.prev_hash);
 }
 
 /// Two histories claim one sequence number.
@@ -191,7 +211,7 @@ fn repeats(books: &Books, batch: &Batch) -> bool {
         .events
         .get(&journal(batch))
         .and_then(|frames| frames.get(at));
-    stored.is_none_or(|stored| stored == raw)
+    stored.is_none_or(|stored| stored.is_empty() || stored == raw)
 }
 
 fn store(books: &mut Books, witness: &mut Witness, taken: &[(&Batch, u64)], now: Timestamp) {
@@ -204,6 +224,11 @@ fn store(books: &mut Books, witness: &mut Witness, taken: &[(&Batch, u64)], now:
             .events
             .entry((one.event.agent_id, one.event.journal_id))
             .or_default();
+        let holes = books.resumed.get(&(one.event.agent_id, one.event.journal_id));
+        if holes.is_some_and(|holes| holes.contains_key(&one.event.seq)) {
+            let before = usize::try_from(one.event.seq.saturating_sub(1)).unwrap_or(usize::MAX);
+            events.resize(before.max(events.len()), Vec::new());
+        }
         if one.event.seq != events.len() as u64 + 1 {
             witness.accuse(
                 "I3",
@@ -212,6 +237,7 @@ fn store(books: &mut Books, witness: &mut Witness, taken: &[(&Batch, u64)], now:
         }
         events.push(one.event.raw.to_vec());
         witness.counts.frames += 1;
+        witness.commits((one.event.agent_id, one.event.journal_id), one.event.seq);
     }
     let mut effects = Effects::gather(&decoded);
     let ids = effects.order_ids();
