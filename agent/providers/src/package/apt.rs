@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 use writ_protocol::graph::PackageState;
 
 use super::Work;
@@ -235,39 +236,24 @@ fn wait_for_locks(tools: &Tools<'_, '_>) -> Result<u64, Error> {
     Ok(most.as_secs().max(1))
 }
 
-/// Who holds a lock; nobody where it could be had. The lock is let go at once.
+/// Who holds a lock; nobody where it could be had. Only asked: a lock taken to find out could be in another's way.
 fn holder(tools: &Tools<'_, '_>, path: &str) -> Result<Option<String>, Error> {
     let shown = format!("/{path}");
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = match rustix::fs::openat(tools.host.root(), path, flags, Mode::empty()) {
         Ok(file) => file,
         // The tools make it.
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(Error::at("look at the lock", &shown)(errno)),
     };
-    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(None),
-        Err(Errno::AGAIN | Errno::ACCESS) => {
-            let stat = rustix::fs::fstat(&file).map_err(Error::at("look at the lock", &shown))?;
-            Ok(Some(who(stat.st_ino)))
-        }
-        Err(errno) => Err(Error::at("look at the lock", &shown)(errno)),
-    }
+    let wanted = Flock::from(FlockType::WriteLock);
+    let held = fcntl_getlk(&file, &wanted).map_err(Error::at("look at the lock", &shown))?;
+    Ok(held.map(|lock| lock.pid.map_or_else(|| "another program".to_owned(), name_of)))
 }
 
-/// The process that holds a lock on a file of this number, in words.
-fn who(inode: u64) -> String {
-    let ends = format!(":{inode}");
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let pid = locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let held = fields.get(5).is_some_and(|field| field.ends_with(&ends));
-        let pid = fields.get(4).filter(|pid| pid.parse::<u32>().is_ok());
-        pid.filter(|_| held).map(|pid| (*pid).to_owned())
-    });
-    let Some(pid) = pid else {
-        return "another program".to_owned();
-    };
+/// A process in words.
+fn name_of(pid: Pid) -> String {
+    let pid = pid.as_raw_nonzero();
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     format!("process {pid} ({})", name.trim())
 }
