@@ -169,6 +169,7 @@ pub struct Journal {
     config: JournalConfig,
     meta: Meta,
     segments: VecDeque<Found>,
+    open: recovery::Open,
     end: Position,
     durable: Position,
     mark: Mark,
@@ -198,8 +199,9 @@ impl Journal {
     ) -> Result<(Self, Report), JournalError> {
         let fail = |what| move |source| JournalError::Disk { what, source };
         let known = Meta::load(disk.as_ref()).map_err(fail("read its memory"))?;
-        let mut newest = 0;
+        let (mut newest, mut open) = (0, recovery::Open::default());
         let mut seen = |replayed: Replayed<'_>| {
+            open.note(replayed.frame.seq, replayed.record.as_ref());
             if let Some(Record::SessionStart(started)) = &replayed.record {
                 newest = newest.max(started.incarnation);
             }
@@ -214,6 +216,7 @@ impl Journal {
             config,
             meta,
             segments: VecDeque::new(),
+            open,
             end: Position {
                 seq: 0,
                 hash: Digest::ZERO,
@@ -272,6 +275,7 @@ impl Journal {
                 why,
             } => {
                 self.set_aside(fresh)?;
+                self.open = recovery::Open::default();
                 report.damage = Some(why);
                 Ok((report, journal_id.map(|id| (id, last_seq, last_hash))))
             }

@@ -59,6 +59,8 @@ bugs! {
     JournalIdKept = "planted-journal-id-kept",
     /// Segments are removed that the ledger does not have.
     UnackedRemoved = "planted-unacked-removed",
+    /// The acceptance of an order that is not done is removed with its old segment.
+    OpenForgotten = "planted-open-forgotten",
     /// A ledger that went back is sent nothing again.
     ResendForgotten = "planted-resend-forgotten",
     /// That records are gone is not said to a ledger that asks for them.

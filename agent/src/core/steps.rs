@@ -54,7 +54,8 @@ impl AgentCore {
         let runs = self.running.as_ref().map(|r| r.order_id);
         let waiting: Vec<OrderId> = self.held.keys().copied().filter(|id| Some(*id) != runs).collect();
         for order_id in waiting {
-            let stop = self.reason_to_stop(order_id, None);
+            // Out of quarantine is a person's decision, and so is what is ordered then: nothing waits for it here with a lease that it renews.
+            let stop = self.reason_to_stop(order_id, None).or_else(|| self.quarantine());
             if let Some(stop) = stop {
                 let mut never = Running::new(order_id, self.corrected(now.wall));
                 never.stop(stop);
@@ -74,6 +75,17 @@ impl AgentCore {
         self.halt_over(order_id, project).map(Self::stop_by)
     }
 
+    fn quarantine(&self) -> Option<Stop> {
+        let stop = || {
+            Stop::soft(
+                OrderOutcome::Stopped,
+                Code::Quarantined,
+                "the agent is in quarantine",
+            )
+        };
+        self.is_quarantined.then(stop)
+    }
+
     /// One move of the running order; whether another may follow.
     fn step_on(&mut self, now: Now) -> bool {
         let Some(mut running) = self.running.take() else {
@@ -82,12 +94,8 @@ impl AgentCore {
         if let Some(stop) = self.reason_to_stop(running.order_id, running.project.as_deref()) {
             running.stop(stop);
         }
-        if self.is_quarantined {
-            running.stop(Stop::soft(
-                OrderOutcome::Stopped,
-                Code::Quarantined,
-                "the agent is in quarantine",
-            ));
+        if let Some(stop) = self.quarantine() {
+            running.stop(stop);
         }
         let is_under_way = matches!(running.stage, Stage::Observing(_) | Stage::Applying(_));
         if is_under_way {

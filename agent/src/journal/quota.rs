@@ -30,7 +30,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes the oldest segments that the ledger has, are beyond the reserve and are old; with little disk also younger ones.
+    /// Removes the oldest segments that the ledger has, that no open order needs, that are beyond the reserve and old; with little disk also
+    /// younger ones.
     fn trim(&mut self, now: Timestamp) -> Result<bool, JournalError> {
         let free = self
             .disk
@@ -46,8 +47,14 @@ impl Journal {
             #[cfg(feature = "planted")]
             let is_committed =
                 is_committed || writ_protocol::planted::is(writ_protocol::planted::Bug::UnackedRemoved);
+            // A restart takes an order up from its acceptance on: without that frame it would be forgotten, however long ago it was.
+            let is_needed = self.open.first().is_some_and(|first| first <= front.last_seq);
+            #[cfg(feature = "planted")]
+            let is_needed =
+                is_needed && !writ_protocol::planted::is(writ_protocol::planted::Bug::OpenForgotten);
             let may_go = self.segments.len() > 1
                 && is_committed
+                && !is_needed
                 && kept.saturating_sub(front.bytes) >= self.config.retain_bytes
                 && (is_old || is_tight);
             if !may_go {

@@ -3,7 +3,7 @@
 //! A bad end of the last segment with nothing readable behind it is what a power failure leaves: it was never durable and is cut, unless the
 //! mark beside the frames says that it was. Anything else is damage, because whoever cuts there forgets evidence.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use writ_protocol::digest::Digest;
@@ -254,6 +254,25 @@ impl Scan<'_> {
             },
             (None, None) => Verdict::Empty,
         }
+    }
+}
+
+/// The orders that were accepted and have not ended, each with the sequence number of its acceptance: what a restart takes them up from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open(BTreeMap<OrderId, u64>);
+
+impl Open {
+    pub(super) fn note(&mut self, seq: u64, record: Option<&Record>) {
+        if let Some(Record::OrderAccepted(accepted)) = record {
+            self.0.insert(accepted.order_id, seq);
+        } else if let Some(order_id) = ended(record) {
+            self.0.remove(&order_id);
+        }
+    }
+
+    /// The first frame that is still needed; none while nothing is open.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.values().min().copied()
     }
 }
 

@@ -53,6 +53,9 @@ impl Journal {
             last.done
                 .extend(records.iter().filter_map(|record| recovery::ended(Some(record))));
         }
+        for (record, seq) in records.iter().zip(self.end.seq.saturating_add(1)..) {
+            self.open.note(seq, Some(record));
+        }
         self.end = end;
         Ok(end.seq)
     }

@@ -260,9 +260,15 @@ fn ended(order: &Order, state: OrderState) -> Result<Order, OrderError> {
     if order.state == state {
         return Ok(*order);
     }
-    if order.state.is_proven() || (state == OrderState::Refused && accepted_before) {
+    if order.state.is_proven() {
         return Err(contradiction(state, order.state));
     }
+    // It took the order once and cannot say any more what became of it: its journal was damaged, and it will not start it.
+    let state = if state == OrderState::Refused && accepted_before {
+        OrderState::Indeterminate
+    } else {
+        state
+    };
     Ok(Order {
         state,
         deadline_at: None,

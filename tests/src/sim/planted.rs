@@ -55,7 +55,7 @@ pub const fn within(bug: Bug) -> Option<u64> {
     match bug {
         // Nobody is away for long enough, and then back with the end of an order that was given up.
         Bug::LateWordLost => None,
-        Bug::DoneForgotten | Bug::HaltIgnored => Some(3_000),
+        Bug::DoneForgotten | Bug::HaltIgnored | Bug::OpenForgotten => Some(3_000),
         Bug::DamageCut | Bug::StrangerTaken => Some(1_600),
         Bug::JournalIdKept | Bug::CloneUnseen => Some(700),
         Bug::IntentUnsynced

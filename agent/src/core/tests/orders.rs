@@ -205,3 +205,43 @@ fn after_damage_orders_that_may_have_begun_are_refused() {
     assert_eq!(refused, [(order_id(1), Code::JournalDamaged)]);
     assert!(core.holds(order_id(3)) && !core.holds(order_id(2)));
 }
+
+#[test]
+fn a_quarantine_ends_what_runs_and_what_waits() {
+    let mut core = AgentCore::new(settings());
+    let orders = vec![order(1, OrderKind::Apply), order(2, OrderKind::Apply)];
+    core.apply(taken(manifest(1, orders)), at(1));
+    core.apply(ready(order_id(1)), at(1));
+    let word = HelloWord {
+        at: Generation::default(),
+        server_time: at(2).wall,
+        sent: at(2),
+        quarantined: true,
+        control_epoch: 0,
+        halts: vec![],
+        leases: vec![],
+    };
+    let waits = core.apply(Input::Hello(Box::new(word)), at(2));
+    let runs = core.apply(
+        Input::Observed {
+            order_id: order_id(1),
+            index: 0,
+            result: seen(false),
+        },
+        at(2),
+    );
+    let ends = |effects: &[Effect], id| {
+        let ending = ending(effects).expect("ends");
+        assert_eq!(
+            (ending.order.order_id, ending.outcome, ending.code),
+            (id, OrderOutcome::Stopped, Some(Code::Quarantined))
+        );
+    };
+    ends(&waits, order_id(2));
+    ends(&runs, order_id(1));
+    assert_eq!(
+        core.view().running,
+        [],
+        "nothing is left whose lease a hello would renew"
+    );
+}

@@ -1,5 +1,9 @@
 //! What a start must doubt: bytes that a failed flush left in the kernel, and a ledger that went back further than the reserve.
 
+use writ_protocol::id::{OrderId, RunId};
+use writ_protocol::manifest::{BundleRef, OrderKind};
+use writ_protocol::record::{OrderAccepted, OrderRefused};
+
 use super::*;
 
 /// Opens the journal, counting what it shows.
@@ -73,4 +77,57 @@ fn a_ledger_behind_the_reserve_does_not_make_a_journal_look_robbed() {
     drop(journal);
     let (mut again, _) = shown(&disk);
     assert!(again.read(first, 1, 1).expect("reads").is_some());
+}
+
+#[test]
+fn what_a_restart_takes_up_is_never_let_go_of() {
+    let disk = fresh();
+    let (mut journal, ..) = open(&disk).expect("opens");
+    let late = Timestamp::from_millis(10 * 3_600 * 1_000);
+    let order_id = OrderId::from_uuid(Uuid::from_u128(11));
+    let let_go = |journal: &mut Journal| {
+        let end = journal.durable();
+        journal.acknowledge(end.seq, end.hash, late).expect("takes it");
+    };
+    let first = journal.append(&[accepted(order_id)], stamp(2)).expect("writes");
+    fill(&mut journal, 1, 40).1.expect("writes");
+    let_go(&mut journal);
+    assert!(journal.read(first, 1, 1).is_ok(), "the order is not done");
+    drop(journal);
+    let (mut journal, _) = shown(&disk);
+    fill(&mut journal, 41, 60).1.expect("writes");
+    let_go(&mut journal);
+    assert!(journal.read(first, 1, 1).is_ok(), "nor is it after a restart");
+    journal.append(&[refused(order_id)], stamp(2)).expect("writes");
+    journal.sync().expect("flushes");
+    let_go(&mut journal);
+    assert!(matches!(
+        journal.read(first, 1, 1),
+        Err(JournalError::NotHere { .. })
+    ));
+}
+
+fn accepted(order_id: OrderId) -> Record {
+    Record::OrderAccepted(OrderAccepted {
+        order_id,
+        run_id: RunId::from_uuid(Uuid::from_u128(12)),
+        kind: OrderKind::Apply,
+        at: Generation::default(),
+        manifest: Digest::ZERO,
+        bundle: BundleRef {
+            digest: Digest::ZERO,
+            length: 0,
+        },
+        fencing_token: 1,
+    })
+}
+
+fn refused(order_id: OrderId) -> Record {
+    Record::OrderRefused(OrderRefused {
+        order_id,
+        run_id: RunId::from_uuid(Uuid::from_u128(12)),
+        fencing_token: 1,
+        code: Code::Expired,
+        detail: String::new(),
+    })
 }

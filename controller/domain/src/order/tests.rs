@@ -58,7 +58,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "accepted",
         &[
             "=",
-            "!",
+            "indeterminate",
             "succeeded",
             "failed",
             "aborted",
@@ -112,7 +112,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "unresolved",
         &[
             "=",
-            "!",
+            "indeterminate",
             "succeeded",
             "failed",
             "aborted",
