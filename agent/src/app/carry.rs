@@ -153,7 +153,11 @@ fn write_one(
     };
     match write {
         Write::Keep(manifest) => journal.docket().keep(&manifest)?,
-        Write::KeepHalts(halts) => journal.docket().set_halts(&halts)?,
+        Write::KeepHalts(halts) => {
+            // What was said before of a halt that is left out now is durable before it is forgotten.
+            journal.sync()?;
+            journal.docket().set_halts(&halts)?;
+        }
         Write::Record(record) => {
             let taken = match &record {
                 Record::OrderAccepted(order) => Some(order.order_id),

@@ -55,9 +55,6 @@ impl AgentCore {
             return;
         }
         self.control_epoch = self.control_epoch.max(control_epoch);
-        self.out.push(Effect::KeepHalts(
-            self.halts.values().map(|word| word.envelope.clone()).collect(),
-        ));
         self.out.push(Effect::Append(Record::HaltObserved(HaltObserved {
             halt_id,
             control_epoch,
@@ -65,6 +62,10 @@ impl AgentCore {
             stopped: Vec::new(),
         })));
         self.out.push(Effect::Sync);
+        // Only now: a crash in between leaves a halt that is lifted twice, and never one that ended without a word.
+        self.out.push(Effect::KeepHalts(
+            self.halts.values().map(|word| word.envelope.clone()).collect(),
+        ));
     }
 
     /// Takes the ledger's list of halts in force as of a control epoch.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use writ_chassis::clock::BootInstant;
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
+use writ_protocol::exec::{Limits, Meter, Usage};
 use writ_protocol::frame::Frame;
 use writ_protocol::id::OrderId;
 use writ_protocol::manifest::{Generation, Manifest, Order};
@@ -25,8 +26,27 @@ use super::{AgentCore, Effect, HaltWord, Held, Now, Settings};
 pub struct Progress {
     /// Attempts whose intent is durable.
     pub attempt: u32,
+    /// What the last of them might use.
+    pub limits: Limits,
     /// Its result, if that is durable.
     pub result: Option<StepResult>,
+}
+
+impl Progress {
+    /// What attempts may have used of which no record says what they did: all that their limits allow of what has a limit. What a step writes
+    /// has none, and is left out.
+    pub(super) fn unknown(&self, rates: &RateCard) -> Option<u64> {
+        if self.result.is_some() {
+            return Some(0);
+        }
+        let most = Usage {
+            cpu_user_us: self.limits.cpu_ms.checked_mul(1_000)?,
+            wall_us: self.limits.wall_ms.checked_mul(1_000)?,
+            peak_memory_bytes: self.limits.memory_bytes,
+            ..Usage::none(Meter::Agent)
+        };
+        rates.price(&most).ok()?.checked_mul(u64::from(self.attempt))
+    }
 }
 
 /// An order that was accepted and not ended.
@@ -85,6 +105,7 @@ impl Memory {
             Some(Record::StepIntent(intent)) => {
                 if let Some(step) = self.step(intent.order_id, &intent.step) {
                     step.attempt = step.attempt.max(intent.attempt);
+                    step.limits = intent.limits;
                 }
             }
             Some(Record::StepResult(result)) => {

@@ -183,6 +183,7 @@ impl AgentCore {
         };
         let mut running = Running::new(order_id, self.corrected(now.wall));
         running.resume.clone_from(&held.resume);
+        running.unknown_micros = unknown(held);
         running.stage = Stage::Fetching;
         self.out.push(Effect::Fetch(Arc::clone(&held.order)));
         self.running = Some(running);
@@ -216,6 +217,18 @@ impl AgentCore {
         })));
         self.out.push(Effect::Sync);
     }
+}
+
+/// What the attempts of an earlier life may have cost that left no result; what cannot be priced counts as the whole grant.
+fn unknown(held: &Held) -> u64 {
+    let grant = &held.order.grant;
+    let each = held
+        .resume
+        .values()
+        .map(|progress| progress.unknown(&grant.rates));
+    each.fold(0_u64, |sum, one| {
+        sum.saturating_add(one.unwrap_or(grant.amount_micros))
+    })
 }
 
 /// A halt in force that is known to cover an order before its bundle is.

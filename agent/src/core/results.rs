@@ -70,8 +70,15 @@ impl AgentCore {
                     push_result(&mut running, index, result, &mut self.out);
                 }
                 None if running.stop.is_some() => running.told = None,
-                None if is_spent(running.cost_micros, grant) => {
-                    let detail = format!("{} of {grant} micro-units are spent", running.cost_micros);
+                None if is_spent(running.cost_micros.saturating_add(running.unknown_micros), grant) => {
+                    let (spent, unknown) = (running.cost_micros, running.unknown_micros);
+                    let mut detail = format!("{spent} of {grant} micro-units are spent");
+                    if unknown > 0 {
+                        let more = format!(
+                            ", and up to {unknown} by what was under way when the agent ended; raise the grant and order it again"
+                        );
+                        detail.push_str(&more);
+                    }
                     running.stop(Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail));
                 }
                 None if matches!(self.lease(&running, now), Lease::Lost | Lease::Wait) => {

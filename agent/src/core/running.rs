@@ -76,6 +76,8 @@ pub(super) struct Running {
     pub(super) unchanged: u32,
     pub(super) failed: u32,
     pub(super) cost_micros: u64,
+    /// What attempts of an earlier life may have cost that left no result: counted against the grant, for it may have been spent.
+    pub(super) unknown_micros: u64,
     pub(super) steps: Vec<StepPlan>,
     /// By step: whether it ended well; `None` before its end.
     pub(super) ended: Vec<Option<bool>>,
@@ -110,6 +112,7 @@ impl Running {
             unchanged: 0,
             failed: 0,
             cost_micros: 0,
+            unknown_micros: 0,
             steps: Vec::new(),
             ended: Vec::new(),
             notified: Vec::new(),

@@ -136,6 +136,14 @@ impl AgentCore {
         if let Some(result) = progress.result {
             // It ended before the restart, and its record is in the journal.
             running.book(index, &result);
+            if result.outcome == StepOutcome::Aborted {
+                // So did the order, but for its last record: that what stopped it is over by now does not let it go on.
+                let (code, outcome) = match result.code {
+                    Some(code @ (Code::Draining | Code::Quarantined)) => (code, OrderOutcome::Stopped),
+                    code => (code.unwrap_or(Code::StepFailed), OrderOutcome::Aborted),
+                };
+                running.stop(Stop::soft(outcome, code, &result.detail));
+            }
         } else if progress.attempt > 0 && must_not_repeat(step) {
             let why = (
                 Code::Indeterminate,

@@ -1,6 +1,8 @@
 //! Long random lives keep the promises: intent before start, one end for each accepted order, nothing started under a halt, without a
 //! lease, or twice.
 
+use writ_protocol::exec::Limits;
+
 use super::states::inputs;
 use super::*;
 
@@ -74,5 +76,102 @@ fn random_lives_keep_the_promises() {
             applied.values().all(|count| *count == 1),
             "seed {seed}: {applied:?}"
         );
+    }
+}
+
+/// The life after one that ended in the middle of an order, its bundle read.
+fn resume(progress: Progress, grant: u64) -> (AgentCore, Vec<Effect>) {
+    let mut one = order(1, OrderKind::Apply);
+    one.grant.amount_micros = grant;
+    let unfinished = Unfinished {
+        accepted: writ_protocol::record::OrderAccepted {
+            order_id: order_id(1),
+            run_id: one.run_id,
+            kind: one.kind,
+            at: Generation::default(),
+            manifest: Digest::ZERO,
+            bundle: one.bundle,
+            fencing_token: one.fencing_token,
+        },
+        first_seq: 1,
+        accepted_boot: boot(1),
+        boot_id: "boot".to_owned(),
+        steps: BTreeMap::from([("a".to_owned(), progress)]),
+    };
+    let mut memory = Memory::default();
+    memory.unfinished.insert(order_id(1), unfinished);
+    let kept = Kept {
+        manifests: BTreeMap::from([(Digest::ZERO, manifest(1, vec![one]))]),
+        halts: vec![],
+    };
+    let (mut core, _) = AgentCore::recover(settings(), memory, kept, false, (at(2), "boot"));
+    let effects = core.apply(ready(order_id(1)), at(2));
+    (core, effects)
+}
+
+/// A step of the earlier life that has a result.
+fn with_result(outcome: StepOutcome, code: Option<Code>) -> Progress {
+    let ended = crate::core::steps::ended_early(
+        order_id(1),
+        &step("a", StepMode::Checked, vec![]),
+        outcome,
+        code.map(|code| (code, "somebody stopped it".to_owned())),
+        Timestamp::default(),
+    );
+    Progress {
+        attempt: 1,
+        limits: Limits::default(),
+        result: Some(ended),
+    }
+}
+
+#[test]
+fn an_order_whose_step_was_stopped_does_not_go_on_in_the_next_life() {
+    let (_, went_on) = resume(with_result(StepOutcome::Changed, None), 1_000);
+    assert!(
+        went_on
+            .iter()
+            .any(|effect| matches!(effect, Effect::Observe(next) if next.id == "b"))
+    );
+    for (code, outcome) in [
+        (Code::Halted, OrderOutcome::Aborted),
+        (Code::Cancelled, OrderOutcome::Aborted),
+        (Code::Draining, OrderOutcome::Stopped),
+    ] {
+        let (core, effects) = resume(with_result(StepOutcome::Aborted, Some(code)), 1_000);
+        let ended = ending(&effects).expect("ends");
+        assert_eq!((ended.outcome, ended.code), (outcome, Some(code)));
+        assert!(core.is_idle());
+    }
+}
+
+#[test]
+fn what_an_attempt_without_a_result_may_have_cost_counts() {
+    let attempts = |attempt| Progress {
+        attempt,
+        limits: Limits::default(),
+        result: None,
+    };
+    // 60 s of processor time and 1 GiB for 300 s, by the prices of the scene.
+    let most = 60 * 12 + 300 * 2;
+    for (times, grant, goes_on) in [
+        (1, most, false),
+        (1, most + 1, true),
+        (2, most * 2, false),
+        (2, most * 2 + 1, true),
+    ] {
+        let (mut core, _) = resume(attempts(times), grant);
+        let effects = core.apply(
+            Input::Observed {
+                order_id: order_id(1),
+                index: 0,
+                result: seen(false),
+            },
+            at(2),
+        );
+        let starts = effects.iter().any(|effect| matches!(effect, Effect::Apply(_)));
+        let code = ending(&effects).and_then(|ended| ended.code);
+        assert_eq!(starts, goes_on, "{times} attempts, {grant} granted");
+        assert_eq!(code, (!goes_on).then_some(Code::GrantExhausted));
     }
 }
