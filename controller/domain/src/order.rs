@@ -186,6 +186,14 @@ pub fn apply(
     lease: Duration,
     now: Timestamp,
 ) -> Result<Transition<Order>, OrderError> {
+    #[cfg(feature = "planted")]
+    if matches!(
+        order.state,
+        OrderState::Expired | OrderState::Unresolved | OrderState::Cancelled
+    ) && writ_protocol::planted::is(writ_protocol::planted::Bug::LateWordLost)
+    {
+        return Ok(Transition::between(order, *order));
+    }
     let next = match event {
         OrderEvent::Accepted { fencing_token } => {
             check_token(order, fencing_token)?;
@@ -248,14 +256,6 @@ fn heard(order: &Order, lease: Duration, now: Timestamp) -> Order {
 
 /// The agent's word replaces the ledger's guess; two different words of the agent contradict each other.
 fn ended(order: &Order, state: OrderState) -> Result<Order, OrderError> {
-    #[cfg(feature = "planted")]
-    if matches!(
-        order.state,
-        OrderState::Expired | OrderState::Unresolved | OrderState::Cancelled
-    ) && writ_protocol::planted::is(writ_protocol::planted::Bug::LateWordLost)
-    {
-        return Ok(*order);
-    }
     let accepted_before = matches!(order.state, OrderState::Accepted | OrderState::Unresolved);
     if order.state == state {
         return Ok(*order);

@@ -82,15 +82,8 @@ async fn manifest(client: &Client, parcel: &Parcel) -> Result<(), DeliverError> 
     if held(client, &parcel.key).await?.is_some_and(|at| at >= parcel.at) {
         return Ok(());
     }
-    // Remembered and gone: only another id is stored now. Its own digest, so that this too happens once.
-    let again = format!("{id}:{}", Digest::of(&parcel.envelope).short());
-    put(
-        client,
-        subject::order(&parcel.key),
-        &again,
-        parcel.envelope.clone(),
-    )
-    .await?;
+    // Remembered and gone. Without an id it is stored for certain: any other could be remembered and gone as well, after a second loss.
+    put(client, subject::order(&parcel.key), "", parcel.envelope.clone()).await?;
     match held(client, &parcel.key).await? {
         Some(at) if at >= parcel.at => Ok(()),
         _ => Err(DeliverError::Lost),
