@@ -1,7 +1,9 @@
-//! `cargo xtask sim`: builds the simulator in its own profile and becomes it. Planted bugs are built in only where they are asked for.
+//! `cargo xtask sim`: builds the simulator in its own profile and becomes it; in `cargo xtask test` it is a step.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, ensure};
 
 use crate::launch::replace;
 use crate::place::Place;
@@ -10,16 +12,47 @@ use crate::step::call;
 /// The profile: as fast as a release, with every assertion in.
 const PROFILE: &str = "sim";
 
+/// What `cargo xtask test` runs, whichever bound is reached first.
+const SEEDS: &str = "20000";
+const WITHIN: &str = "300s";
+
 /// `writ-sim`, built as its arguments need it.
 pub(crate) fn run(place: &Place, rest: &[OsString]) -> anyhow::Result<ExitCode> {
-    let asks = |name: &str| rest.iter().any(|argument| argument == name);
-    build(place, asks("--planted") || asks("--with-bug"))?;
-    let mut command = Command::new(place.target.join(PROFILE).join("writ-sim"));
+    build(place)?;
+    let mut command = program(place);
     command.args(rest);
     replace(command)
 }
 
-fn build(place: &Place, has_bugs: bool) -> anyhow::Result<()> {
+/// A slice of seeds, and every planted bug. What fails has said by which command it is repeated.
+///
+/// # Errors
+/// A promise that broke, or a planted bug that was missed.
+pub(crate) fn step(place: &Place) -> anyhow::Result<String> {
+    build(place)?;
+    let seeds = tail(program(place).args(["--seeds", SEEDS, "--within", WITHIN]))?;
+    let planted = tail(program(place).args(["--planted", "--json"]))?;
+    Ok(format!("{seeds}; planted bugs: {planted}"))
+}
+
+fn program(place: &Place) -> Command {
+    Command::new(place.target.join(PROFILE).join("writ-sim"))
+}
+
+/// Runs a command, shows what it says, and gives the last line of it.
+fn tail(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting writ-sim")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprint!("{text}");
+    ensure!(output.status.success(), "writ-sim ended with {}", output.status);
+    Ok(text.lines().last().unwrap_or_default().to_owned())
+}
+
+/// One build for everything: planted bugs are in it, and none is chosen but by name.
+fn build(place: &Place) -> anyhow::Result<()> {
     let mut command = place.cargo();
     command.args([
         "build",
@@ -29,9 +62,8 @@ fn build(place: &Place, has_bugs: bool) -> anyhow::Result<()> {
         "writ-tests",
         "--bin",
         "writ-sim",
+        "--features",
+        "planted",
     ]);
-    if has_bugs {
-        command.args(["--features", "planted"]);
-    }
     call(&mut command)
 }

@@ -8,6 +8,7 @@ use crate::check;
 use crate::fuzz;
 use crate::parts::{self, Need};
 use crate::place::Place;
+use crate::sim;
 use crate::step::{self, Step, call};
 
 /// The package whose tests need real servers.
@@ -19,7 +20,7 @@ const FUZZ_SECONDS: u32 = 5;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz)
+    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz, sim)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
@@ -46,6 +47,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
         Ok(String::new())
     }));
     steps.push(tests("fuzz", move || fuzz::step(place, FUZZ_SECONDS)));
+    steps.push(tests("sim", move || sim::step(place)));
     Ok(step::run_all("test", step::select(steps, &options.only)?))
 }
 

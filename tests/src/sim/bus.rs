@@ -112,12 +112,14 @@ impl Bus {
         usual
     }
 
-    /// Puts a manifest into its agent's slot.
+    /// Puts a manifest into its agent's slot; without an id it is never taken for one that is known.
     pub fn put(&mut self, key: &UserKey, id: &str, bytes: &[u8], now: Duration) -> Stored {
-        if self.knows(id, now) {
-            return Stored { duplicate: true };
+        if !id.is_empty() {
+            if self.knows(id, now) {
+                return Stored { duplicate: true };
+            }
+            self.streams.ids.insert(id.to_owned(), now);
         }
-        self.streams.ids.insert(id.to_owned(), now);
         if self.chance.hit(self.weather.lies) {
             return Stored { duplicate: false };
         }

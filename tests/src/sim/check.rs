@@ -23,6 +23,9 @@ use super::controller::generation_of;
 use super::host::Host;
 use super::world::{World, lock};
 
+/// A hello comes this much later than its interval at most.
+const HELLO_SPREAD: f64 = 1.2;
+
 /// What a disk's live journal holds.
 #[derive(Clone, Debug, Default)]
 pub struct OnDisk {
@@ -136,7 +139,7 @@ pub async fn clone_is_noticed(world: &Arc<World>, host: &Arc<Host>, length: Dura
             .is_some_and(|agent| agent.state == AgentState::Quarantined)
     });
     let is_calm = lock(&world.witness).is_calm();
-    if length >= HELLO_INTERVAL * 2 && is_calm && !noticed {
+    if length >= HELLO_INTERVAL.mul_f64(HELLO_SPREAD) * 2 && is_calm && !noticed {
         world.accuse(
             "I9",
             format!("{agent_id} spoke twice for {length:?} and nobody noticed"),

@@ -64,6 +64,17 @@ fn nature(order_id: OrderId, step: &str) -> Nature {
     }
 }
 
+/// What a step may use: more than any does, and little enough for what is not known of an attempt to fit into many a grant.
+const LIMITS: Limits = Limits {
+    cpu_ms: 1,
+    memory_bytes: 0,
+    wall_ms: 300_000,
+    processes: 256,
+    open_files: 1_024,
+    file_bytes: 1 << 30,
+    output_bytes: 64 << 10,
+};
+
 /// The steps of an order.
 pub fn steps_of(order_id: OrderId) -> Vec<StepPlan> {
     let mut chance = chance_of(order_id, "steps");
@@ -80,7 +91,7 @@ pub fn steps_of(order_id: OrderId) -> Vec<StepPlan> {
             depends_on: after.and_then(|n| usize::try_from(n).ok()).into_iter().collect(),
             notify: Vec::new(),
             mode,
-            limits: Limits::default(),
+            limits: LIMITS,
             only_when_notified: false,
         }
     };

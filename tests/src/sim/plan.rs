@@ -322,7 +322,8 @@ fn ledger_fault(chance: &mut Chance) -> Deed {
 fn rare(chance: &mut Chance) -> Deed {
     let long = chance.span(secs(1), secs(120));
     match chance.below(12) {
-        0 => Deed::Clone { length: long },
+        // Half of them live for long enough to be noticed for certain.
+        0 => Deed::Clone { length: long * 3 },
         1 => Deed::PutBack { age: long },
         2 => Deed::FailSync {
             at: 1 + chance.below(20),

@@ -230,6 +230,10 @@ impl Reader {
         for order in books.orders.values().filter(|o| o.agent_id == agent) {
             let said = match self.done.get(&order.order_id) {
                 Some(outcome) => Some(outcome.name()),
+                // It took the order once and cannot say any more what became of it.
+                None if self.refused.contains(&order.order_id) && self.accepted.contains(&order.order_id) => {
+                    Some("indeterminate")
+                }
                 None if self.refused.contains(&order.order_id) => Some("refused"),
                 None => None,
             };

@@ -9,7 +9,6 @@ use writ_chassis::lifecycle::LifecycleHandle;
 use writ_controller::app::App;
 use writ_controller::lease::Held;
 use writ_protocol::codec;
-use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::id::AgentId;
 use writ_protocol::manifest::{Generation, Manifest};
@@ -131,8 +130,7 @@ impl Duty {
         {
             return Ok(());
         }
-        let again = format!("{id}:{}", Digest::of(&parcel.envelope).short());
-        self.put(&parcel.key, &again, &parcel.envelope).await?;
+        self.put(&parcel.key, "", &parcel.envelope).await?;
         match self.held_by_bus(&parcel.key).await? {
             Some(at) if at >= parcel.at => Ok(()),
             _ => Err(()),
