@@ -62,19 +62,33 @@ impl App {
     /// # Errors
     /// [`Error`] with W0003 for an unknown agent.
     pub async fn manifest_for(&self, key: &UserKey) -> Result<Vec<u8>, Error> {
+        let mut answers = self.manifests_for(std::slice::from_ref(key)).await?;
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(Error::not_found("agent", key)))
+    }
+
+    /// [`App::manifest_for`] of many agents in one transaction: while a whole fleet is ordered, many learn from a hello that the bus is behind.
+    /// The answers stand in the order of the keys.
+    ///
+    /// # Errors
+    /// [`Error`]: none of them is answered. An unknown agent is its own answer.
+    pub async fn manifests_for(&self, keys: &[UserKey]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         let mut tx = self.store.begin("manifest.for").await?;
-        let found = agent::by_keys(&mut tx, &[key.to_string()]).await?;
-        let id = found
-            .first()
-            .map(|a| a.agent_id)
-            .ok_or_else(|| Error::not_found("agent", key))?;
-        let signed = self.current(&mut tx, &[id]).await?;
+        let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let found = agent::by_keys(&mut tx, &names).await?;
+        let ids: Vec<AgentId> = found.iter().map(|a| a.agent_id).collect();
+        let signed = self.current(&mut tx, &ids).await?;
         tx.commit().await?;
-        signed
-            .into_iter()
-            .next()
-            .map(|p| p.envelope)
-            .ok_or_else(|| Error::not_found("manifest of agent", id))
+        let envelopes: BTreeMap<UserKey, Vec<u8>> =
+            signed.into_iter().map(|p| (p.user_key, p.envelope)).collect();
+        let answer = |key: &UserKey| {
+            envelopes
+                .get(key)
+                .cloned()
+                .ok_or_else(|| Error::not_found("manifest of agent", key))
+        };
+        Ok(keys.iter().map(answer).collect())
     }
 
     /// Takes agents off the relay's list, unless they changed again meanwhile.

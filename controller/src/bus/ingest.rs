@@ -17,7 +17,7 @@ use super::port::{Arrival, DeskError, Inbox, Ingested, Mark};
 use super::streams::PULL_MAX;
 
 /// Longest wait for the first message of a pull.
-const PULL_WAIT: Duration = Duration::from_secs(5);
+const PULL_WAIT: Duration = Duration::from_secs(15);
 /// Longest time that messages are gathered once the first is there…
 const GATHER: Duration = Duration::from_millis(20);
 /// …and how long none may come until what is there is taken. A single acceptance must not wait for company that does not come; under load
@@ -25,8 +25,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const LULL: Duration = Duration::from_millis(1);
 /// A refused batch is given out again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// The server says that it is there this often, so that silence can be told from death.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The server says that it is there this often, so that silence can be told from death: twice this long without a word and the flow begins again.
+/// Shorter ones were missed by servers that were only busy, and beginning again is what a busy one needs least.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,10 +20,12 @@ use crate::metrics::{Answer, ControllerMetrics};
 
 /// Most requests of one kind that are worked on at once; more wait in the subscription.
 const WORKING_MAX: usize = 64;
-/// Most hellos of one transaction. Nothing is waited for: those go together that came while the ones before were worked on.
-const HELLOS_MAX: usize = 256;
-/// Most transactions of hellos at once.
-const HELLOS_WORKING_MAX: usize = 2;
+/// Most requests of one transaction. Nothing is waited for: those go together that came while the ones before were worked on.
+const TOGETHER_MAX: usize = 256;
+/// Most transactions of one kind at once, of those that go together.
+const TOGETHER_WORKING_MAX: usize = 2;
+/// What a whole fleet asks for at once, after a restart of the bus or when all of it is ordered.
+const GATHERED: [Rpc; 2] = [Rpc::Hello, Rpc::Manifest];
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +66,13 @@ pub struct Answerer {
 impl Answerer {
     /// Begins to answer every kind of request.
     pub fn start(&self) {
-        for rpc in Rpc::ALL.into_iter().filter(|rpc| *rpc != Rpc::Hello) {
-            self.life.spawn("bus.rpc", self.clone().run(Request::Rpc(rpc)));
+        for rpc in Rpc::ALL {
+            if GATHERED.contains(&rpc) {
+                self.life.spawn("bus.rpc.gather", self.clone().run_gathered(rpc));
+            } else {
+                self.life.spawn("bus.rpc", self.clone().run(Request::Rpc(rpc)));
+            }
         }
-        self.life.spawn("bus.rpc.hello", self.clone().run_hellos());
         self.life.spawn("bus.rpc.enrol", self.clone().run(Request::Enrol));
     }
 
@@ -94,13 +99,12 @@ impl Answerer {
         }
     }
 
-    async fn run_hellos(self) -> Result<(), async_nats::SubscribeError> {
-        let filter = Rpc::Hello.filter();
+    async fn run_gathered(self, rpc: Rpc) -> Result<(), async_nats::SubscribeError> {
         let mut messages = self
             .client
-            .queue_subscribe(filter, subject::QUEUE.to_owned())
+            .queue_subscribe(rpc.filter(), subject::QUEUE.to_owned())
             .await?;
-        let working = Arc::new(Semaphore::new(HELLOS_WORKING_MAX));
+        let working = Arc::new(Semaphore::new(TOGETHER_WORKING_MAX));
         loop {
             let permit = Arc::clone(&working).acquire_owned().await;
             let first = tokio::select! {
@@ -111,20 +115,20 @@ impl Answerer {
                 return Ok(());
             };
             let mut together = vec![first];
-            while together.len() < HELLOS_MAX
+            while together.len() < TOGETHER_MAX
                 && let Some(Some(message)) = messages.next().now_or_never()
             {
                 together.push(message);
             }
             let this = self.clone();
             self.life.spawn_contained("bus.rpc.answer", async move {
-                this.answer_hellos(together).await;
+                this.answer_together(rpc, together).await;
                 drop(permit);
             });
         }
     }
 
-    async fn answer_hellos(&self, messages: Vec<Message>) {
+    async fn answer_together(&self, rpc: Rpc, messages: Vec<Message>) {
         let (mut asked, mut replies) = (Vec::new(), Vec::new());
         for message in messages {
             let Some(reply) = message.reply.clone() else {
@@ -138,10 +142,10 @@ impl Answerer {
                     });
                     replies.push(reply);
                 }
-                Err(error) => self.send(Request::Rpc(Rpc::Hello), reply, Err(error)).await,
+                Err(error) => self.send(Request::Rpc(rpc), reply, Err(error)).await,
             }
         }
-        let answers = match self.app.hellos(&asked).await {
+        let answers = match self.work_together(rpc, &asked).await {
             Ok(answers) => answers,
             // The ledger is away for all of them; what one of them alone spoils, spoils nothing for the others.
             Err(error) if asked.len() < 2 || error.is_retryable() => asked
@@ -151,14 +155,27 @@ impl Answerer {
             Err(_) => {
                 let mut each = Vec::with_capacity(asked.len());
                 for one in &asked {
-                    each.push(self.app.hello(&one.user_key, &one.message).await);
+                    each.push(self.work(Request::Rpc(rpc), &one.user_key, &one.message).await);
                 }
                 each
             }
         };
         for (reply, answer) in replies.into_iter().zip(answers) {
-            self.send(Request::Rpc(Rpc::Hello), reply, answer).await;
+            self.send(Request::Rpc(rpc), reply, answer).await;
         }
+    }
+
+    /// The answers, in the order of what is asked.
+    async fn work_together(
+        &self,
+        rpc: Rpc,
+        asked: &[Incoming],
+    ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+        if rpc == Rpc::Manifest {
+            let keys: Vec<UserKey> = asked.iter().map(|one| one.user_key.clone()).collect();
+            return self.app.manifests_for(&keys).await;
+        }
+        self.app.hellos(asked).await
     }
 
     async fn answer(&self, kind: Request, message: Message) {

@@ -7,14 +7,19 @@ use writ_chassis::telemetry::ErrorChain;
 use super::{TaskError, Tasks};
 
 pub(super) const NAME: &str = "ledger.settle";
-/// Pause between two passes: words that come in quick succession are one count.
+/// Shortest pause between two passes: words that come in quick succession are one count…
 const PACE: Duration = Duration::from_millis(20);
+/// …and the longest after a pass that took long. Counting ten thousand orders again and again takes the ledger from those who end them.
+const PACE_MAX: Duration = Duration::from_millis(500);
+/// A pass takes at most one part in so many of a ledger's connection.
+const SHARE: u32 = 10;
 /// Longest time until a reminder is noticed of which nobody told us.
 const TICK: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
     let moved = tasks.app.moved_nudge();
     loop {
+        let began = tokio::time::Instant::now();
         let again = match tasks.app.settle_runs().await {
             Ok(settled) => settled.again,
             Err(error) => {
@@ -22,7 +27,7 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
                 false
             }
         };
-        if !tasks.pause(PACE).await {
+        if !tasks.pause(pace(began.elapsed())).await {
             return Ok(());
         }
         if again {
@@ -33,5 +38,22 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
             () = tokio::time::sleep(TICK) => {}
             () = tasks.life.stopping() => return Ok(()),
         }
+    }
+}
+
+/// The pause after a pass that took so long.
+fn pace(took: Duration) -> Duration {
+    took.saturating_mul(SHARE - 1).clamp(PACE, PACE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_pass_is_followed_by_a_long_pause_within_bounds() {
+        assert_eq!(pace(Duration::ZERO), PACE);
+        assert_eq!(pace(Duration::from_millis(10)), Duration::from_millis(90));
+        assert_eq!(pace(Duration::from_secs(5)), PACE_MAX);
     }
 }

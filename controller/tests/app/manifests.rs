@@ -223,3 +223,19 @@ async fn a_wiped_bus_is_filled_again_for_everybody_but_the_removed() {
         Code::NotFound
     );
 }
+
+#[tokio::test]
+async fn many_ask_the_ledger_in_one_transaction_and_each_gets_its_own() {
+    let desk = Desk::new().await;
+    let hosts = [Host::enrol(&desk, 1).await, Host::enrol(&desk, 2).await];
+    let stranger = Keys::new(9).user;
+    let [one, two] = [&hosts[0].keys.user, &hosts[1].keys.user];
+    let keys = [two.clone(), stranger, one.clone(), two.clone()];
+    let answers = desk.app.manifests_for(&keys).await.unwrap();
+    assert_eq!(answers.len(), keys.len());
+    for (at, key) in [(0, two), (2, one), (3, two)] {
+        let alone = desk.app.manifest_for(key).await.unwrap();
+        assert_eq!(answers[at].as_ref().unwrap(), &alone);
+    }
+    assert_eq!(answers[1].as_ref().unwrap_err().code(), Code::NotFound);
+}

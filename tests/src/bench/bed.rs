@@ -4,6 +4,7 @@
 //! Whoever asks the process to end (SIGTERM, SIGINT, SIGHUP) is heard by every wait here: the bench fails, and its stage is struck as always.
 
 mod files;
+mod statements;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -267,6 +268,24 @@ impl Bed {
         Ok(())
     }
 
+    /// Counts the database's statements from here on, where somebody asked for them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn count_statements(&self) -> anyhow::Result<()> {
+        self.runtime.block_on(statements::reset(&self.pool))
+    }
+
+    /// Tells the slowest of them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn tell_statements(&self) -> anyhow::Result<()> {
+        let told = self.runtime.block_on(statements::slowest(&self.pool))?;
+        told.lines().for_each(tell);
+        Ok(())
+    }
+
     /// How long each order of a run took from the commit of the run to the commit of its acceptance, by the database's own clock.
     ///
     /// # Errors
@@ -302,6 +321,7 @@ async fn note_commit_times(url: &str) -> anyhow::Result<()> {
     sqlx::query("ALTER SYSTEM SET track_commit_timestamp = on")
         .execute(&pool)
         .await?;
+    statements::prepare(&pool).await?;
     pool.close().await;
     Ok(())
 }

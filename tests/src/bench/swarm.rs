@@ -92,12 +92,13 @@ struct Swarm<'a> {
 impl Swarm<'_> {
     /// One order to each.
     fn order(&mut self) -> anyhow::Result<()> {
+        self.bed.count_statements()?;
         let meter = self.meter()?;
         let mut waited = self.accept()?;
         self.say("accepted", seconds(&mut waited, 1.0), "s");
         self.say("accepted-p50", seconds(&mut waited, 0.5), "s");
         self.costs("accepted", meter);
-        Ok(())
+        self.bed.tell_statements()
     }
 
     /// The bus ends as in a power cut and is started again.
