@@ -163,6 +163,8 @@ struct Work {
 )]
 struct Timers {
     hello_at: BootInstant,
+    /// When the ledger is asked to renew leases; none while no order is held.
+    lease_at: Option<BootInstant>,
     hello_interval: Duration,
     is_greeting: bool,
     hello_again: bool,
@@ -236,7 +238,7 @@ impl Agent {
     fn deadline(&self) -> BootInstant {
         let now = self.now();
         let timers = &self.timers;
-        let hello = (self.is_connected && !timers.is_greeting).then_some(timers.hello_at);
+        let hello = (self.is_connected && !timers.is_greeting).then(|| timers.hello_due());
         let send = timers.send_at.filter(|_| self.is_connected);
         let resend = self
             .uplink
@@ -282,12 +284,12 @@ impl Agent {
             let now = self.now();
             effects.extend(self.core.apply(input, now));
         }
-        if let Some(until) = self.core.lease_until() {
+        let (now, before) = (self.clock.boot(), self.timers.lease_at);
+        self.timers.lease_at = self.core.lease_until().map(|until| {
             // Asked at half of what is left, so that one lost answer costs no lease.
-            let now = self.clock.boot();
             let half = now.plus((until.since(now) / 2).max(LEASE_HELLO_MIN));
-            self.timers.hello_at = self.timers.hello_at.min(half);
-        }
+            before.map_or(half, |at| at.min(half))
+        });
         self.carry(effects).await
     }
 
@@ -352,10 +354,16 @@ impl Agent {
 }
 
 impl Timers {
+    /// When the next hello is due: by the clock, or before a lease runs out.
+    fn hello_due(&self) -> BootInstant {
+        self.lease_at.map_or(self.hello_at, |at| at.min(self.hello_at))
+    }
+
     fn new(now: BootInstant, ids: &dyn IdSource) -> Self {
         let retry = |name| Backoff::new(RETRY, named_rng(seed_from(ids), name));
         Self {
             hello_at: now,
+            lease_at: None,
             hello_interval: writ_protocol::limits::HELLO_INTERVAL,
             is_greeting: false,
             hello_again: false,

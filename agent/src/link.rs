@@ -37,8 +37,9 @@ pub enum Incoming {
     Connected,
     /// It is lost; the client tries again.
     Disconnected,
-    /// There may be a newer manifest.
-    Wake,
+    /// There may be a newer manifest; perhaps these bytes are it. They come on a subject on which others can make noise, so they are taken where
+    /// they are a manifest that would be taken from the bus, and are a mere hint otherwise.
+    Wake(Bytes),
     /// A watermark.
     Mark(Bytes),
     /// A halt or a lift.

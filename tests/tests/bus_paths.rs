@@ -49,7 +49,7 @@ async fn streams(client: &Client) -> anyhow::Result<()> {
         republish: Some(stream::Republish {
             source: subject::ORDERS_FILTER.to_owned(),
             destination: subject::WAKE_REPUBLISH.to_owned(),
-            headers_only: true,
+            headers_only: false,
         }),
         ..small(subject::ORDERS_STREAM, subject::ORDERS_FILTER)
     })
@@ -76,13 +76,13 @@ async fn orders_go_down_and_events_come_up() -> anyhow::Result<()> {
     let mut control = agent.subscribe(subject::control(&key)).await?;
     let mut all = agent.subscribe(subject::CONTROL_ALL).await?;
 
-    // An order: stored, a wake-up without content, and a direct get.
+    // An order: stored, a wake-up with its content, and a direct get.
     let order = subject::order(&key);
     let nothing = get(&agent, subject::direct_get(subject::ORDERS_STREAM, &order)).await?;
     ensure!(nothing.status.is_some_and(|status| status.as_u16() == 404));
     ensure!(!publish(&controller, order.clone(), "m:1", "manifest 1").await?);
     let woken = next(&mut wake).await?;
-    ensure!(woken.payload.is_empty(), "a wake-up carries nothing");
+    ensure!(&woken.payload[..] == b"manifest 1", "a wake-up brings what woke");
     let read = get(&agent, subject::direct_get(subject::ORDERS_STREAM, &order)).await?;
     ensure!(&read.payload[..] == b"manifest 1");
     ensure!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use writ_protocol::hello::{Committed, HelloReply};
+use writ_protocol::manifest::Manifest;
 
 use super::{Agent, AppError, DEBOUNCE, Event};
 use crate::core::Input;
@@ -29,7 +30,7 @@ impl Agent {
                 self.timers.send_at = Some(now.boot);
             }
             Incoming::Disconnected => self.is_connected = false,
-            Incoming::Wake => self.read_manifest(),
+            Incoming::Wake(bytes) => self.wake(&bytes).await?,
             Incoming::Mark(bytes) => match intake::watermark(&bytes, &self.trust, &self.me.card.identity, at)
             {
                 // Several controllers may speak out of order; only a new life of the database, or a hello's answer, goes back.
@@ -77,6 +78,33 @@ impl Agent {
         Ok(())
     }
 
+    /// Takes the manifest that came with a wake where it is one for us and newer; else the bus is read, which tells who is right.
+    async fn wake(&mut self, bytes: &[u8]) -> Result<(), AppError> {
+        let at = self.core.corrected(self.now().wall);
+        let (trust, me) = (&self.trust, &self.me.card.identity);
+        let admitted = match bytes {
+            [] => None,
+            bytes => intake::admit(bytes, trust, me, self.core.have(), at),
+        };
+        let Some(Input::Manifest(taken)) = admitted else {
+            self.read_manifest();
+            return Ok(());
+        };
+        self.note_taken(&taken.manifest).await?;
+        self.feed(vec![Input::Manifest(taken)]).await
+    }
+
+    async fn note_taken(&mut self, manifest: &Manifest) -> Result<(), AppError> {
+        tracing::info!(
+            epoch = manifest.at.epoch,
+            generation = manifest.at.generation,
+            orders = manifest.orders.len(),
+            "manifest taken"
+        );
+        self.metrics.manifests.inc();
+        self.look_at_disk().await
+    }
+
     async fn note_manifest(
         &mut self,
         read: Result<Option<Bytes>, LinkError>,
@@ -93,15 +121,8 @@ impl Agent {
                     .and_then(|bytes| intake::admit(&bytes, &self.trust, &self.me.card.identity, have, at));
                 match &admitted {
                     Some(Input::Manifest(taken)) => {
-                        tracing::info!(
-                            epoch = taken.manifest.at.epoch,
-                            generation = taken.manifest.at.generation,
-                            orders = taken.manifest.orders.len(),
-                            "manifest taken"
-                        );
                         have = taken.manifest.at;
-                        self.metrics.manifests.inc();
-                        self.look_at_disk().await?;
+                        self.note_taken(&taken.manifest).await?;
                     }
                     Some(Input::Refused { code, detail, .. }) => {
                         tracing::warn!(reason.code = %code, %detail, "manifest refused");
@@ -162,6 +183,7 @@ impl Agent {
                 return Ok(());
             }
         };
+        self.timers.lease_at = None;
         self.metrics.hellos.inc();
         self.timers.hello_retry.reset();
         self.pace(&reply);

@@ -24,7 +24,7 @@ impl Agent {
         if self.timers.read_at.is_some_and(|at| now >= at) && !self.timers.is_reading {
             self.read_manifest();
         }
-        if now >= self.timers.hello_at && !self.timers.is_greeting {
+        if now >= self.timers.hello_due() && !self.timers.is_greeting {
             self.greet().await?;
         }
         if self.timers.renew_at.is_some_and(|at| now >= at) && !self.timers.is_renewing {
@@ -78,6 +78,7 @@ impl Agent {
             return Ok(());
         }
         self.timers.is_greeting = true;
+        self.timers.lease_at = None;
         let (now, nonce) = (self.now(), hello::nonce(self.ids.as_ref()));
         let (identity, session_id) = (self.me.card.identity.clone(), self.session_id);
         let view = self.core.view();

@@ -12,7 +12,7 @@ use writ_protocol::record::{OrderDone, OrderOutcome, Record, StepOutcome};
 use writ_protocol::trust::Keyring;
 
 use crate::link::Incoming;
-use crate::tests::scene::{World, halt, key, manifest, order, step};
+use crate::tests::scene::{World, halt, key, manifest, order, order_id, signed, step};
 
 /// Waits until `look` finds something; the bound is only for a test that would hang.
 async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
@@ -261,7 +261,9 @@ async fn a_hard_halt_kills_the_step_and_leaves_a_signed_abort() {
         2,
         vec![order(1, OrderKind::Apply), order(2, OrderKind::Apply)],
     ));
-    bus.send(Incoming::Wake).await.expect("hears");
+    bus.send(Incoming::Wake(b"noise"[..].into()))
+        .await
+        .expect("hears");
     let refused = eventually(|| {
         world.bus.records().into_iter().find_map(|record| match record {
             Record::OrderRefused(refused) => Some(refused),
@@ -342,4 +344,36 @@ async fn many_agents_live_in_one_process_without_threads_of_their_own() {
     );
     handle.stop();
     lifecycle.run().await.expect("all end well");
+}
+
+#[tokio::test]
+async fn a_wake_may_bring_the_manifest_and_noise_is_only_a_hint() {
+    let world = World::new(vec![step("a", StepMode::Idempotent, vec![])]);
+    let lifecycle = Lifecycle::new(Duration::from_secs(10));
+    let handle = lifecycle.handle();
+    let (agent, bus) = world.agent(&handle).await;
+    handle.spawn("agent", Box::pin(agent.run()));
+    let ended = |n: u128| {
+        let records = world.bus.records();
+        let is_it = |r: &Record| matches!(r, Record::OrderDone(done) if done.order_id == order_id(n));
+        records.iter().any(is_it).then_some(())
+    };
+    // The bus has nothing: what came with the wake is all there is.
+    let first = signed(manifest(1, vec![order(1, OrderKind::Apply)]), 2);
+    bus.send(Incoming::Wake(first.clone().into()))
+        .await
+        .expect("hears");
+    eventually(|| ended(1)).await;
+    // By a key that may sign no manifest, the same once more, and noise: none of them is taken, and none is worth a record.
+    world.bus.publish(manifest(2, vec![order(2, OrderKind::Apply)]));
+    let forged = signed(manifest(9, vec![order(3, OrderKind::Apply)]), 3);
+    for bytes in [forged, first, b"noise".to_vec()] {
+        bus.send(Incoming::Wake(bytes.into())).await.expect("hears");
+    }
+    eventually(|| ended(2)).await;
+    let records = world.bus.records();
+    assert!(!records.iter().any(|r| matches!(r, Record::ManifestRefused(_))));
+    assert!(ended(3).is_none());
+    handle.stop();
+    lifecycle.run().await.expect("ends well");
 }

@@ -144,7 +144,7 @@ impl Pump {
         };
         tokio::select! {
             event = self.events.next() => event.map(told),
-            message = self.wake.next() => message.map(|_| Some(Incoming::Wake)),
+            message = self.wake.next() => message.map(|message| Some(Incoming::Wake(message.payload))),
             message = self.mark.next() => message.map(|message| Some(Incoming::Mark(message.payload))),
             message = self.control.next() => message.map(|message| Some(control(message, true))),
             message = self.everybody.next() => message.map(|message| Some(control(message, false))),
@@ -157,7 +157,7 @@ fn told(event: NatsEvent) -> Option<Incoming> {
         NatsEvent::Connected => Some(Incoming::Connected),
         NatsEvent::Disconnected | NatsEvent::Closed => Some(Incoming::Disconnected),
         // A lost message is found by the next hello.
-        NatsEvent::SlowConsumer(_) => Some(Incoming::Wake),
+        NatsEvent::SlowConsumer(_) => Some(Incoming::Wake(Bytes::new())),
         NatsEvent::Refused(why) => {
             tracing::warn!(%why, "the bus refuses us; if it stays so, enrol again");
             None

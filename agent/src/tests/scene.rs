@@ -135,7 +135,7 @@ pub(crate) fn order(n: u128, kind: OrderKind) -> Order {
         fencing_token: 1,
         control_epoch: 0,
         grant: Grant {
-            amount_micros: 1_000,
+            amount_micros: 100_000,
             rates: RateCard::default(),
         },
     }

@@ -29,7 +29,7 @@ pub struct Published {
 
 /// How long a manifest waits that only drops orders which ended: a fleet that ends one run is then not served twice while it does, and an agent
 /// that is ordered again meanwhile gets one manifest for both.
-const UNHURRIED: Duration = Duration::from_secs(1);
+const UNHURRIED: Duration = Duration::from_secs(5);
 
 /// What all manifests of one pass have in common.
 struct Common {

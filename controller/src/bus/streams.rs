@@ -108,7 +108,7 @@ pub fn declared(sizes: &StreamSizes) -> [(&'static str, Config); 3] {
                 republish: Some(Republish {
                     source: subject::ORDERS_FILTER.to_owned(),
                     destination: subject::WAKE_REPUBLISH.to_owned(),
-                    headers_only: true,
+                    headers_only: false,
                 }),
                 ..stream(
                     orders,

@@ -329,7 +329,9 @@ impl Act {
             _ => return,
         }
         if !matches!(deed, Deed::ForgeMark) {
-            hint(world, key, &Incoming::Wake);
+            // The server tells whatever was put there.
+            let put = lock(&world.bus).truth(key).map(<[u8]>::to_vec);
+            hint(world, key, &Incoming::Wake(put.unwrap_or_default().into()));
         }
     }
 
