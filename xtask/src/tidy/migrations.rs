@@ -1,7 +1,10 @@
-//! Migrations: numbered without a gap, and never changed once sealed.
+//! Migrations: numbered without a gap, never changed once sealed, and safe to run on a database in use.
 //!
 //! `migrations/SHA256SUMS` is in the form of `sha256sum`, so that anyone can check it. A migration whose line is there may
 //! have run on somebody's database: changing it makes that database differ from a new one, silently.
+
+mod safety;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,6 +51,7 @@ pub(crate) fn look(files: &[Text]) -> Vec<Finding> {
             )),
             Some(_) => {}
         }
+        findings.extend(safety::look(&file.path, name, &file.content));
     }
     for name in sums
         .keys()
@@ -139,6 +143,7 @@ mod tests {
         let files: Vec<Text> = files.iter().map(|(path, content)| text(path, content)).collect();
         look(&files)
             .into_iter()
+            .filter(|finding| finding.rule == "migration")
             .map(|finding| format!("{} {}", finding.file, finding.what))
             .collect()
     }
