@@ -14,6 +14,7 @@ mod launch;
 mod parts;
 mod place;
 mod rules;
+mod sbom;
 mod sim;
 mod step;
 mod supply;
@@ -45,8 +46,10 @@ enum Command {
     Dev(PassThrough),
     /// Everything CI runs: parts, check, build, tests
     Test(test::Options),
-    /// Formatting, lints, tidy, documentation, licences, bans and advisories
+    /// Formatting, lints, tidy, documentation, licences, bans, advisories and the bill of materials
     Check(check::Options),
+    /// Writes the bill of materials (docs/sbom.cdx.json), which `check` holds to what is built
+    Sbom(sbom::Options),
     /// Arrows between packages and rooms, tokens, sizes, names, migrations, lists against their documents
     Tidy(tidy::Options),
     /// Every decoder under libFuzzer, for a bounded time
@@ -92,6 +95,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Fuzz(options) => fuzz::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),
         Command::Check(options) => check::run(&place, &options),
+        Command::Sbom(options) => sbom::run(&place, &options),
         Command::Tidy(options) => tidy::run(&place, &options),
         Command::Parts(options) => parts::run(&place, &options),
     }

@@ -1,4 +1,4 @@
-//! What comes from outside: licences, bans, sources and advisories, off cargo's own graph.
+//! What comes from outside: licences, bans, sources and advisories, off cargo's own graph, and the bill of materials that tells of it.
 //!
 //! Written here rather than left to a tool of its own, because it is small, needs no download, and reads the advisory
 //! database from a folder.
@@ -12,6 +12,7 @@ use anyhow::bail;
 
 use crate::place::Place;
 use crate::rules::{self, ARCH, Supply};
+use crate::sbom;
 use crate::step::read;
 
 /// Something that may not be linked.
@@ -48,7 +49,8 @@ pub(crate) fn step(place: &Place) -> anyhow::Result<String> {
     }
     if problems.is_empty() {
         lockfile(place)?;
-        return Ok(format!("{} packages; {note}", foreign(&metadata).count()));
+        let bill = sbom::check(place)?;
+        return Ok(format!("{} packages; {note}; {bill}", foreign(&metadata).count()));
     }
     bail!("{} problems; {note}", problems.len())
 }
