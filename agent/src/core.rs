@@ -9,6 +9,7 @@ mod halts;
 mod input;
 mod memory;
 mod orders;
+mod rehearsal;
 mod results;
 mod running;
 mod steps;

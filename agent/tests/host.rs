@@ -145,6 +145,7 @@ impl World {
             kind: OrderKind::Apply,
             bundle: name,
             plan_digest: None,
+            rests_on: None,
             issued_at: Timestamp::default(),
             not_before: Timestamp::default(),
             expires_at: Timestamp::default(),

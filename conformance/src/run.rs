@@ -128,6 +128,7 @@ pub fn order(bundle: BundleRef) -> Result<Order, MakeError> {
         kind: OrderKind::Apply,
         bundle,
         plan_digest: Some(Digest::of(b"plan")),
+        rests_on: None,
         issued_at: NOW,
         not_before: NOW,
         expires_at: NOW.plus(Duration::from_secs(3_600)),

@@ -282,6 +282,12 @@ impl HostPlan {
         self.changes.iter().any(|entry| entry.action != Action::None)
     }
 
+    /// What the changes on this host rest on, as an order carries it to the agent ([`writ_protocol::plan::rests_on`]).
+    pub fn rests_on(&self) -> Digest {
+        let changing = self.changes.iter().filter(|entry| entry.action != Action::None);
+        writ_protocol::plan::rests_on(changing.map(|entry| (entry.resource.as_str(), entry.observed)))
+    }
+
     /// Digest of what would happen, without what was observed.
     fn change_set(&self) -> Result<Digest, CodecError> {
         let set: Vec<(&str, Action, &[Change])> = self

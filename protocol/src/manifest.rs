@@ -64,6 +64,10 @@ pub struct Order {
     pub bundle: BundleRef,
     /// The plan that was reviewed; absent for checks.
     pub plan_digest: Option<Digest>,
+    /// What the plan's changes on this host rest on ([`crate::plan::rests_on`]): the agent looks at everything before its first change and
+    /// answers `stale` where it sees otherwise. Absent for checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<Digest>,
     /// When the order was made.
     pub issued_at: Timestamp,
     /// Not to be started before.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::envelope::Envelope;
 use crate::id::RunId;
 use crate::key::SigningKey;
@@ -35,6 +35,22 @@ impl Predicate for PlanStatement {
     const BYTES_MAX: usize = 16 << 10;
 }
 
+/// What begins the bytes of [`rests_on`], so that no other digest is one of these.
+const RESTS_ON: &[u8] = b"writ rests-on v1\n";
+
+/// What a host's changes rest on: a digest over the resources that would change, each with the digest of what was seen of it, in the graph's
+/// order. What is as it should be is not part of it: a log that grows makes no plan stale.
+pub fn rests_on<'a>(seen: impl IntoIterator<Item = (&'a str, Digest)>) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(RESTS_ON);
+    for (resource, observed) in seen {
+        hasher.update(&u64::try_from(resource.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(resource.as_bytes());
+        hasher.update(observed.as_bytes());
+    }
+    hasher.finish()
+}
+
 /// Signs the word about a plan. Its subjects are the plan and the bundle.
 ///
 /// # Errors
@@ -45,4 +61,25 @@ pub fn sign(plan: PlanStatement, key: &SigningKey) -> Result<Envelope, Statement
         Subject::new("bundle", &plan.bundle.digest),
     ];
     statement::sign(subject, plan, &[key])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_resource_observation_or_order_is_another_digest() {
+        let (x, y) = (Digest::of(b"x"), Digest::of(b"y"));
+        let all = [
+            rests_on([]),
+            rests_on([("file:/a", x)]),
+            rests_on([("file:/a", y)]),
+            rests_on([("file:/b", x)]),
+            rests_on([("file:/a", x), ("file:/b", y)]),
+            rests_on([("file:/b", y), ("file:/a", x)]),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(rests_on([("file:/a", x)]), all[1]);
+    }
 }

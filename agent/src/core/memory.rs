@@ -243,6 +243,7 @@ fn stand_in(accepted: &OrderAccepted) -> Order {
         kind: accepted.kind,
         bundle: accepted.bundle,
         plan_digest: None,
+        rests_on: None,
         issued_at: Timestamp::default(),
         not_before: Timestamp::default(),
         expires_at: Timestamp::default(),

@@ -7,7 +7,8 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, Record, StepIntent, StepOutcome, StepResult};
 use writ_protocol::time::Timestamp;
 
-use super::running::{Stage, Stop};
+use super::rehearsal::rehearsed;
+use super::running::{Running, Stage, Stop};
 use super::steps::{Lease, ended_early, lease_lost, push_result, step_ref};
 use super::{AgentCore, Effect, Failure, Held, Now, Ran, Seen, StepPlan, StepRef};
 
@@ -16,7 +17,7 @@ impl AgentCore {
         &mut self,
         order_id: OrderId,
         index: usize,
-        result: Result<Seen, Failure>,
+        mut result: Result<Seen, Failure>,
         now: Now,
     ) {
         let at = self.corrected(now.wall);
@@ -32,6 +33,14 @@ impl AgentCore {
             return;
         };
         running.stage = Stage::Between;
+        if running.rehearsal.is_under_way() {
+            rehearsed(&mut running, index, result);
+            self.running = Some(running);
+            return;
+        }
+        if let Ok(seen) = &mut result {
+            running.rehearsal.charge(index, seen);
+        }
         let attempt = running
             .resume
             .get(&step.id)
@@ -39,13 +48,6 @@ impl AgentCore {
         let is_check = held.order.kind == OrderKind::Check;
         let grant = held.order.grant.amount_micros;
         let intent = step_ref(held, &running, index, &step, attempt);
-        let kind_of = |seen: &Seen| match (seen.changes.is_empty(), is_check) {
-            // Under way at the crash, and there now: it took effect.
-            (true, _) if attempt > 1 => Some(StepOutcome::Changed),
-            (true, _) => Some(StepOutcome::Unchanged),
-            (false, true) => Some(StepOutcome::WouldChange),
-            (false, false) => None,
-        };
         match result {
             Err(_) if running.told.is_some() => running.told = None,
             Err(failure) => {
@@ -58,28 +60,19 @@ impl AgentCore {
                     &mut self.out,
                 );
             }
-            Ok(seen) => match kind_of(&seen) {
+            Ok(seen) => match nothing_to_do(&seen, attempt, is_check) {
                 Some(outcome) => {
                     let mut result = ended_early(order_id, &step, outcome, None, at);
-                    (result.attempt, result.before, result.after) = (attempt, seen.digest, seen.digest);
-                    (result.changes, result.usage) = (seen.changes, seen.usage);
+                    result.attempt = attempt;
+                    looked_at(&mut result, seen);
                     result.cost_micros = price(held, &result.usage);
-                    if outcome == StepOutcome::Changed {
-                        "was under way at a restart and is done".clone_into(&mut result.detail);
-                    }
                     push_result(&mut running, index, result, &mut self.out);
                 }
                 None if running.stop.is_some() => running.told = None,
+                None if running.rehearsal.has_moved(index, &seen) => running.stop(has_moved(&step)),
                 None if is_spent(running.cost_micros.saturating_add(running.unknown_micros), grant) => {
-                    let (spent, unknown) = (running.cost_micros, running.unknown_micros);
-                    let mut detail = format!("{spent} of {grant} micro-units are spent");
-                    if unknown > 0 {
-                        let more = format!(
-                            ", and up to {unknown} by what was under way when the agent ended; raise the grant and order it again"
-                        );
-                        detail.push_str(&more);
-                    }
-                    running.stop(Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail));
+                    let stop = grant_spent(&running, grant);
+                    running.stop(stop);
                 }
                 None if matches!(self.lease(&running, now), Lease::Lost | Lease::Wait) => {
                     running.stop(lease_lost());
@@ -90,6 +83,7 @@ impl AgentCore {
                     #[cfg(feature = "planted")]
                     self.unsync(writ_protocol::planted::Bug::IntentUnsynced);
                     self.out.push(Effect::Apply(intent));
+                    running.rehearsal.outdate();
                     (running.before, running.stage) = (Some((seen, at)), Stage::Applying(index));
                 }
             },
@@ -164,6 +158,44 @@ impl AgentCore {
     }
 }
 
+fn has_moved(step: &StepPlan) -> Stop {
+    let detail = format!(
+        "{} changed while the host was looked at; nothing was changed",
+        step.id
+    );
+    Stop::soft(OrderOutcome::Failed, Code::Stale, &detail)
+}
+
+/// The outcome of a step that has nothing to do; none where it has.
+fn nothing_to_do(seen: &Seen, attempt: u32, is_check: bool) -> Option<StepOutcome> {
+    match (seen.changes.is_empty(), is_check) {
+        // Under way at the crash, and there now: it took effect.
+        (true, _) if attempt > 1 => Some(StepOutcome::Changed),
+        (true, _) => Some(StepOutcome::Unchanged),
+        (false, true) => Some(StepOutcome::WouldChange),
+        (false, false) => None,
+    }
+}
+
+fn looked_at(result: &mut StepResult, seen: Seen) {
+    (result.before, result.after) = (seen.digest, seen.digest);
+    (result.changes, result.usage) = (seen.changes, seen.usage);
+    if result.outcome == StepOutcome::Changed {
+        "was under way at a restart and is done".clone_into(&mut result.detail);
+    }
+}
+
+fn grant_spent(running: &Running, grant: u64) -> Stop {
+    let (spent, unknown) = (running.cost_micros, running.unknown_micros);
+    let mut detail = format!("{spent} of {grant} micro-units are spent");
+    if unknown > 0 {
+        detail = format!(
+            "{detail}, and up to {unknown} by what was under way when the agent ended; raise the grant and order it again"
+        );
+    }
+    Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail)
+}
+
 fn is_spent(cost_micros: u64, grant: u64) -> bool {
     #[cfg(feature = "planted")]
     if writ_protocol::planted::is(writ_protocol::planted::Bug::GrantIgnored) {
@@ -173,7 +205,7 @@ fn is_spent(cost_micros: u64, grant: u64) -> bool {
 }
 
 /// The price by the order's own rate card; what cannot be priced counts as the whole grant.
-fn price(held: &Held, usage: &writ_protocol::exec::Usage) -> u64 {
+pub(super) fn price(held: &Held, usage: &writ_protocol::exec::Usage) -> u64 {
     let grant = &held.order.grant;
     grant.rates.price(usage).unwrap_or(grant.amount_micros)
 }

@@ -8,6 +8,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, StepOutcome, StepResult};
 use writ_protocol::time::Timestamp;
 
+use super::rehearsal::Rehearsal;
 use super::{Progress, Seen, StepPlan};
 
 /// Where the running order stands.
@@ -90,6 +91,7 @@ pub(super) struct Running {
     /// How hard the step under way was already told to end.
     pub(super) told: Option<u8>,
     pub(super) before: Option<(Seen, Timestamp)>,
+    pub(super) rehearsal: Rehearsal,
 }
 
 /// How an order ended, in one word.
@@ -123,6 +125,7 @@ impl Running {
             stop: None,
             told: None,
             before: None,
+            rehearsal: Rehearsal::default(),
         }
     }
 
@@ -176,6 +179,14 @@ impl Running {
         self.steps.get(index).map(|step| (index, step))
     }
 
+    /// What the rehearsal saw of a step that needs no second look; it then counts as looked at.
+    pub(super) fn settled(&mut self, index: usize) -> Option<Seen> {
+        let is_notified = self.notified.get(index) == Some(&true);
+        let seen = self.rehearsal.settled(index).filter(|_| !is_notified)?;
+        self.stage = Stage::Observing(index);
+        Some(seen)
+    }
+
     pub(super) fn close(&mut self, index: usize, well: bool) {
         if let Some(slot) = self.ended.get_mut(index) {
             *slot = Some(well);
@@ -183,6 +194,19 @@ impl Running {
         self.before = None;
         self.told = None;
         self.stage = Stage::Between;
+    }
+
+    /// Books the result of a step that ended before the restart; its record is in the journal.
+    pub(super) fn book_again(&mut self, index: usize, result: &StepResult) {
+        self.book(index, result);
+        if result.outcome == StepOutcome::Aborted {
+            // So did the order, but for its last record: that what stopped it is over by now does not let it go on.
+            let (code, outcome) = match result.code {
+                Some(code @ (Code::Draining | Code::Quarantined)) => (code, OrderOutcome::Stopped),
+                code => (code.unwrap_or(Code::StepFailed), OrderOutcome::Aborted),
+            };
+            self.stop(Stop::soft(outcome, code, &result.detail));
+        }
     }
 
     /// Books a result: counters, notifications, the summary for the statement.

@@ -13,6 +13,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, Record, StepOutcome, StepResult};
 use writ_protocol::time::Timestamp;
 
+use super::rehearsal::Rehearsal;
 use super::running::{Running, Stage, Stop};
 use super::{AgentCore, Effect, Failure, Now, StepPlan, StepRef};
 
@@ -28,6 +29,7 @@ impl AgentCore {
         };
         running.ended = vec![None; steps.len()];
         running.notified = vec![false; steps.len()];
+        running.rehearsal = self.held.get(&order_id).map(Rehearsal::of).unwrap_or_default();
         (running.steps, running.project, running.stage) = (steps, Some(project), Stage::Between);
         running.started_at = started_at;
     }
@@ -119,6 +121,12 @@ impl AgentCore {
             self.running = Some(running);
             return false;
         }
+        if running.stop.is_none() && running.rehearsal.is_under_way() {
+            match self.rehearse(running, now) {
+                Some(ready) => running = ready,
+                None => return self.running.as_ref().is_some_and(|r| r.stop.is_some()),
+            }
+        }
         let is_over = running.stop.is_some() || running.first_failure.is_some() && running.steps.is_empty();
         let next = running.next().map(|(index, step)| (index, step.clone()));
         match next.filter(|_| !is_over) {
@@ -134,16 +142,7 @@ impl AgentCore {
         let at = self.corrected(now.wall);
         let progress = running.resume.get(&step.id).cloned().unwrap_or_default();
         if let Some(result) = progress.result {
-            // It ended before the restart, and its record is in the journal.
-            running.book(index, &result);
-            if result.outcome == StepOutcome::Aborted {
-                // So did the order, but for its last record: that what stopped it is over by now does not let it go on.
-                let (code, outcome) = match result.code {
-                    Some(code @ (Code::Draining | Code::Quarantined)) => (code, OrderOutcome::Stopped),
-                    code => (code.unwrap_or(Code::StepFailed), OrderOutcome::Aborted),
-                };
-                running.stop(Stop::soft(outcome, code, &result.detail));
-            }
+            running.book_again(index, &result);
         } else if progress.attempt > 0 && must_not_repeat(step) {
             let why = (
                 Code::Indeterminate,
@@ -185,6 +184,11 @@ impl AgentCore {
         } else {
             match self.lease(&running, now) {
                 Lease::Held => {
+                    if let Some(seen) = running.settled(index) {
+                        let order_id = running.order_id;
+                        self.running = Some(running);
+                        return self.observed(order_id, index, Ok(seen), now);
+                    }
                     if let Some(held) = self.held.get(&running.order_id) {
                         self.out.push(Effect::Observe(step_ref(
                             held,

@@ -11,6 +11,7 @@ use crate::tests::scene::{boot, manifest, name, order, order_id, step};
 
 mod lives;
 mod orders;
+mod stale;
 mod states;
 
 fn settings() -> Settings {

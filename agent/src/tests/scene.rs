@@ -128,6 +128,7 @@ pub(crate) fn order(n: u128, kind: OrderKind) -> Order {
             length: 6,
         },
         plan_digest: None,
+        rests_on: None,
         issued_at: wall,
         not_before: Timestamp::from_micros(0),
         expires_at: wall.plus(Duration::from_secs(600)),

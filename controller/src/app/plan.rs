@@ -131,6 +131,11 @@ impl App {
         let bundle = run::read_bundle(&mut tx, &stored.bundle_digest).await?;
         let bundle = bundle.ok_or_else(|| Error::not_found("bundle", stored.bundle_digest))?;
         let targets: Vec<AgentId> = document.hosts.iter().map(|h| h.agent_id).collect();
+        let rests_on = document
+            .hosts
+            .iter()
+            .map(|h| (h.agent_id, h.rests_on()))
+            .collect();
         let agents = agent::by_ids(&mut tx, &targets).await?;
         let absent = document.hosts.iter().find(|h| {
             !agents
@@ -151,6 +156,7 @@ impl App {
             plan_digest: Some(*plan),
             reason,
             targets,
+            rests_on,
         };
         let view = self.order_all(&mut tx, caller, new, now).await?;
         once::record(&mut tx, caller, (once::CREATED, &view), now).await?;

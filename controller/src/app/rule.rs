@@ -195,6 +195,7 @@ fn order_word(o: &order::Order, run: &run::Run, rates: &RateCard) -> Order {
         kind: run.kind,
         bundle: run.bundle,
         plan_digest: run.plan_digest,
+        rests_on: o.rests_on,
         issued_at: o.issued_at,
         not_before: o.issued_at,
         expires_at: o.expires_at,

@@ -27,6 +27,8 @@ pub(super) struct NewRun {
     pub(super) plan_digest: Option<Digest>,
     pub(super) reason: Option<String>,
     pub(super) targets: Vec<AgentId>,
+    /// What a plan saw of the targets, for those it was made for.
+    pub(super) rests_on: BTreeMap<AgentId, Digest>,
 }
 
 impl App {
@@ -93,6 +95,7 @@ impl App {
             plan_digest: None,
             reason: None,
             targets: targets.iter().map(|t| t.agent_id).collect(),
+            rests_on: BTreeMap::new(),
         };
         let view = self.order_all(&mut tx, caller, new, now).await?;
         once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
@@ -132,10 +135,13 @@ impl App {
             deadline_at: Some(expires_at.plus(super::rule::RUN_SLACK)),
         };
         run::create(tx, &row).await?;
-        let orders: Vec<(OrderId, AgentId)> = new
+        let orders: Vec<(OrderId, AgentId, Option<Digest>)> = new
             .targets
             .iter()
-            .map(|a| (OrderId::from_uuid(self.ids.uuid()), *a))
+            .map(|a| {
+                let rests_on = new.rests_on.get(a).copied();
+                (OrderId::from_uuid(self.ids.uuid()), *a, rests_on)
+            })
             .collect();
         let common = order::NewOrders {
             run_id,
@@ -145,7 +151,7 @@ impl App {
             expires_at,
             grant_micros: grant,
         };
-        order::create(tx, &common, &orders).await?;
+        order::create_resting(tx, &common, &orders).await?;
         agent::bump(tx, &new.targets, now).await?;
         let body = json!({ "id": run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": orders.len() });
         audit::write(

@@ -39,7 +39,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 9..=9;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 10..=10;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

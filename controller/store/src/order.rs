@@ -23,8 +23,9 @@ use crate::tx::Tx;
 statements! {
     CREATE = "-- order.create
         INSERT INTO run_order (order_id, run_id, agent_id, state, fencing_token, control_epoch, lease_ms, issued_at, expires_at,
-                               deadline_at, grant_micros, updated_at)
-        SELECT u.order_id, $3, u.agent_id, 'pending', 1, $4, $5, $6, $7, $7, $8, $6 FROM unnest($1::uuid[], $2::uuid[]) u(order_id, agent_id)";
+                               deadline_at, grant_micros, updated_at, rests_on)
+        SELECT u.order_id, $3, u.agent_id, 'pending', 1, $4, $5, $6, $7, $7, $8, $6, u.rests_on
+        FROM unnest($1::uuid[], $2::uuid[], $9::bytea[]) u(order_id, agent_id, rests_on)";
     OUTSTANDING = "-- order.outstanding
         SELECT * FROM (
             SELECT o.*, a.name AS agent_name, row_number() OVER (PARTITION BY o.agent_id ORDER BY o.issued_at, o.order_id) AS place
@@ -100,6 +101,8 @@ pub struct Order {
     pub heard_at: Option<Timestamp>,
     /// What it may cost, micro-units.
     pub grant_micros: u64,
+    /// What the plan's changes on the host rest on; absent for checks.
+    pub rests_on: Option<Digest>,
     /// When it was accepted.
     pub accepted_at: Option<Timestamp>,
     /// When it ended.
@@ -146,8 +149,28 @@ pub struct NewOrders {
 /// # Errors
 /// [`Error`].
 pub async fn create(tx: &mut Tx, new: &NewOrders, orders: &[(OrderId, AgentId)]) -> Result<(), Error> {
-    let (ids, agents): (Vec<Uuid>, Vec<Uuid>) =
-        orders.iter().map(|(o, a)| (o.as_uuid(), a.as_uuid())).unzip();
+    let orders: Vec<_> = orders
+        .iter()
+        .map(|(order, agent)| (*order, *agent, None))
+        .collect();
+    create_resting(tx, new, &orders).await
+}
+
+/// [`create`], where each order may rest on what a plan saw of its host.
+///
+/// # Errors
+/// [`Error`].
+pub async fn create_resting(
+    tx: &mut Tx,
+    new: &NewOrders,
+    orders: &[(OrderId, AgentId, Option<Digest>)],
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = orders.iter().map(|(order, ..)| order.as_uuid()).collect();
+    let agents: Vec<Uuid> = orders.iter().map(|(_, agent, _)| agent.as_uuid()).collect();
+    let rests_on: Vec<Option<Vec<u8>>> = orders
+        .iter()
+        .map(|(.., rests_on)| rests_on.map(|digest| digest.as_bytes().to_vec()))
+        .collect();
     let query = query(CREATE)
         .bind(ids)
         .bind(agents)
@@ -156,7 +179,8 @@ pub async fn create(tx: &mut Tx, new: &NewOrders, orders: &[(OrderId, AgentId)])
         .bind(row::signed(new.lease_ms))
         .bind(Instant(new.issued_at))
         .bind(Instant(new.expires_at))
-        .bind(row::signed(new.grant_micros));
+        .bind(row::signed(new.grant_micros))
+        .bind(rests_on);
     tx.run(query).await.map(|_| ())
 }
 

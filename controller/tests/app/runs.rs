@@ -254,6 +254,13 @@ async fn a_plan_is_carried_out_on_its_hosts_or_not_at_all() {
         (order.kind, order.plan_digest, order.grant.amount_micros),
         (OrderKind::Apply, Some(plan), 250_000)
     );
+    let planned = desk.app.plan_of(run).await.unwrap().plan;
+    assert!(planned.hosts[0].has_changes());
+    assert_eq!(
+        order.rests_on,
+        Some(planned.hosts[0].rests_on()),
+        "the agent is told what the plan saw of it"
+    );
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
             deadline_at: Some(expires_at),
             heard_at: None,
             grant_micros: new.grant_micros,
+            rests_on: None,
             accepted_at: None,
             ended_at: None,
             code: None,
