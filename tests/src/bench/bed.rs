@@ -297,7 +297,13 @@ impl Bed {
         let kind = i16::from(writ_protocol::record::Kind::OrderAccepted.number());
         let id = run_uuid(run)?;
         let asked = sqlx::query_scalar::<_, i64>(sql).bind(run).bind(&id).bind(kind);
-        let micros = self.runtime.block_on(asked.fetch_all(&self.pool))?;
+        let micros = self.runtime.block_on(async {
+            // The tables have just grown: planned by what they were, the question takes a minute.
+            sqlx::query("ANALYZE event, run_order, audit")
+                .execute(&self.pool)
+                .await?;
+            asked.fetch_all(&self.pool).await
+        })?;
         Ok(micros
             .into_iter()
             .map(|us| Duration::from_micros(u64::try_from(us).unwrap_or(0)))
