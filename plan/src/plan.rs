@@ -3,7 +3,9 @@
 //! A plan is made from the check results of agents and is the same bytes for the same findings, in whatever order they arrived: hosts stand
 //! by name, changes in the graph's order. [`Plan::render`] and the JSON come from this one model.
 
+pub mod compare;
 mod render;
+mod risk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,8 @@ use writ_protocol::graph::{
 use writ_protocol::id::AgentId;
 use writ_protocol::limits::{NAME_BYTES_MAX, RESOURCES_MAX};
 use writ_protocol::record::Change;
+
+pub use risk::Risk;
 
 /// Version of the plan's own form.
 pub const PLAN_VERSION: u16 = 1;
@@ -68,6 +72,9 @@ pub struct ChangeEntry {
     pub changes: Vec<Change>,
     /// Digest of the observation it rests on; apply refuses when the host shows another.
     pub observed: Digest,
+    /// What a reviewer should look at twice. Left out of the bytes where there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
 }
 
 /// What would be done to a resource.
@@ -127,6 +134,7 @@ impl ChangeEntry {
         };
         Self {
             resource: resource.id.clone(),
+            risks: risk::of(resource, action, &changes),
             action,
             changes,
             observed,
@@ -242,6 +250,11 @@ impl Plan {
     /// The plan as text for people, without colours: `+` create, `~` update, `-` delete, `>` run begin their lines.
     pub fn render(&self) -> String {
         render::render(self)
+    }
+
+    /// The plan as text with a block for each host instead of each group; of one host only, where it is named.
+    pub fn render_by_host(&self, only: Option<&str>) -> String {
+        render::render_by_host(self, only)
     }
 
     fn check(&self) -> Result<(), PlanError> {

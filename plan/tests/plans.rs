@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use writ_plan::compile::{Sources, compile};
-use writ_plan::plan::{Action, ChangeEntry, HostPlan, Plan};
+use writ_plan::plan::compare::render;
+use writ_plan::plan::{Action, ChangeEntry, HostPlan, Plan, Risk};
 use writ_protocol::digest::Digest;
 use writ_protocol::graph::Graph;
 use writ_protocol::id::AgentId;
@@ -150,19 +151,20 @@ fn people_read_groups_signs_and_a_sum() {
 Plan for project web (bundle {})
 
 2 hosts: web-1, web-2
-  - file:/etc/old.conf
+  - file:/etc/old.conf  (destroys)
       kind  file -> absent
   ~ file:/etc/site.conf
       mode  0600 -> 0644
   + file:/srv
       kind  absent -> directory
-  > command:build
+  > command:build  (runs as root, no guard)
       run  not run -> make
 
 1 host: web-3
   nothing to change
 
 Changes: 2 to create, 2 to update, 2 to delete, 2 to run on 2 of 3 hosts.
+Look twice: 2 destroys, 2 runs as root, 2 no guard.
 ",
         Digest::of(b"bundle").short()
     );
@@ -221,4 +223,142 @@ fn what_does_not_hold_together_is_refused() {
     for bad in [unsorted, regrouped, later] {
         assert!(Plan::decode(&bad.encode().expect("encodes")).is_err());
     }
+}
+
+#[test]
+fn one_block_for_each_host_and_one_host_alone() {
+    let graph = graph();
+    let plan = plan(&graph, sample(&graph));
+    let all = plan.render_by_host(None);
+    for name in ["web-1", "web-2", "web-3"] {
+        assert!(all.contains(&format!("\n{name}\n")), "{all}");
+    }
+    assert!(all.contains("\nChanges: "), "{all}");
+    let one = plan.render_by_host(Some("web-3"));
+    assert!(
+        one.ends_with("\nweb-3\n  nothing to change\n") && !one.contains("web-1"),
+        "{one}"
+    );
+}
+
+const RISKY: &str = r"
+version: 1
+project: web
+targets: { hosts: [a] }
+resources:
+  - file: /gone
+    state: absent
+  - file: /link
+    state: symlink
+    target: x
+  - service: web
+    running: true
+  - command: bare
+    argv: [x]
+  - command: guarded
+    argv: [x]
+    creates: /x
+  - command: reload
+    argv: [x]
+    when_notified: true
+";
+
+#[test]
+fn risks_follow_from_the_resource_and_its_change() {
+    let sources = Sources {
+        config_name: "writ.yaml".into(),
+        config_text: RISKY.into(),
+        files: BTreeMap::new(),
+    };
+    let graph = compile(&sources).expect("compiles").graph;
+    let differing = [
+        (
+            "file:/gone",
+            change("kind", "file", "absent"),
+            vec![Risk::Destroys],
+        ),
+        (
+            "file:/link",
+            change("kind", "file", "symlink"),
+            vec![Risk::Destroys],
+        ),
+        (
+            "service:web",
+            change("restart", "running since before", "after the change"),
+            vec![Risk::Restarts],
+        ),
+        (
+            "command:bare",
+            change("run", "it has no guard", "x"),
+            vec![Risk::RunsAsRoot, Risk::UnguardedCommand],
+        ),
+        (
+            "command:guarded",
+            change("run", "no /x", "x"),
+            vec![Risk::RunsAsRoot],
+        ),
+        (
+            "command:reload",
+            change("run", "it was notified", "x"),
+            vec![Risk::RunsAsRoot],
+        ),
+    ];
+    let changes: Vec<_> = differing
+        .iter()
+        .map(|(id, change, _)| (*id, change.clone()))
+        .collect();
+    let found = host(&graph, 1, "a", &changes);
+    for (id, _, risks) in differing {
+        let entry = found.changes.iter().find(|entry| entry.resource == id).expect(id);
+        assert_eq!(entry.risks, risks, "{id}");
+    }
+    let quiet = host(&graph, 1, "a", &[("service:web", change("running", "no", "yes"))]);
+    assert!(
+        quiet.changes.iter().all(|entry| entry.risks.is_empty()),
+        "{quiet:?}"
+    );
+    let bytes = serde_json::to_string(&quiet).expect("is JSON");
+    assert!(!bytes.contains("risks"), "plans without risks keep their bytes");
+}
+
+#[test]
+fn plans_are_compared_where_something_would_happen() {
+    let graph = graph();
+    let old = plan(&graph, sample(&graph));
+    assert_eq!(old.compare(&old), []);
+    assert!(render(&[]).starts_with("No differences"));
+
+    let mut hosts = sample(&graph);
+    // What is as it should be in both plans does not matter, whatever was seen of it.
+    hosts[2].changes[0].observed = Digest::of(b"a log that grew");
+    let site = hosts[0]
+        .changes
+        .iter_mut()
+        .find(|e| e.resource == "file:/etc/site.conf")
+        .expect("is there");
+    site.observed = Digest::of(b"moved");
+    hosts.remove(1);
+    let new = plan(&graph, hosts);
+    let found = old.compare(&new);
+    let named: Vec<_> = found
+        .iter()
+        .map(|d| (d.host.as_str(), d.resource.as_str()))
+        .collect();
+    assert_eq!(named.first(), Some(&("web-1", "file:/etc/site.conf")));
+    assert_eq!(
+        named.iter().filter(|(host, _)| *host == "web-2").count(),
+        4,
+        "{named:?}"
+    );
+    assert_eq!(named.len(), 5);
+    assert!(found.iter().skip(1).all(|d| d.is.is_none()));
+    let text = render(&found);
+    assert!(
+        text.starts_with("web-1\n  < ~ file:/etc/site.conf  (saw "),
+        "{text}"
+    );
+    assert!(
+        text.contains("not in this plan") && text.ends_with("\n5 differences.\n"),
+        "{text}"
+    );
 }

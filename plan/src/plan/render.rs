@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use writ_protocol::digest::Digest;
 
-use super::{Action, HostPlan, Plan};
+use super::{Action, HostPlan, Plan, Risk};
 use crate::diagnostic::clean;
 
 /// Hosts of a group that are named before "and more".
 const NAMES_SHOWN: usize = 6;
 /// Characters of a value that are shown.
-const VALUE_CHARS: usize = 120;
+pub(super) const VALUE_CHARS: usize = 120;
 
 pub(super) fn render(plan: &Plan) -> String {
     let mut text = String::new();
@@ -20,13 +20,40 @@ pub(super) fn render(plan: &Plan) -> String {
     text
 }
 
-fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
+pub(super) fn render_by_host(plan: &Plan, only: Option<&str>) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_hosts(plan, only, &mut text);
+    text
+}
+
+fn write_hosts(plan: &Plan, only: Option<&str>, out: &mut String) -> std::fmt::Result {
+    write_head(plan, out)?;
+    for host in plan
+        .hosts
+        .iter()
+        .filter(|host| only.is_none_or(|name| host.name == name))
+    {
+        writeln!(out, "\n{}", clean(&host.name, VALUE_CHARS))?;
+        write_changes(host, out)?;
+    }
+    match only {
+        None => writeln!(out, "\n{}", summary(plan)),
+        Some(_) => Ok(()),
+    }
+}
+
+fn write_head(plan: &Plan, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "Plan for project {} (bundle {})",
         clean(&plan.project, VALUE_CHARS),
         plan.bundle_digest.short()
-    )?;
+    )
+}
+
+fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
+    write_head(plan, out)?;
     let mut samples: BTreeMap<Digest, &HostPlan> = BTreeMap::new();
     for host in &plan.hosts {
         if let Ok(set) = host.change_set() {
@@ -61,9 +88,10 @@ fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
     for entry in host.changes.iter().filter(|entry| entry.action != Action::None) {
         writeln!(
             out,
-            "  {} {}",
+            "  {} {}{}",
             sign(entry.action),
-            clean(&entry.resource, VALUE_CHARS)
+            clean(&entry.resource, VALUE_CHARS),
+            risks(&entry.risks)
         )?;
         let width = entry
             .changes
@@ -84,7 +112,36 @@ fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-const fn sign(action: Action) -> char {
+/// The labels of a change, where it has any: `  (runs as root, no guard)`.
+fn risks(risks: &[Risk]) -> String {
+    if risks.is_empty() {
+        return String::new();
+    }
+    let labels: Vec<&str> = risks.iter().map(|risk| risk.label()).collect();
+    format!("  ({})", labels.join(", "))
+}
+
+/// How many changes of the plan carry each label; empty where none does.
+fn look_twice(plan: &Plan) -> String {
+    let all = || {
+        plan.hosts
+            .iter()
+            .flat_map(|host| &host.changes)
+            .flat_map(|entry| &entry.risks)
+    };
+    let parts: Vec<String> = Risk::ALL
+        .iter()
+        .map(|risk| (risk, all().filter(|one| *one == risk).count()))
+        .filter(|(_, count)| *count > 0)
+        .map(|(risk, count)| format!("{} {}", thousands(count), risk.label()))
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("\nLook twice: {}.", parts.join(", "))
+}
+
+pub(super) const fn sign(action: Action) -> char {
     match action {
         Action::Create => '+',
         Action::Update => '~',
@@ -117,10 +174,11 @@ fn summary(plan: &Plan) -> String {
         return format!("No changes: {} as they should be.", hosts(plan.hosts.len()));
     }
     format!(
-        "Changes: {} on {} of {}.",
+        "Changes: {} on {} of {}.{}",
         parts.join(", "),
         thousands(changed),
-        hosts(plan.hosts.len())
+        hosts(plan.hosts.len()),
+        look_twice(plan)
     )
 }
 
