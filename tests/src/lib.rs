@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod nats;
 pub mod sim;
+pub mod torture;
 pub mod world;

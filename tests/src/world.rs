@@ -3,6 +3,7 @@
 
 mod disk;
 mod door;
+mod harm;
 mod intruder;
 mod ledger;
 mod patience;
@@ -20,6 +21,7 @@ use writ_cli::dev::process::{ProcessRef, tail};
 use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::dev::stack::StackOptions;
 use writ_cli::dev::state::PartKind;
+use writ_cli::interrupt::Interrupt;
 use writ_cli::output::Teller;
 use writ_protocol::digest::Digest;
 
@@ -83,11 +85,19 @@ impl World {
     /// # Errors
     /// When a program is missing (the error says how to get it) or a part does not come up.
     pub fn start(options: Options) -> anyhow::Result<Self> {
+        Self::start_unless(options, &Interrupt::never())
+    }
+
+    /// As [`World::start`]; an interrupt ends the start, and every later start of a part.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub fn start_unless(options: Options, interrupt: &Interrupt) -> anyhow::Result<Self> {
         Programs::find(&Wanted::default())
             .context("a story needs every part; build them with `cargo build --workspace --bins`")?;
         let folder = tempfile::Builder::new().prefix("writ-story-").tempdir()?;
         fs::create_dir(folder.path().join("host"))?;
-        let stack = GuardedStack::up(StackOptions {
+        let wanted = StackOptions {
             data: folder.path().join("data"),
             agents: options.agents,
             controllers: options.controllers,
@@ -95,7 +105,8 @@ impl World {
             lease_ms: options.lease_ms,
             hello_interval_ms: Some(options.hello_interval_ms),
             ..StackOptions::default()
-        })?;
+        };
+        let stack = GuardedStack::up_unless(wanted, interrupt)?;
         Ok(Self {
             stack,
             folder,
@@ -159,7 +170,8 @@ impl World {
         self.folder.path().join("host")
     }
 
-    fn tell_logs(&self) {
+    /// Tells the ends of all logs.
+    pub fn tell_logs(&self) {
         for log in self.logs() {
             tell(&log);
         }

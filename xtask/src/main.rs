@@ -20,6 +20,7 @@ mod step;
 mod supply;
 mod test;
 mod tidy;
+mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,6 +61,9 @@ enum Command {
     /// Whole worlds in virtual time, each from a seed; planted bugs with `--planted`. Arguments go to `writ-sim`
     #[command(disable_help_flag = true)]
     Sim(PassThrough),
+    /// Real processes killed, cut off, wiped and rolled back, then everything compared. Arguments go to `writ-torture`
+    #[command(disable_help_flag = true)]
+    Torture(PassThrough),
     /// A fleet on this machine (`bench swarm`): one order to each agent, and the way back after the bus was killed
     #[command(disable_help_flag = true)]
     Swarm(PassThrough),
@@ -91,6 +95,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => launch::dev(&place, &args.rest),
         Command::Sim(args) => sim::run(&place, &args.rest),
         Command::Bench(args) => launch::bench(&place, &args.rest),
+        Command::Torture(args) => torture::run(&place, &args.rest),
         Command::Swarm(args) => launch::swarm(&place, &args.rest),
         Command::Fuzz(options) => fuzz::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),

@@ -11,6 +11,8 @@ use super::World;
 
 /// What fills a disk.
 const FILLER: &str = "filler";
+/// How often a store that moves is copied anew.
+const SNAPSHOT_TRIES: u32 = 5;
 /// It grows by this much at a time, bytes.
 const FILL_STEP: usize = 64 << 10;
 
@@ -23,6 +25,25 @@ impl World {
         self.kill("nats")?;
         copy(&self.bus_store()?, &self.bus_copy())?;
         self.start_part("nats")
+    }
+
+    /// Keeps a copy of what the bus has on its disk at this moment, while it runs: what a power failure would leave.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn snapshot_bus(&mut self) -> anyhow::Result<()> {
+        let (store, kept) = (self.bus_store()?, self.bus_copy());
+        for attempt in 1..=SNAPSHOT_TRIES {
+            if kept.exists() {
+                fs::remove_dir_all(&kept)?;
+            }
+            match copy(&store, &kept) {
+                // A file that the server removes while it is copied.
+                Err(_) if attempt < SNAPSHOT_TRIES => {}
+                other => return other,
+            }
+        }
+        Ok(())
     }
 
     /// Puts the copy back: a bus that went back in time.

@@ -30,6 +30,10 @@ impl World {
             self.folder.path().join(format!("{agent}-copy")),
         );
         let state = folder.join("state");
+        if state.exists() {
+            // Of an earlier copy.
+            fs::remove_dir_all(&state)?;
+        }
         fs::create_dir_all(&folder)?;
         self.stop(agent)?;
         let copied = Command::new("cp").arg("-a").args([&from, &state]).status()?;
@@ -89,6 +93,12 @@ impl World {
     /// When there is none.
     pub fn role_key(&self, role: &str) -> anyhow::Result<SigningKey> {
         load_key(&self.stack.layout().keys().join(format!("{role}.pem")))
+    }
+
+    /// Ends every copy of an agent.
+    pub fn end_clones(&mut self) {
+        self.end_strays();
+        self.strays.clear();
     }
 
     pub(super) fn end_strays(&self) {

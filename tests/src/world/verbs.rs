@@ -34,9 +34,17 @@ impl World {
     /// # Errors
     /// When the check does not succeed.
     pub fn check(&self, resources: &str) -> anyhow::Result<PlanAnswer> {
+        self.check_config(self.config(resources))
+    }
+
+    /// Checks every agent against a whole config and gives the plan.
+    ///
+    /// # Errors
+    /// As [`World::check`].
+    pub fn check_config(&self, text: String) -> anyhow::Result<PlanAnswer> {
         let sources = Sources {
             config_name: "story.yaml".to_owned(),
-            config_text: self.config(resources),
+            config_text: text,
             files: BTreeMap::new(),
         };
         let client = self.client()?;

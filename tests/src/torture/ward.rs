@@ -1,0 +1,225 @@
+//! Does harm to a world and takes it back. Every harm has one function that begins it and one that ends it; after a cycle everything runs again,
+//! as a host's service manager would see to it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use writ_cli::clock::Stopwatch;
+use writ_cli::interrupt::Interrupt;
+
+use super::plan::{AGENTS, Cycle, Harm, Injury, SMALL_DISK};
+use super::proxy::{Proxies, Weather};
+use crate::world::World;
+
+/// Twice the reserve that an agent keeps, and room for a long run.
+const SMALL_DISK_MEBIBYTES: u32 = 256;
+/// How long a copy may speak beside its original before it must be noticed: two hellos of both, and room for a busy machine.
+const CLONE_PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A world and the means to hurt it.
+#[derive(Debug)]
+pub(super) struct Ward {
+    /// The world.
+    pub(super) world: World,
+    proxies: Proxies,
+    interrupt: Interrupt,
+    /// Harms that cannot be done here, and why.
+    pub(super) skipped: Vec<(Harm, String)>,
+    /// Agents that had a copy: not every promise holds for them any more.
+    pub(super) cloned: BTreeSet<String>,
+    /// How often a part had ended by itself and was started again.
+    pub(super) revived: u64,
+}
+
+enum Act<'a> {
+    Begin(&'a Injury),
+    End(&'a Injury),
+}
+
+impl Ward {
+    /// A world that nothing was done to yet.
+    ///
+    /// # Errors
+    /// When there is no port for a proxy.
+    pub(super) fn of(world: World, interrupt: Interrupt, seed: u64) -> anyhow::Result<Self> {
+        let proxies = Proxies::open(AGENTS, world.bus_port()?, seed)?;
+        Ok(Self {
+            world,
+            proxies,
+            interrupt,
+            skipped: Vec::new(),
+            cloned: BTreeSet::new(),
+            revived: 0,
+        })
+    }
+
+    /// Puts proxies before every agent and a small disk under one.
+    ///
+    /// # Errors
+    /// When an agent does not come up again.
+    pub(super) fn prepare(&mut self) -> anyhow::Result<()> {
+        for number in 1..=AGENTS {
+            let agent = format!("lab-{number}");
+            self.world.stop(&agent)?;
+            self.world.aim(&agent, self.proxies.port(number)?)?;
+        }
+        let small = format!("lab-{SMALL_DISK}");
+        if let Err(error) = self.world.shrink_disk(&small, SMALL_DISK_MEBIBYTES) {
+            let why = format!("no small disk can be mounted: {error:#}");
+            self.skipped.push((Harm::FillDisk, why));
+        }
+        self.revive()
+    }
+
+    /// Harms that are not to be drawn.
+    pub(super) fn without(&self) -> BTreeSet<Harm> {
+        self.skipped.iter().map(|(harm, _)| *harm).collect()
+    }
+
+    /// Does what a cycle says at the times it says, and ends with everything running again.
+    ///
+    /// # Errors
+    /// When a part cannot be hurt or does not come up again, or the run is interrupted.
+    pub(super) fn suffer(&mut self, cycle: &Cycle) -> anyhow::Result<()> {
+        let mut acts: Vec<(Duration, Act<'_>)> = Vec::new();
+        for injury in &cycle.injuries {
+            acts.push((injury.at, Act::Begin(injury)));
+            acts.push((injury.at + injury.length, Act::End(injury)));
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        let clock = Stopwatch::start();
+        for (at, act) in acts {
+            self.pause(at.saturating_sub(clock.elapsed()))?;
+            match act {
+                Act::Begin(injury) => self.begin(injury),
+                Act::End(injury) => self.end(injury),
+            }
+            .with_context(|| format!("during {}", cycle_words(cycle)))?;
+        }
+        self.revive()
+    }
+
+    fn begin(&mut self, injury: &Injury) -> anyhow::Result<()> {
+        let part = injury.part();
+        match injury.harm {
+            Harm::KillAgent | Harm::KillController | Harm::KillBus | Harm::WipeBus | Harm::KillLedger => {
+                self.note_gone(&part);
+                self.world.kill(&part)
+            }
+            Harm::FreezeAgent | Harm::FreezeController | Harm::FreezeBus => {
+                self.world.freeze(&part);
+                Ok(())
+            }
+            Harm::RollBackBus => self.world.snapshot_bus(),
+            Harm::FreezeLedger => self.world.signal_postgres(Signal::STOP),
+            Harm::RestartLedger => self.world.restart_postgres_at_once(),
+            Harm::FillDisk => self.world.fill_disk(&format!("lab-{SMALL_DISK}")),
+            Harm::CloneAgent => self.clone_agent(&part),
+            harm => self.proxies.set(injury.victim, weather(harm)),
+        }
+    }
+
+    fn end(&mut self, injury: &Injury) -> anyhow::Result<()> {
+        let part = injury.part();
+        match injury.harm {
+            // A controller waits at its start for bus and ledger, which may be down still: at the end, with all that is missing.
+            Harm::KillController | Harm::RestartLedger | Harm::CloneAgent => Ok(()),
+            Harm::KillAgent | Harm::KillBus | Harm::KillLedger => self.world.start_part(&part),
+            Harm::FreezeAgent | Harm::FreezeController | Harm::FreezeBus => {
+                self.world.thaw(&part);
+                Ok(())
+            }
+            Harm::WipeBus => self.world.wipe_bus(),
+            Harm::RollBackBus => self.world.roll_bus_back(),
+            Harm::FreezeLedger => self.world.signal_postgres(Signal::CONT),
+            Harm::FillDisk => self.world.clear_disk(&format!("lab-{SMALL_DISK}")),
+            _ => self.proxies.set(injury.victim, Weather::Fair),
+        }
+    }
+
+    /// Starts whatever does not run, servers first.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub(super) fn revive(&mut self) -> anyhow::Result<()> {
+        for part in self.world.parts() {
+            self.note_gone(&part);
+            self.world.start_part(&part)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a part that ended although nobody ended it.
+    fn note_gone(&mut self, part: &str) {
+        if self.world.has_ended(part) {
+            self.revived += 1;
+        }
+    }
+
+    /// Runs a copy beside an agent until both are put in quarantine, ends the copy, and releases the agent.
+    fn clone_agent(&mut self, agent: &str) -> anyhow::Result<()> {
+        self.cloned.insert(agent.to_owned());
+        self.world.clone_agent(agent)?;
+        let noticed = self.until(CLONE_PATIENCE, |world| {
+            let seen = world.client().and_then(|client| client.agent(agent));
+            seen.is_ok_and(|seen| seen.state == "quarantined")
+        })?;
+        if !noticed {
+            bail!("I9: {agent} and its copy spoke for {CLONE_PATIENCE:?} and nobody noticed");
+        }
+        self.world.end_clones();
+        self.world
+            .client()?
+            .change_agent(agent, "release", "the copy has ended")?;
+        Ok(())
+    }
+
+    /// Looks until something is so; whether it was within the patience.
+    ///
+    /// # Errors
+    /// An interrupt.
+    pub(super) fn until(&self, patience: Duration, is_so: impl Fn(&World) -> bool) -> anyhow::Result<bool> {
+        let clock = Stopwatch::start();
+        loop {
+            if is_so(&self.world) {
+                return Ok(true);
+            }
+            if clock.elapsed() >= patience {
+                return Ok(false);
+            }
+            self.pause(LOOK)?;
+        }
+    }
+
+    /// Waits, unless somebody asks us to end.
+    ///
+    /// # Errors
+    /// An interrupt.
+    pub(super) fn pause(&self, span: Duration) -> anyhow::Result<()> {
+        if span.is_zero() {
+            return self.interrupt.check();
+        }
+        self.interrupt.wait(span);
+        self.interrupt.check()
+    }
+}
+
+const fn weather(harm: Harm) -> Weather {
+    match harm {
+        Harm::DelayWire => Weather::Delay,
+        Harm::CutWire => Weather::Cut,
+        Harm::SliceWire => Weather::Slice,
+        Harm::HalfOpenWire => Weather::HalfOpen,
+        Harm::DeafWire => Weather::Deaf,
+        _ => Weather::Fair,
+    }
+}
+
+fn cycle_words(cycle: &Cycle) -> String {
+    let injuries: Vec<String> = cycle.injuries.iter().map(ToString::to_string).collect();
+    format!("cycle {} ({})", cycle.number, injuries.join(", "))
+}
