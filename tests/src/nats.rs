@@ -2,6 +2,7 @@
 //!
 //! The configuration comes from `writ_protocol::nats::server`, as in `writ dev`. The server dies with its [`NatsServer`].
 
+mod cluster;
 mod keys;
 mod login;
 mod tls;
@@ -9,6 +10,7 @@ mod tls;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use writ_chassis::clock::{Clock as _, SystemClock};
 use writ_protocol::nats::server::{Resolver, ServerClaims, ServerSettings, ServerTls, server_config};
 
+pub use cluster::NatsCluster;
 pub use keys::BusKeys;
 pub use login::Login;
 
@@ -30,12 +33,15 @@ pub const STORE_BYTES: i64 = 16 << 30;
 #[derive(Debug)]
 pub struct NatsServer {
     dir: PathBuf,
+    program: PathBuf,
     child: Option<Child>,
     port: u16,
     ca_pem: String,
-    keys: BusKeys,
+    keys: Arc<BusKeys>,
     claims: ServerClaims,
     memory_resolver: bool,
+    /// Its name and the part of its configuration that is about the other servers, in a cluster.
+    member: Option<(String, String)>,
 }
 
 impl NatsServer {
@@ -52,22 +58,29 @@ impl NatsServer {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(dir: &Path, memory_resolver: bool) -> anyhow::Result<Self> {
+        let mut server = Self::stopped(dir, program()?, memory_resolver)?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// A server with all that it needs below `dir`, not started.
+    fn stopped(dir: &Path, program: PathBuf, memory_resolver: bool) -> anyhow::Result<Self> {
         fs::create_dir_all(dir.join("ports"))?;
         let keys = BusKeys::generate()?;
         let ca_pem = tls::write(dir)?;
         let operator = (&keys.operator, &keys.operator_signer);
         let claims = ServerClaims::sign(operator, &keys.public(), STORE_BYTES, SystemClock.now())?;
-        let mut server = Self {
+        Ok(Self {
             dir: dir.to_owned(),
+            program,
             child: None,
             port: 0,
             ca_pem,
-            keys,
+            keys: Arc::new(keys),
             claims,
             memory_resolver,
-        };
-        server.restart()?;
-        Ok(server)
+            member: None,
+        })
     }
 
     /// Its address.
@@ -86,7 +99,7 @@ impl NatsServer {
     }
 
     /// Every private key of the bus.
-    pub const fn keys(&self) -> &BusKeys {
+    pub fn keys(&self) -> &BusKeys {
         &self.keys
     }
 
@@ -148,7 +161,7 @@ impl NatsServer {
             fs::remove_file(entry.path())?;
         }
         self.write_config()?;
-        let child = Command::new(program()?)
+        let child = Command::new(&self.program)
             .arg("--config")
             .arg(self.config())
             .current_dir(&self.dir)
@@ -178,10 +191,14 @@ impl NatsServer {
     /// When the copy fails.
     pub fn snapshot(&mut self, name: &str) -> anyhow::Result<()> {
         self.kill();
+        self.copy_store(name)?;
+        self.restart()
+    }
+
+    fn copy_store(&self, name: &str) -> anyhow::Result<()> {
         let to = self.dir.join(format!("snapshot-{name}"));
         remove(&to)?;
-        copy(&self.store(), &to)?;
-        self.restart()
+        copy(&self.store(), &to)
     }
 
     /// Puts the streams back as they were at [`Self::snapshot`] and starts the server again: a bus that went back in time.
@@ -190,9 +207,13 @@ impl NatsServer {
     /// When there is no such copy.
     pub fn rollback(&mut self, name: &str) -> anyhow::Result<()> {
         self.kill();
-        remove(&self.store())?;
-        copy(&self.dir.join(format!("snapshot-{name}")), &self.store())?;
+        self.put_store_back(name)?;
         self.restart()
+    }
+
+    fn put_store_back(&self, name: &str) -> anyhow::Result<()> {
+        remove(&self.store())?;
+        copy(&self.dir.join(format!("snapshot-{name}")), &self.store())
     }
 
     /// The server's log.
@@ -210,7 +231,11 @@ impl NatsServer {
     fn write_config(&self) -> anyhow::Result<()> {
         let port = if self.port == 0 { -1 } else { i32::from(self.port) };
         let settings = ServerSettings {
-            name: "writ-test".to_owned(),
+            name: self
+                .member
+                .as_ref()
+                .map_or("writ-test", |(name, _)| name)
+                .to_owned(),
             listen: format!("127.0.0.1:{port}"),
             store_dir: self.store(),
             resolver: if self.memory_resolver {
@@ -229,7 +254,11 @@ impl NatsServer {
             log_file: Some(self.dir.join("server.log")),
             sync_always: false,
         };
-        Ok(fs::write(self.config(), server_config(&settings, &self.claims))?)
+        let mut text = server_config(&settings, &self.claims);
+        if let Some((_, others)) = &self.member {
+            text.push_str(others);
+        }
+        Ok(fs::write(self.config(), text)?)
     }
 
     fn wait(&mut self, ports: &Path) -> anyhow::Result<()> {
@@ -293,6 +322,23 @@ pub fn program() -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join("nats-server"))
         .find(|program| program.is_file())
         .context("there is no nats-server; `cargo xtask parts` brings one")
+}
+
+/// The nats-server of the generation before: named by `WRIT_FORMER_NATS_SERVER`, else below `target/parts`.
+///
+/// # Errors
+/// When there is none.
+pub fn former_program() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("WRIT_FORMER_NATS_SERVER") {
+        return Ok(named.into());
+    }
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/parts");
+    let folders = fs::read_dir(parts).into_iter().flatten().flatten();
+    folders
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("former-nats-server-"))
+        .map(|entry| entry.path().join("nats-server"))
+        .find(|program| program.is_file())
+        .context("there is no nats-server 2.14; `cargo xtask parts` brings one, or name one in WRIT_FORMER_NATS_SERVER")
 }
 
 fn remove(dir: &Path) -> anyhow::Result<()> {

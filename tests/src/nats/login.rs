@@ -57,12 +57,15 @@ impl NatsServer {
         self.in_core("controller", &[])
     }
 
-    /// The login of a person in CORE who may also delete consumers, which no controller may.
+    /// The login of a person in CORE who may also delete consumers and empty streams, which no controller may.
     ///
     /// # Errors
     /// When it cannot be signed.
     pub fn administrator(&self) -> anyhow::Result<Login> {
-        self.in_core("administrator", &["$JS.API.CONSUMER.DELETE.>"])
+        self.in_core(
+            "administrator",
+            &["$JS.API.CONSUMER.DELETE.>", "$JS.API.STREAM.PURGE.>"],
+        )
     }
 
     fn in_core(&self, name: &str, more: &[&str]) -> anyhow::Result<Login> {

@@ -49,14 +49,15 @@ pub struct Message {
     /// Its bytes.
     pub bytes: Vec<u8>,
     id: String,
+    at: Duration,
     visible_at: Duration,
     is_acked: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Put {
-    seq: u64,
     id: String,
+    at: Duration,
     bytes: Vec<u8>,
 }
 
@@ -84,6 +85,8 @@ pub struct Bus {
     pub is_down: bool,
     /// How well it works.
     pub weather: Weather,
+    /// How long it remembers message ids.
+    pub memory: Duration,
     /// Chance of the bus.
     pub chance: Chance,
 }
@@ -96,6 +99,7 @@ impl Bus {
             past: BTreeMap::new(),
             is_down: false,
             weather: Weather::default(),
+            memory: MEMORY,
             chance: Chance::new(seed, "bus"),
         }
     }
@@ -123,11 +127,10 @@ impl Bus {
         if self.chance.hit(self.weather.lies) {
             return Stored { duplicate: false };
         }
-        self.streams.seq += 1;
         let slot = self.streams.slots.entry(key.clone()).or_default();
         slot.push_back(Put {
-            seq: self.streams.seq,
             id: id.to_owned(),
+            at: now,
             bytes: bytes.to_vec(),
         });
         if slot.len() > STALE_MAX {
@@ -163,11 +166,9 @@ impl Bus {
 
     /// Whoever may publish can put anything there.
     pub fn overwrite(&mut self, key: &UserKey, bytes: Vec<u8>) {
-        self.streams.seq += 1;
-        let seq = self.streams.seq;
         let put = Put {
-            seq,
             id: String::new(),
+            at: Duration::ZERO,
             bytes,
         };
         self.streams.slots.entry(key.clone()).or_default().push_back(put);
@@ -177,7 +178,7 @@ impl Bus {
         self.streams
             .ids
             .get(id)
-            .is_some_and(|at| now.saturating_sub(*at) < MEMORY)
+            .is_some_and(|at| now.saturating_sub(*at) < self.memory)
     }
 
     /// Adds a batch to the events.
@@ -197,6 +198,7 @@ impl Bus {
                 key: key.clone(),
                 bytes: bytes.to_vec(),
                 id: id.to_owned(),
+                at: now,
                 visible_at: now,
                 is_acked: false,
             });
@@ -264,9 +266,15 @@ impl Bus {
         }
     }
 
-    /// The server starts again: it knows the ids of the messages that it has, and no others.
+    /// The server starts again: it knows the ids of those of its messages that are young enough, and no others.
     pub fn restart(&mut self, now: Duration) {
         self.remember_from_messages(now);
+    }
+
+    /// Somebody takes away what there is of an agent; the ids are known until the server starts again.
+    pub fn purge(&mut self, key: &UserKey) {
+        self.streams.slots.remove(key);
+        self.streams.events.retain(|message| message.key != *key);
     }
 
     /// Everything is gone.
@@ -287,11 +295,14 @@ impl Bus {
         }
     }
 
+    /// What a server reads when it starts: ids of messages of the last while, and it remembers those for another while from now.
     fn remember_from_messages(&mut self, now: Duration) {
         // A slot's older values are gone from the stream; they stand here for stale replicas only.
         let puts = self.streams.slots.values().filter_map(VecDeque::back);
-        let ids = puts.map(|put| (put.seq, put.id.clone()));
-        let ids = ids.chain(self.streams.events.iter().map(|m| (m.seq, m.id.clone())));
-        self.streams.ids = ids.map(|(_, id)| (id, now)).collect();
+        let ids = puts.map(|put| (put.id.clone(), put.at));
+        let ids = ids.chain(self.streams.events.iter().map(|m| (m.id.clone(), m.at)));
+        let is_known =
+            |(id, at): &(String, Duration)| !id.is_empty() && now.saturating_sub(*at) < self.memory;
+        self.streams.ids = ids.filter(is_known).map(|(id, _)| (id, now)).collect();
     }
 }
