@@ -123,6 +123,7 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(agents::remove))
         .routes(routes!(runs::list, runs::submit))
         .routes(routes!(runs::get))
+        .routes(routes!(runs::get_plan))
         .routes(routes!(runs::apply_plan))
         .routes(routes!(runs::plan))
         .routes(routes!(runs::steps))

@@ -118,6 +118,16 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, Json(run)))
 }
 
+/// A plan by its digest.
+#[utoipa::path(get, path = "/api/v1/plans/{digest}", tag = "runs", params(("digest" = String, Path)),
+    responses((status = 200, body = PlanView), (status = "default", content_type = "application/problem+json", body = Document)))]
+pub(super) async fn get_plan(
+    State(doors): State<Doors>,
+    Path(plan): Path<String>,
+) -> Result<Json<PlanView>, Problem> {
+    Ok(Json(doors.app.get_plan(&digest(&plan)?).await?))
+}
+
 /// Orders that a plan be carried out.
 #[utoipa::path(post, path = "/api/v1/plans/{digest}/apply", tag = "runs", params(("digest" = String, Path)),
     responses((status = 201, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]

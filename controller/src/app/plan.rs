@@ -65,6 +65,18 @@ impl App {
         show(&stored.document)
     }
 
+    /// A plan by its digest.
+    ///
+    /// # Errors
+    /// [`Error`] with W0003.
+    pub async fn get_plan(&self, digest: &Digest) -> Result<PlanView, Error> {
+        let mut tx = self.store.begin("plan.get").await?;
+        let stored = run::read_plan(&mut tx, digest)
+            .await?
+            .ok_or_else(|| Error::not_found("plan", digest))?;
+        show(&stored.document)
+    }
+
     async fn make_plan(&self, tx: &mut Tx, row: &run::Run) -> Result<Plan, Error> {
         let stored = run::read_bundle(tx, &row.bundle.digest)
             .await?

@@ -164,6 +164,11 @@ pub(crate) fn what_a_run_left_is_served(scene: &mut Scene<'_>) -> anyhow::Result
         .fine()?;
     ensure!(plan.field("digest").len() == 64, "{}", plan.text());
     door.get(&format!("{run}/plan"))?.refused(409, "W0004")?;
+    let named = door.get(&format!("/api/v1/plans/{}", scene.plan))?.fine()?;
+    ensure!(named.field("digest") == scene.plan, "{}", named.text());
+    door.get(&format!("/api/v1/plans/{}", "0".repeat(64)))?
+        .refused(404, "W0003")?;
+    door.get("/api/v1/plans/x")?.refused(400, "W0001")?;
     let applied = door
         .post(
             &format!("/api/v1/plans/{}/apply", scene.plan),
