@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Check the hosts and show what applying would change
     Plan(Plan),
+    /// Show a plan
+    Show(Show),
+    /// Where two plans say otherwise
+    Diff(Diff),
     /// Carry out a plan
     Apply(Apply),
     /// Runs
@@ -73,6 +77,11 @@ pub(crate) enum Command {
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),
+    /// What a code means and what to do
+    Explain(Explain),
+    /// The JSON Schema of a config, for editors
+    #[command(after_help = "Example:\n  writ schema > config.schema.json")]
+    Schema,
     /// What is wrong here and how to mend it
     #[command(after_help = "Examples:\n  writ doctor\n  writ doctor -o json")]
     Doctor,

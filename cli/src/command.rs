@@ -6,9 +6,12 @@ mod demo;
 mod dev;
 mod doctor;
 mod evidence;
+mod explain;
 mod halts;
 mod help;
 mod plans;
+mod problems;
+mod review;
 mod runs;
 
 use anyhow::Context as _;
@@ -18,6 +21,7 @@ use crate::api::Client;
 use crate::args::{Args, Command, Global};
 use crate::context::{self, Context, Overrides};
 use crate::exit::Exit;
+use crate::fault::Fault;
 use crate::output::{Printer, Teller};
 
 /// What every command is given.
@@ -86,15 +90,26 @@ impl Desk {
 /// Does what the command line says.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let desk = Desk::new(&args.global);
+    let format = desk.printer.format;
+    if format.is_of_problems() && !matches!(args.command, Command::Validate(_)) {
+        let what = "sarif and github are forms of a config's problems";
+        return Err(Fault::new(Exit::Usage, what)
+            .help("writ validate PATH -o sarif; other commands take table, json and yaml")
+            .into());
+    }
     match args.command {
         Command::Init(args) => author::init(&desk, &args),
         Command::Validate(args) => author::validate(&desk, &args),
         Command::Plan(args) => plans::plan(&desk, &args),
+        Command::Show(args) => review::show(&desk, &args),
+        Command::Diff(args) => review::diff(&desk, &args),
         Command::Apply(args) => plans::apply(&desk, &args),
         Command::Run(command) => runs::run(&desk, command),
         Command::Agent(command) => agents::run(&desk, command),
         Command::Halt(args) => halts::run(&desk, &args),
         Command::Evidence(command) => evidence::run(&desk, command),
+        Command::Explain(args) => explain::explain(&desk, &args),
+        Command::Schema => explain::print_schema(&desk),
         Command::Doctor => doctor::run(&desk),
         Command::Dev(command) => dev::run(&desk, command),
         Command::Completion { shell } => help::completion(&desk, shell),

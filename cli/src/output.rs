@@ -16,6 +16,17 @@ pub enum Format {
     Json,
     /// One YAML document.
     Yaml,
+    /// SARIF 2.1.0, of `writ validate` alone.
+    Sarif,
+    /// Lines that GitHub shows beside the code, of `writ validate` alone.
+    Github,
+}
+
+impl Format {
+    /// Whether only problems of a config can be told in this form.
+    pub const fn is_of_problems(self) -> bool {
+        matches!(self, Self::Sarif | Self::Github)
+    }
 }
 
 /// Talk on stderr: what happens, never data.
@@ -81,7 +92,7 @@ impl Printer {
     /// When it cannot be encoded, or stdout does not take it.
     pub fn show<T: Serialize>(&self, value: &T, people: impl FnOnce() -> String) -> anyhow::Result<()> {
         let text = match self.format {
-            Format::Table => people(),
+            Format::Table | Format::Sarif | Format::Github => people(),
             Format::Json => serde_json::to_string_pretty(value)?,
             Format::Yaml => serde_saphyr::to_string(value).context("writing YAML")?,
         };

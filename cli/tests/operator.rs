@@ -227,7 +227,12 @@ fn apply_needs_approval_and_ends_as_the_run_ends() {
     let server = Server::answering(&[
         ("POST /api/v1/runs", 201, run("run_2", "apply", "running")),
         ("GET /api/v1/runs/run_2", 200, stale),
-        ("GET /api/v1/runs/run_2/steps", 200, json!({"items": []})),
+        (
+            "GET /api/v1/runs/run_2/steps",
+            200,
+            json!({"items": [{"agentName": "web-1", "step": "file:/etc/motd", "outcome": "skipped", "code": "W0312",
+                "changes": [{"attribute": "mode", "want": "0644", "got": "0600"}]}]}),
+        ),
     ]);
     let asked = writ(home.path(), &server, &["apply", &digest]);
     assert_eq!(
@@ -243,8 +248,13 @@ fn apply_needs_approval_and_ends_as_the_run_ends() {
     let applied = writ(home.path(), &server, &["apply", &digest, "--auto-approve"]);
     assert_eq!(applied.status.code(), Some(13), "{}", err(&applied));
     assert!(
-        err(&applied).contains("error[W0312]") && err(&applied).contains("writ run show run_2"),
+        err(&applied).contains("error[W0312]") && err(&applied).contains("help: make a new plan"),
         "{}",
+        err(&applied)
+    );
+    assert!(
+        err(&applied).contains("file:/etc/motd") && err(&applied).contains("mode 0600 -> 0644"),
+        "what moved is told: {}",
         err(&applied)
     );
     let detailed = writ(

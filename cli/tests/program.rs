@@ -111,6 +111,89 @@ fn a_wrong_config_is_told_with_place_and_caret_and_as_json() {
     );
 }
 
+#[test]
+fn problems_come_in_the_forms_of_other_programs() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("web")).unwrap();
+    let path = home.path().join("web/writ.yaml");
+    std::fs::write(&path, "version: 1\nproject: p\nresouces: []\n").unwrap();
+    let github = writ(home.path(), &["validate", "web/writ.yaml", "-o", "github"]);
+    assert_eq!(github.status.code(), Some(3), "{}", err(&github));
+    let line = "::error file=web/writ.yaml,line=3,col=1,endColumn=9,title=W0102::";
+    assert!(
+        out(&github).lines().any(|told| told.starts_with(line)),
+        "{}",
+        out(&github)
+    );
+    assert!(
+        out(&github).lines().all(|told| told.starts_with("::error ")),
+        "{}",
+        out(&github)
+    );
+    let output = writ(home.path(), &["validate", "web/writ.yaml", "-o", "sarif"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let sarif = json(&output);
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    let unknown = results.iter().find(|r| r["ruleId"] == "W0102").unwrap();
+    let place = &unknown["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "web/writ.yaml");
+    assert_eq!(
+        (&place["region"]["startLine"], &place["region"]["endColumn"]),
+        (&3.into(), &9.into())
+    );
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|r| rules.iter().any(|rule| rule["id"] == r["ruleId"])),
+        "{sarif}"
+    );
+
+    std::fs::remove_file(&path).unwrap();
+    assert!(writ(home.path(), &["init", "web"]).status.success());
+    let fine = writ(home.path(), &["validate", "web/writ.yaml", "-o", "sarif"]);
+    assert!(fine.status.success() && json(&fine)["runs"][0]["results"] == Value::Array(vec![]));
+    assert_eq!(
+        out(&writ(home.path(), &["validate", "web/writ.yaml", "-o", "github"])),
+        ""
+    );
+    let elsewhere = writ(home.path(), &["explain", "-o", "sarif"]);
+    assert_eq!(elsewhere.status.code(), Some(64), "{}", out(&elsewhere));
+}
+
+#[test]
+fn codes_and_the_schema_are_told_without_a_controller() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(
+        home.path().join("bad.yaml"),
+        "version: 1\nproject: p\nresouces: []\n",
+    )
+    .unwrap();
+    let told = out(&writ(home.path(), &["validate", "bad.yaml"]));
+    let hint = told
+        .lines()
+        .find_map(|line| line.strip_prefix("more: writ "))
+        .unwrap();
+    let words: Vec<&str> = hint.split(' ').collect();
+    let explained = writ(home.path(), &words);
+    assert!(
+        explained.status.success(),
+        "what a problem points at is there: {}",
+        err(&explained)
+    );
+    assert!(
+        out(&explained).starts_with(words[1]) && out(&explained).contains("What to do."),
+        "{}",
+        out(&explained)
+    );
+    let unknown = writ(home.path(), &["explain", "W0xyz"]);
+    assert_eq!(unknown.status.code(), Some(3), "{}", out(&unknown));
+    let schema = out(&writ(home.path(), &["schema"]));
+    assert_eq!(schema, include_str!("../../docs/schema/config.schema.json"));
+}
+
 fn pids(status: &Value) -> Vec<u64> {
     let parts = status["parts"].as_array().unwrap();
     parts.iter().filter_map(|part| part["pid"].as_u64()).collect()

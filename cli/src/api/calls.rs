@@ -127,6 +127,14 @@ impl Client {
         self.get(&format!("/api/v1/runs/{run}/plan"))
     }
 
+    /// A plan by its digest.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn plan(&self, digest: &Digest) -> anyhow::Result<PlanAnswer> {
+        self.get(&format!("/api/v1/plans/{digest}"))
+    }
+
     /// Steps of a run.
     ///
     /// # Errors

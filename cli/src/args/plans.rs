@@ -21,7 +21,9 @@ pub(crate) struct Init {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json")]
+#[command(
+    after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json\n  writ validate site.yaml -o github"
+)]
 pub(crate) struct Validate {
     /// The config
     #[arg(default_value = CONFIG, value_name = "PATH")]
@@ -42,6 +44,44 @@ pub(crate) struct Plan {
     pub(crate) detailed_exitcode: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  writ show site.plan\n  writ show site.plan --by-host\n  writ show site.plan -o json"
+)]
+pub(crate) struct Show {
+    /// A plan's file, or a plan's digest
+    #[arg(value_name = "PLAN|DIGEST")]
+    pub(crate) what: String,
+    /// One block for each host, instead of one for hosts with equal changes
+    #[arg(long)]
+    pub(crate) by_host: bool,
+    /// Only this host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 both would do the same, resting on the same; 2 they would not.\n\n\
+                  Examples:\n  writ diff old.plan new.plan\n  writ diff old.plan new.plan -o json"
+)]
+pub(crate) struct Diff {
+    /// A plan's file, or a plan's digest
+    #[arg(value_name = "OLD")]
+    pub(crate) old: String,
+    /// The one it is compared with
+    #[arg(value_name = "NEW")]
+    pub(crate) new: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  writ explain W0312\n  writ explain -o json")]
+pub(crate) struct Explain {
+    /// The code, such as W0102; every code where none is named
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
 }
 
 #[derive(Debug, Args)]

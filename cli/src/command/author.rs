@@ -10,7 +10,7 @@ use writ_plan::compile::{self, Compiled, Sources};
 use writ_plan::diagnostic::{self, Diagnostic};
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
-use super::Desk;
+use super::{Desk, problems};
 use crate::args::{CONFIG, Init, Validate};
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -39,8 +39,12 @@ pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
 pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
     let compiled = match read(&args.path)?.and_then(|sources| compile::compile(&sources)) {
         Ok(compiled) => compiled,
-        Err(problems) => return report(desk.printer, &problems),
+        Err(problems) => return report(desk.printer, &args.path, &problems),
     };
+    if desk.printer.format.is_of_problems() {
+        told(desk.printer, &args.path, &[])?;
+        return Ok(Exit::Done);
+    }
     let value = serde_json::json!({
         "valid": true,
         "project": compiled.project,
@@ -63,10 +67,20 @@ fn summary(path: &Path, compiled: &Compiled) -> String {
 }
 
 /// Shows what is wrong with a config, on stdout because it is what was asked for.
-pub(crate) fn report(printer: Printer, problems: &[Diagnostic]) -> anyhow::Result<Exit> {
-    let value = serde_json::json!({ "valid": false, "problems": problems });
-    printer.show(&value, || diagnostic::render(problems, SHOWN))?;
+pub(crate) fn report(printer: Printer, path: &Path, problems: &[Diagnostic]) -> anyhow::Result<Exit> {
+    told(printer, path, problems)?;
     Ok(Exit::Invalid)
+}
+
+fn told(printer: Printer, path: &Path, problems: &[Diagnostic]) -> anyhow::Result<()> {
+    match printer.format {
+        Format::Sarif => printer.text(&serde_json::to_string_pretty(&problems::sarif(path, problems))?),
+        Format::Github => printer.text(&problems::github(path, problems)),
+        Format::Table | Format::Json | Format::Yaml => {
+            let value = serde_json::json!({ "valid": false, "problems": problems });
+            printer.show(&value, || diagnostic::render(problems, SHOWN))
+        }
+    }
 }
 
 /// A config that is known to compile, with the files it names.
@@ -80,7 +94,7 @@ pub(crate) fn sources(desk: &Desk, path: &Path) -> anyhow::Result<Sources> {
         if desk.printer.format == Format::Table {
             desk.teller.complain(&talk);
         } else {
-            report(desk.printer, &problems)?;
+            report(desk.printer, path, &problems)?;
         }
         Err(Fault::new(Exit::Invalid, format!("{} is not valid", path.display())).into())
     })

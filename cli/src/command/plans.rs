@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use writ_plan::plan::Plan;
 use writ_protocol::digest::Digest;
 
-use super::{Desk, author};
+use super::{Desk, author, review};
 use crate::api::{Client, PlanAnswer, Run};
 use crate::args;
 use crate::exit::Exit;
@@ -43,7 +43,7 @@ pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
     })
 }
 
-fn told(answer: &PlanAnswer) -> String {
+pub(super) fn told(answer: &PlanAnswer) -> String {
     format!("{}\nplan {}", answer.plan.render().trim_end(), answer.digest)
 }
 
@@ -129,20 +129,23 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
         return detailed(&client, &ended);
     }
     if ended.has_succeeded() {
-        Ok(Exit::Done)
-    } else {
-        Err(failed(&ended).into())
+        return Ok(Exit::Done);
     }
+    if ended.exit() == Exit::Stale {
+        let steps = client.steps(&ended.id)?;
+        desk.teller.say(review::moved(&steps).trim_end());
+    }
+    Err(failed(&ended).into())
 }
 
 /// What `apply` was given.
-enum Chosen {
+pub(super) enum Chosen {
     Plan(Box<Plan>, Digest),
     Digest(Digest),
     Config,
 }
 
-fn chosen(what: &str) -> anyhow::Result<Chosen> {
+pub(super) fn chosen(what: &str) -> anyhow::Result<Chosen> {
     if let Ok(digest) = what.parse() {
         return Ok(Chosen::Digest(digest));
     }
@@ -201,6 +204,9 @@ pub(crate) fn failed(run: &Run) -> Fault {
         let detail = order.detail.clone().unwrap_or_default();
         let words = format!("{}: {} {} {detail}", fault.message, order.agent_name, order.state);
         words.trim_end().clone_into(&mut fault.message);
+    }
+    if fault.exit == Exit::Stale {
+        return fault.help("make a new plan and review it: writ plan");
     }
     fault.help(format!("writ run show {}", run.id))
 }

@@ -54,7 +54,7 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["runs"] | ["runs", _] | ["runs", _, "cancel"] => run,
         ["runs", _, "steps"] => items(step),
         ["runs", _, "artefacts"] => items(file),
-        ["runs", _, "plan"] => json!({"digest": plan().1, "plan": plan().0}),
+        ["plans", _] | ["runs", _, "plan"] => json!({"digest": plan().1, "plan": plan().0}),
         ["runs", _, "blobs", _] => return Answer::Bytes(b"words\n".to_vec()),
         ["runs", _, "evidence"] => return Answer::Bytes(b"pack".to_vec()),
         ["halts"] if asked.line.starts_with("GET") => items(halt()),

@@ -68,7 +68,9 @@ fn every_example_of_every_help_text_is_true() {
     std::fs::write(home.path().join("site.yaml"), &text).unwrap();
     let (plan, _) = plan();
     let plan: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
-    std::fs::write(home.path().join("site.plan"), plan.encode().unwrap()).unwrap();
+    for name in ["site.plan", "old.plan", "new.plan"] {
+        std::fs::write(home.path().join(name), plan.encode().unwrap()).unwrap();
+    }
     assert!(server.writ(home.path(), &["init"]).status().unwrap().success());
     let key = home.path().join("operator.pem");
     std::fs::write(

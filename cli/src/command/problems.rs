@@ -1,0 +1,114 @@
+//! Problems of a config in the forms that other programs read: SARIF 2.1.0 for code scanning, and the commands that GitHub shows beside lines.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use writ_plan::diagnostic::{Diagnostic, code};
+
+/// Where the form of a SARIF log is described.
+const SARIF_SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+
+/// A path in a report: what is beside the config stands in its folder, with `/` between the parts.
+fn place(config: &Path, file: &str) -> String {
+    let folder = config.parent().unwrap_or(Path::new(""));
+    let path = folder.join(file);
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/").trim_start_matches("./").replace("//", "/")
+}
+
+/// One log with one run, whose rules are the codes that were found.
+pub(crate) fn sarif(config: &Path, problems: &[Diagnostic]) -> Value {
+    let mut rules: Vec<&(&str, &str)> = code::TABLE
+        .iter()
+        .filter(|(code, _)| problems.iter().any(|problem| problem.code == *code))
+        .collect();
+    rules.sort();
+    let rules: Vec<Value> = rules
+        .iter()
+        .map(|(code, title)| json!({ "id": code, "shortDescription": { "text": title } }))
+        .collect();
+    let results: Vec<Value> = problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "ruleId": problem.code,
+                "level": "error",
+                "message": { "text": words(problem) },
+                "locations": [{ "physicalLocation": {
+                    "artifactLocation": { "uri": place(config, &problem.file) },
+                    "region": {
+                        "startLine": problem.line,
+                        "startColumn": problem.column,
+                        "endColumn": problem.column.saturating_add(problem.length),
+                    },
+                } }],
+            })
+        })
+        .collect();
+    json!({
+        "$schema": SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "writ", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+/// One `::error` line for each problem.
+pub(crate) fn github(config: &Path, problems: &[Diagnostic]) -> String {
+    let line = |problem: &Diagnostic| {
+        let end = problem.column.saturating_add(problem.length);
+        format!(
+            "::error file={},line={},col={},endColumn={end},title={}::{}\n",
+            property(&place(config, &problem.file)),
+            problem.line,
+            problem.column,
+            property(&problem.code),
+            data(&words(problem)),
+        )
+    };
+    problems.iter().map(line).collect()
+}
+
+/// The message with what to do, in one text.
+fn words(problem: &Diagnostic) -> String {
+    let meant = problem
+        .did_you_mean
+        .as_ref()
+        .map(|word| format!("did you mean `{word}`?"));
+    let parts = [Some(problem.message.clone()), meant, problem.hint.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Text after `::` of a command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The value of a property of a command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_end_its_command() {
+        assert_eq!(data("50%\n::error::x"), "50%25%0A::error::x");
+        assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
+    }
+
+    #[test]
+    fn files_stand_in_the_folder_of_the_config() {
+        assert_eq!(place(Path::new("writ.yaml"), "writ.yaml"), "writ.yaml");
+        assert_eq!(place(Path::new("./web/writ.yaml"), "site.j2"), "web/site.j2");
+        assert_eq!(
+            place(Path::new("/srv/web/writ.yaml"), "site.j2"),
+            "/srv/web/site.j2"
+        );
+    }
+}
