@@ -172,10 +172,14 @@ pub fn hint(world: &Arc<World>, key: &writ_protocol::nats::UserKey, incoming: &I
         if is_lost {
             continue;
         }
-        let incoming = incoming.clone();
+        let (incoming, heard_in) = (incoming.clone(), Arc::clone(world));
         world.life.spawn_contained("bus.hint", async move {
             for _ in 0..copies {
                 tokio::time::sleep(delay).await;
+                if let Incoming::Wake(bytes) = &incoming {
+                    let word = lock(&heard_in.witness).heard(bytes);
+                    host.extend(&heard_in, &word.leases);
+                }
                 host.tell(incoming.clone());
             }
         });
