@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::halt::{self, Halt, HaltAction, Scope};
 use writ_protocol::limits::MANIFEST_BYTES_MAX;
 use writ_protocol::manifest::{self, Generation, Manifest};
+use writ_protocol::plan::rests_on;
 use writ_protocol::reason::Code;
 
 use super::{Area, Given, flip, put, swap};
@@ -58,6 +60,15 @@ fn new(manifest: &Manifest, envelope: &Envelope) -> Value {
     })
 }
 
+/// A manifest whose orders rest on what a plan saw.
+fn resting(base: &Manifest) -> Manifest {
+    let mut resting = base.clone();
+    for order in &mut resting.orders {
+        order.rests_on = Some(rests_on([("file:/etc/motd", Digest::of(b"seen"))]));
+    }
+    resting
+}
+
 fn good(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
     let mut taken = |name, why, manifest: &Manifest, have| -> Result<(), MakeError> {
         let envelope = sign(manifest, seed::DIRECTOR)?;
@@ -73,6 +84,12 @@ fn good(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
         "new",
         "A newer generation of the same epoch, with one order.",
         base,
+        at(2, 6),
+    )?;
+    taken(
+        "new-rests-on",
+        "An order that says what the plan's changes on the host rest on.",
+        &resting(base),
         at(2, 6),
     )?;
     taken(
