@@ -87,7 +87,7 @@ pub struct Tally {
     /// Steps that were started.
     pub starts: u64,
     /// Parts that had ended by themselves and were started again.
-    pub revived: u64,
+    pub revived: BTreeMap<String, u64>,
     /// How long the cycles took, world and last check included.
     pub took: Duration,
     /// The longest way back to rest.
@@ -191,6 +191,7 @@ impl Rig {
         tell(&format!("the world is ready after {:.1?}", self.clock.elapsed()));
         let mut without = self.ward.without();
         without.extend(&options.without);
+        let mut is_calm = true;
         for number in (options.first..).take(usize::try_from(options.cycles)?) {
             if options
                 .within
@@ -207,14 +208,13 @@ impl Rig {
             }
             if !is_at_rest {
                 // What comes after would say nothing.
+                is_calm = false;
                 break;
             }
         }
         let last = options.first + self.tally.cycles - u64::from(self.tally.cycles > 0);
         // After what never came to rest nothing more is waited for.
-        if self.tally.violations == 0
-            && let Err(violation) = quiet::wait(&mut self.ward, &mut self.bus, Depth::Everything)?
-        {
+        if is_calm && let Err(violation) = quiet::wait(&mut self.ward, &mut self.bus, Depth::Everything)? {
             self.keep((self.checked, last), violation);
         }
         // From the first record on: what was right once must still be.
@@ -257,7 +257,10 @@ impl Rig {
         self.tally.slowest = self.tally.slowest.max(rested);
         self.tally.rests += rested;
         let is_at_rest = rest.is_ok();
-        if let Err(violation) = rest {
+        let mut violations = self.ward.release_wronged()?;
+        violations.extend(rest.err());
+        for violation in violations {
+            tell(&format!("  {}: {}", violation.rule, violation.what));
             self.keep((cycle.number - 1, cycle.number), violation);
         }
         Ok(is_at_rest)
@@ -290,7 +293,7 @@ impl Rig {
 
     fn sum_up(&mut self) -> anyhow::Result<()> {
         self.tally.records = self.checker.records;
-        self.tally.revived = self.ward.revived;
+        self.tally.revived.clone_from(&self.ward.revived);
         let starts = effects::starts(&self.ward.world)?;
         self.tally.took = self.clock.elapsed();
         self.tally.starts = starts.values().map(|times| u64::from(*times)).sum();

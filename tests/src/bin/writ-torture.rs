@@ -84,7 +84,7 @@ fn main() -> anyhow::Result<ExitCode> {
                     json!({ "error": format!("{error:#}"), "seed": arguments.seed })
                 );
             }
-            Ok(ExitCode::FAILURE)
+            Ok(ExitCode::from(writ_cli::fault::exit(&error).code()))
         }
     }
 }
@@ -105,6 +105,19 @@ fn options(arguments: &Arguments) -> Options {
     }
 }
 
+/// The choice of faults as it is written on the command line: other faults are another draw.
+fn choice(arguments: &Arguments) -> String {
+    let of = |option: &str, harms: &[Harm]| {
+        let names: Vec<&str> = harms.iter().map(|harm| harm.name()).collect();
+        format!(" --{option} {}", names.join(","))
+    };
+    match (arguments.only.as_slice(), arguments.without.as_slice()) {
+        ([], []) => String::new(),
+        ([], without) => of("without", without),
+        (only, _) => of("only", only),
+    }
+}
+
 fn tell(tally: &Tally, arguments: &Arguments) {
     for (harm, why) in &tally.skipped {
         println!("skipped: {}: {why}", harm.name());
@@ -113,10 +126,11 @@ fn tell(tally: &Tally, arguments: &Arguments) {
         let (after, with) = finding.cycles;
         println!("{}: {}", finding.violation.rule, finding.violation.what);
         println!(
-            "  repeat: cargo xtask torture --seed {} --first {} --cycles {}",
+            "  repeat: cargo xtask torture --seed {} --first {} --cycles {}{}",
             arguments.seed,
             after + 1,
             (with - after).max(1),
+            choice(arguments),
         );
     }
     let rests = tally
@@ -124,7 +138,7 @@ fn tell(tally: &Tally, arguments: &Arguments) {
         .checked_div(u32::try_from(tally.cycles.max(1)).unwrap_or(u32::MAX));
     println!(
         "{} cycles in {:.0?}, {} violations; orders: {:?}; {} steps started, {} records read; at rest after {:.1?} on average, {:.1?} at most; \
-         {} parts ended by themselves; faults: {:?}",
+         ended by themselves: {:?}; faults: {:?}",
         tally.cycles,
         tally.took,
         tally.violations,

@@ -196,9 +196,9 @@ impl Cycle {
         let order = chance.index(orders);
         let mut injuries: Vec<Injury> = Vec::new();
         for _ in 0..=chance.below(INJURIES_MAX) {
-            let injury = injury(&mut chance);
-            let is_free = injuries.iter().all(|other| other.part() != injury.part());
-            if is_free && !without.contains(&injury.harm) {
+            let drawn = injury(&mut chance, without);
+            let is_free = |injury: &Injury| injuries.iter().all(|other| other.part() != injury.part());
+            if let Some(injury) = drawn.filter(is_free) {
                 injuries.push(injury);
             }
         }
@@ -214,28 +214,27 @@ impl Cycle {
     }
 }
 
-fn injury(chance: &mut Chance) -> Injury {
-    let all: u64 = Harm::ALL.iter().map(|(_, weight)| weight).sum();
-    let mut place = chance.below(all);
-    let mut harm = Harm::KillAgent;
-    for (other, weight) in Harm::ALL {
-        harm = other;
-        match place.checked_sub(weight) {
-            Some(rest) => place = rest,
-            None => break,
-        }
-    }
+/// A fault of those that may be drawn; none when none may.
+fn injury(chance: &mut Chance, without: &BTreeSet<Harm>) -> Option<Injury> {
+    let mut allowed = Harm::ALL.to_vec();
+    allowed.retain(|(harm, _)| !without.contains(harm));
+    let mut place = chance.below(allowed.iter().map(|(_, weight)| weight).sum());
+    let (harm, _) = allowed.into_iter().find(|(_, weight)| {
+        let rest = place.checked_sub(*weight);
+        place = rest.unwrap_or(place);
+        rest.is_none()
+    })?;
     let most = if chance.hit(LONG_PER_MILLE) {
         LONG_MAX
     } else {
         LENGTH_MAX
     };
-    Injury {
+    Some(Injury {
         harm,
         victim: chance.index(harm.victims()) + 1,
         at: chance.span(Duration::ZERO, BEGIN_MAX),
         length: chance.span(LENGTH_MIN, most),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Does harm to a world and takes it back. Every harm has one function that begins it and one that ends it; after a cycle everything runs again,
 //! as a host's service manager would see to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use writ_cli::clock::Stopwatch;
 use writ_cli::interrupt::Interrupt;
 
+use super::Violation;
 use super::plan::{AGENTS, Cycle, Harm, Injury, SMALL_DISK};
 use super::proxy::{Proxies, Weather};
 use crate::world::World;
@@ -31,8 +32,8 @@ pub(super) struct Ward {
     pub(super) skipped: Vec<(Harm, String)>,
     /// Agents that had a copy: not every promise holds for them any more.
     pub(super) cloned: BTreeSet<String>,
-    /// How often a part had ended by itself and was started again.
-    pub(super) revived: u64,
+    /// How often each part had ended by itself and was started again.
+    pub(super) revived: BTreeMap<String, u64>,
 }
 
 enum Act<'a> {
@@ -53,7 +54,7 @@ impl Ward {
             interrupt,
             skipped: Vec::new(),
             cloned: BTreeSet::new(),
-            revived: 0,
+            revived: BTreeMap::new(),
         })
     }
 
@@ -156,7 +157,7 @@ impl Ward {
     /// Counts a part that ended although nobody ended it.
     fn note_gone(&mut self, part: &str) {
         if self.world.has_ended(part) {
-            self.revived += 1;
+            *self.revived.entry(part.to_owned()).or_default() += 1;
         }
     }
 
@@ -176,6 +177,29 @@ impl Ward {
             .client()?
             .change_agent(agent, "release", "the copy has ended")?;
         Ok(())
+    }
+
+    /// Releases agents that are in quarantine although nobody speaks beside them, and says which never had a copy, and why they are there.
+    ///
+    /// # Errors
+    /// When the ledger or a controller does not answer.
+    pub(super) fn release_wronged(&self) -> anyhow::Result<Vec<Violation>> {
+        let rows = self.world.db(
+            "SELECT name, coalesce((SELECT detail FROM alarm WHERE agent_id = a.agent_id AND code IN ('W0209', 'W0211') \
+             ORDER BY alarm_id DESC LIMIT 1), a.state_reason, '') FROM agent a WHERE a.state = 'quarantined'",
+        )?;
+        let mut wronged = Vec::new();
+        for row in rows {
+            let (agent, why) = row.split_once('|').context("a strange row")?;
+            let client = self.world.client()?;
+            client.change_agent(agent, "release", "it has no copy")?;
+            // What a copy had sent may be read after it has ended.
+            if !self.cloned.contains(agent) {
+                let what = format!("{agent} is in quarantine and has no copy: {why}");
+                wronged.push(Violation { rule: "I9", what });
+            }
+        }
+        Ok(wronged)
     }
 
     /// Looks until something is so; whether it was within the patience.
@@ -205,6 +229,16 @@ impl Ward {
         }
         self.interrupt.wait(span);
         self.interrupt.check()
+    }
+}
+
+impl Drop for Ward {
+    /// What stands still would not hear that it is to end.
+    fn drop(&mut self) {
+        for part in self.world.parts() {
+            self.world.thaw(&part);
+        }
+        self.world.signal_postgres(Signal::CONT).ok();
     }
 }
 
