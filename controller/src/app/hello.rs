@@ -7,7 +7,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use writ_domain::agent::{AgentEvent, AgentState};
 use writ_domain::halt::{Subject, covers};
-use writ_domain::session::{Session, Verdict, judge};
+use writ_domain::session::{Heard, Session, Verdict, judge};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed, RenewReply, RenewRequest};
 use writ_protocol::id::{AgentId, OrderId};
 use writ_protocol::limits::{CLOCK_SKEW_MAX, HALTS_MAX};
@@ -42,27 +42,33 @@ impl App {
             user_key: key.clone(),
             message: Bytes::copy_from_slice(bytes),
         };
-        let mut answers = self.hellos(&[one]).await?;
+        let mut answers = self.hellos(&[one], self.now()).await?;
         answers
             .pop()
             .unwrap_or_else(|| Err(Error::not_found("agent", key)))
     }
 
-    /// Answers hellos of many agents in one transaction: after a restart of the bus a whole fleet speaks at once. The answers stand in the
-    /// order of the hellos.
+    /// Answers hellos of many agents in one transaction: after a restart of the bus a whole fleet speaks at once. `received` is when they were
+    /// taken from the bus, which can be long ago when the ledger was away. The answers stand in the order of the hellos.
     ///
     /// # Errors
     /// [`Error`]: none of them is answered. What is wrong with one hello is its own answer.
-    pub async fn hellos(&self, asked: &[Incoming]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+    pub async fn hellos(
+        &self,
+        asked: &[Incoming],
+        received: Timestamp,
+    ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         let now = self.now();
         let mut tx = self.store.begin("hello").await?;
         let keys: Vec<String> = asked.iter().map(|one| one.user_key.to_string()).collect();
         let known = agent::by_keys(&mut tx, &keys).await?.into_iter();
         let mut agents: Agents = known.map(|a| (a.user_key.clone(), a)).collect();
-        let opened: Vec<Result<Hello, Error>> =
+        let mut opened: Vec<Result<Hello, Error>> =
             asked.iter().map(|one| self.open_hello(one, &agents)).collect();
+        let is_news = self
+            .check_sessions(&mut tx, &mut agents, &mut opened, received)
+            .await?;
         let heard: Vec<&Hello> = opened.iter().flatten().collect();
-        let is_news = self.check_sessions(&mut tx, &mut agents, &heard, now).await?;
         let meta = self.meta(&mut tx).await?;
         let journals: Vec<_> = heard
             .iter()
@@ -171,30 +177,41 @@ impl App {
         &self,
         tx: &mut Tx,
         agents: &mut Agents,
-        heard: &[&Hello],
-        now: Timestamp,
+        opened: &mut [Result<Hello, Error>],
+        received: Timestamp,
     ) -> Result<bool, Error> {
-        let ids: Vec<AgentId> = heard.iter().map(|hello| hello.identity.agent_id).collect();
-        let mut known: BTreeMap<AgentId, Session> = liveness::sessions(tx, &ids).await?.into_iter().collect();
+        let said = opened.iter().flatten();
+        let ids: Vec<AgentId> = said.map(|hello| hello.identity.agent_id).collect();
+        let mut known: BTreeMap<AgentId, Heard> = liveness::sessions(tx, &ids).await?.into_iter().collect();
         let (mut live, mut is_news) = (BTreeMap::new(), false);
-        for hello in heard {
+        for slot in opened {
+            let Ok(hello) = slot else { continue };
             let Some(agent) = agents.get_mut(&hello.identity.user_key) else {
                 continue;
             };
-            let one = living(agent.agent_id, hello, now);
-            let before = known.get(&agent.agent_id);
-            if judge(before, &one.session) != Verdict::Clone {
-                known.insert(agent.agent_id, one.session);
-                live.insert(agent.agent_id, one);
-            } else if agent.state == AgentState::Active {
-                let detail = format!(
-                    "two processes speak as {}: sessions {} and {:?}",
-                    agent.name,
-                    one.session.session_id,
-                    before.map(|k| k.session_id)
-                );
-                set_apart(tx, agent, &detail, now).await?;
-                is_news = true;
+            let one = living(agent.agent_id, hello, received);
+            let (session, at) = (one.session, received);
+            let heard = Heard { session, at };
+            let before = known.get(&agent.agent_id).copied();
+            match judge(before.as_ref(), &heard) {
+                Verdict::Same | Verdict::New => {
+                    known.insert(agent.agent_id, heard);
+                    live.insert(agent.agent_id, one);
+                }
+                Verdict::Echo => {
+                    let late = "a later life of this agent has spoken since";
+                    *slot = Err(Error::new(Code::Conflict, late));
+                }
+                Verdict::Clone if agent.state == AgentState::Active => {
+                    let other = before.map(|known| known.session.session_id);
+                    let detail = format!(
+                        "two processes speak as {}: sessions {} and {other:?}",
+                        agent.name, session.session_id
+                    );
+                    set_apart(tx, agent, &detail, self.now()).await?;
+                    is_news = true;
+                }
+                Verdict::Clone => {}
             }
         }
         let live: Vec<liveness::Liveness> = live.into_values().collect();

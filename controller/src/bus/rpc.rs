@@ -14,6 +14,7 @@ use writ_protocol::limits::RPC_BYTES_MAX;
 use writ_protocol::nats::UserKey;
 use writ_protocol::reason::Code;
 use writ_protocol::subject::{self, Rpc};
+use writ_protocol::time::Timestamp;
 
 use crate::app::{App, Error, Incoming};
 use crate::metrics::{Answer, ControllerMetrics};
@@ -120,15 +121,15 @@ impl Answerer {
             {
                 together.push(message);
             }
-            let this = self.clone();
+            let (this, received) = (self.clone(), self.app.instant());
             self.life.spawn_contained("bus.rpc.answer", async move {
-                this.answer_together(rpc, together).await;
+                this.answer_together(rpc, together, received).await;
                 drop(permit);
             });
         }
     }
 
-    async fn answer_together(&self, rpc: Rpc, messages: Vec<Message>) {
+    async fn answer_together(&self, rpc: Rpc, messages: Vec<Message>, received: Timestamp) {
         let (mut asked, mut replies) = (Vec::new(), Vec::new());
         for message in messages {
             let Some(reply) = message.reply.clone() else {
@@ -145,7 +146,7 @@ impl Answerer {
                 Err(error) => self.send(Request::Rpc(rpc), reply, Err(error)).await,
             }
         }
-        let answers = match self.work_together(rpc, &asked).await {
+        let answers = match self.work_together(rpc, &asked, received).await {
             Ok(answers) => answers,
             // The ledger is away for all of them; what one of them alone spoils, spoils nothing for the others.
             Err(error) if asked.len() < 2 || error.is_retryable() => asked
@@ -155,7 +156,9 @@ impl Answerer {
             Err(_) => {
                 let mut each = Vec::with_capacity(asked.len());
                 for one in &asked {
-                    each.push(self.work(Request::Rpc(rpc), &one.user_key, &one.message).await);
+                    let alone = self.work_together(rpc, std::slice::from_ref(one), received).await;
+                    let lost = || Err(Error::new(Code::Internal, "no answer"));
+                    each.push(alone.and_then(|mut answers| answers.pop().unwrap_or_else(lost)));
                 }
                 each
             }
@@ -170,12 +173,13 @@ impl Answerer {
         &self,
         rpc: Rpc,
         asked: &[Incoming],
+        received: Timestamp,
     ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         if rpc == Rpc::Manifest {
             let keys: Vec<UserKey> = asked.iter().map(|one| one.user_key.clone()).collect();
             return self.app.manifests_for(&keys).await;
         }
-        self.app.hellos(asked).await
+        self.app.hellos(asked, received).await
     }
 
     async fn answer(&self, kind: Request, message: Message) {

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::query;
-use writ_domain::session::Session;
+use writ_domain::session::{Heard, Session};
 use writ_protocol::id::{AgentId, JournalId, SessionId};
 use writ_protocol::time::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::tx::Tx;
 
 statements! {
     SESSIONS = "-- liveness.sessions
-        SELECT agent_id, session_id, journal_id, incarnation FROM agent_liveness WHERE agent_id = ANY($1)
+        SELECT agent_id, session_id, journal_id, incarnation, seen_at FROM agent_liveness WHERE agent_id = ANY($1)
         ORDER BY agent_id FOR UPDATE";
     UPSERT = "-- liveness.upsert
         INSERT INTO agent_liveness (agent_id, session_id, journal_id, incarnation, seen_at, have_epoch, have_generation, control_epoch,
@@ -66,14 +66,17 @@ pub struct Liveness {
 /// # Errors
 /// [`Error`].
 pub async fn session(tx: &mut Tx, agent: AgentId) -> Result<Option<Session>, Error> {
-    Ok(sessions(tx, &[agent]).await?.pop().map(|(_, session)| session))
+    Ok(sessions(tx, &[agent])
+        .await?
+        .pop()
+        .map(|(_, heard)| heard.session))
 }
 
 /// The known sessions of agents; their rows stay locked until the transaction ends. Agents that never spoke are left out.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn sessions(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<(AgentId, Session)>, Error> {
+pub async fn sessions(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<(AgentId, Heard)>, Error> {
     let rows = tx.rows(query(SESSIONS).bind(uuids(agents))).await?;
     let read = |r: &PgRow| {
         let session = Session {
@@ -81,7 +84,11 @@ pub async fn sessions(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<(AgentId, S
             journal_id: row::uuid(r, "journal_id", JournalId::from_uuid)?,
             incarnation: row::count(r, "incarnation")?,
         };
-        Ok((row::uuid(r, "agent_id", AgentId::from_uuid)?, session))
+        let heard = Heard {
+            session,
+            at: row::time(r, "seen_at")?,
+        };
+        Ok((row::uuid(r, "agent_id", AgentId::from_uuid)?, heard))
     };
     rows.iter().map(read).collect()
 }

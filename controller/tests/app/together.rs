@@ -37,7 +37,7 @@ async fn each_of_many_has_its_own_answer_and_a_bad_one_spoils_nothing() {
         .collect();
     asked[1].message = asked[0].message.clone();
     asked[2].message = "no hello".into();
-    let answers = desk.app.hellos(&asked).await.unwrap();
+    let answers = desk.app.hellos(&asked, desk.now()).await.unwrap();
     assert_eq!(answers.len(), 4);
     for place in [0, 3] {
         let reply = opened(
@@ -75,9 +75,40 @@ async fn two_processes_are_found_out_even_when_they_speak_together() {
         ..word.clone()
     };
     let asked = [signed(&host, word.clone()), signed(&host, copy)];
-    let answers = desk.app.hellos(&asked).await.unwrap();
+    let answers = desk.app.hellos(&asked, desk.now()).await.unwrap();
     let last = opened(&desk, &host, &word, answers[1].as_ref().unwrap());
     assert!(last.quarantined);
     let shown = desk.app.get_agent(&host.identity.agent_id.to_string()).await;
     assert_eq!(shown.unwrap().state, "quarantined");
+}
+
+#[tokio::test]
+async fn the_last_word_of_a_former_life_that_was_read_late_is_no_second_process() {
+    let desk = Desk::new().await;
+    let host = Host::enrol(&desk, 1).await;
+    let (former, taken) = (host.hello(&desk), desk.now());
+    let next = Hello {
+        session_id: SessionId::from_uuid(Uuid::from_u128(99)),
+        incarnation: former.incarnation + 1,
+        ..former.clone()
+    };
+    desk.pass(5);
+    let hellos = |word: &Hello, received| {
+        let asked = [signed(&host, word.clone())];
+        let app = &desk.app;
+        async move { app.hellos(&asked, received).await.unwrap().pop().unwrap() }
+    };
+    hellos(&next, desk.now()).await.unwrap();
+    // It was taken from the bus before the next life spoke, and waited for the ledger.
+    let echo = hellos(&former, taken).await;
+    assert_eq!(echo.unwrap_err().code(), Code::Conflict);
+    let state = || async {
+        let shown = desk.app.get_agent(&host.identity.agent_id.to_string()).await;
+        shown.unwrap().state
+    };
+    assert_eq!(state().await, "active");
+    // Still there after the next life was heard: that is a second process.
+    desk.pass(5);
+    hellos(&former, desk.now()).await.unwrap();
+    assert_eq!(state().await, "quarantined");
 }

@@ -52,6 +52,8 @@ pub struct LeaseRow {
 pub struct Heard {
     /// The session that spoke.
     pub session: Session,
+    /// When a controller took it from the bus.
+    pub at: Timestamp,
     /// The highest manifest it has taken.
     pub have: Generation,
 }

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use writ_controller::app::rule::{self, Listed};
 use writ_domain::agent::{AgentEvent, AgentState};
 use writ_domain::halt::{Subject, covers};
-use writ_domain::session::{Session, Verdict, judge};
+use writ_domain::session::{Heard as Spoken, Session, Verdict, judge};
 use writ_protocol::halt::Scope;
 use writ_protocol::hello::{self, Committed, Hello, HelloReply};
 use writ_protocol::id::AgentId;
@@ -76,7 +76,7 @@ pub fn hello(
         return Err(Code::WrongAudience);
     }
     witness.hello(agent.agent_id, said.have);
-    check_session(books, &agent, &said);
+    check_session(books, &agent, &said, now)?;
     let agent = books.agents.get(&agent.agent_id).ok_or(Code::NotFound)?.clone();
     let mark = books.marks.get(&(agent.agent_id, said.journal_id)).copied();
     let mut orders: Vec<_> = said
@@ -121,27 +121,40 @@ pub fn hello(
     Ok(bytes)
 }
 
-fn check_session(books: &mut Books, agent: &Agent, said: &Hello) {
+fn check_session(books: &mut Books, agent: &Agent, said: &Hello, received: Timestamp) -> Result<(), Code> {
     let session = Session {
         session_id: said.session_id,
         journal_id: said.journal_id,
         incarnation: said.incarnation,
     };
-    let known = books.heard.get(&agent.agent_id).map(|heard| heard.session);
-    if judge(known.as_ref(), &session) == Verdict::Clone {
+    let known = books.heard.get(&agent.agent_id).map(|heard| Spoken {
+        session: heard.session,
+        at: heard.at,
+    });
+    let spoken = Spoken {
+        session,
+        at: received,
+    };
+    let verdict = judge(known.as_ref(), &spoken);
+    if verdict == Verdict::Echo {
+        return Err(Code::Conflict);
+    }
+    if verdict == Verdict::Clone {
         if agent.state == AgentState::Active {
             books
                 .alarms
                 .push((agent.agent_id, Code::CloneDetected.to_string()));
             books.set_state(agent.agent_id, AgentEvent::Quarantine);
         }
-        return;
+        return Ok(());
     }
     let heard = Heard {
         session,
+        at: received,
         have: said.have,
     };
     books.heard.insert(agent.agent_id, heard);
+    Ok(())
 }
 
 fn halts_for(books: &Books, agent: &Agent) -> Vec<String> {
