@@ -47,7 +47,7 @@ async fn every_change_that_concerns_an_agent_raises_its_generation_and_waits_for
     seen.push(publish(&desk, &host).await);
     host.ends(&desk, &manifest, OrderOutcome::Aborted).await;
     assert!(relayed(&desk, &host).await.is_none(), "nobody waits for its end");
-    desk.pass(1);
+    desk.pass(5);
     seen.push(publish(&desk, &host).await);
     desk.app
         .quarantine_agent(&operator(), &host.name, "odd")
