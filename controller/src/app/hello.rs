@@ -200,6 +200,9 @@ impl App {
                 }
                 Verdict::Echo => {
                     let late = "a later life of this agent has spoken since";
+                    // Once after a restart is usual. Again and again is a second process, seen by a controller whose clock is behind.
+                    tracing::warn!(agent.id = %agent.agent_id, agent.name = %agent.name, session.id = %session.session_id, incarnation = session.incarnation,
+                        "{late}; if this comes again, compare the controllers' clocks and look for a copy of its disk");
                     *slot = Err(Error::new(Code::Conflict, late));
                 }
                 Verdict::Clone if agent.state == AgentState::Active => {
