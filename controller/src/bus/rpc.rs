@@ -25,27 +25,60 @@ const WORKING_MAX: usize = 64;
 const TOGETHER_MAX: usize = 256;
 /// Most transactions of one kind at once, of those that go together.
 const TOGETHER_WORKING_MAX: usize = 2;
-/// What a whole fleet asks for at once, after a restart of the bus or when all of it is ordered.
-const GATHERED: [Rpc; 2] = [Rpc::Hello, Rpc::Manifest];
 
-/// What is asked for.
+/// What a whole fleet asks for at once, after a restart of the bus or when all of it is ordered: answered together.
 #[derive(Clone, Copy, Debug)]
-enum Request {
-    Rpc(Rpc),
+enum Common {
+    Hello,
+    Manifest,
+}
+
+/// What one agent asks for now and then: answered alone.
+#[derive(Clone, Copy, Debug)]
+enum Single {
+    Renew,
+    Bundle,
     Enrol,
 }
 
-impl Request {
+/// How a kind of request is answered.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Together(Common),
+    Alone(Single),
+}
+
+const fn way(rpc: Rpc) -> Way {
+    match rpc {
+        Rpc::Hello => Way::Together(Common::Hello),
+        Rpc::Manifest => Way::Together(Common::Manifest),
+        Rpc::Renew => Way::Alone(Single::Renew),
+        Rpc::Bundle => Way::Alone(Single::Bundle),
+    }
+}
+
+impl Common {
+    const fn rpc(self) -> Rpc {
+        match self {
+            Self::Hello => Rpc::Hello,
+            Self::Manifest => Rpc::Manifest,
+        }
+    }
+}
+
+impl Single {
     const fn token(self) -> &'static str {
         match self {
-            Self::Rpc(rpc) => rpc.token(),
+            Self::Renew => Rpc::Renew.token(),
+            Self::Bundle => Rpc::Bundle.token(),
             Self::Enrol => "enrol",
         }
     }
 
     fn filter(self) -> String {
         match self {
-            Self::Rpc(rpc) => rpc.filter(),
+            Self::Renew => Rpc::Renew.filter(),
+            Self::Bundle => Rpc::Bundle.filter(),
             Self::Enrol => subject::ENROL_FILTER.to_owned(),
         }
     }
@@ -68,16 +101,15 @@ impl Answerer {
     /// Begins to answer every kind of request.
     pub fn start(&self) {
         for rpc in Rpc::ALL {
-            if GATHERED.contains(&rpc) {
-                self.life.spawn("bus.rpc.gather", self.clone().run_gathered(rpc));
-            } else {
-                self.life.spawn("bus.rpc", self.clone().run(Request::Rpc(rpc)));
-            }
+            match way(rpc) {
+                Way::Together(kind) => self.life.spawn("bus.rpc.gather", self.clone().run_gathered(kind)),
+                Way::Alone(kind) => self.life.spawn("bus.rpc", self.clone().run(kind)),
+            };
         }
-        self.life.spawn("bus.rpc.enrol", self.clone().run(Request::Enrol));
+        self.life.spawn("bus.rpc.enrol", self.clone().run(Single::Enrol));
     }
 
-    async fn run(self, kind: Request) -> Result<(), async_nats::SubscribeError> {
+    async fn run(self, kind: Single) -> Result<(), async_nats::SubscribeError> {
         let mut messages = self
             .client
             .queue_subscribe(kind.filter(), subject::QUEUE.to_owned())
@@ -100,10 +132,10 @@ impl Answerer {
         }
     }
 
-    async fn run_gathered(self, rpc: Rpc) -> Result<(), async_nats::SubscribeError> {
+    async fn run_gathered(self, kind: Common) -> Result<(), async_nats::SubscribeError> {
         let mut messages = self
             .client
-            .queue_subscribe(rpc.filter(), subject::QUEUE.to_owned())
+            .queue_subscribe(kind.rpc().filter(), subject::QUEUE.to_owned())
             .await?;
         let working = Arc::new(Semaphore::new(TOGETHER_WORKING_MAX));
         loop {
@@ -123,13 +155,13 @@ impl Answerer {
             }
             let (this, received) = (self.clone(), self.app.instant());
             self.life.spawn_contained("bus.rpc.answer", async move {
-                this.answer_together(rpc, together, received).await;
+                this.answer_together(kind, together, received).await;
                 drop(permit);
             });
         }
     }
 
-    async fn answer_together(&self, rpc: Rpc, messages: Vec<Message>, received: Timestamp) {
+    async fn answer_together(&self, kind: Common, messages: Vec<Message>, received: Timestamp) {
         let (mut asked, mut replies) = (Vec::new(), Vec::new());
         for message in messages {
             let Some(reply) = message.reply.clone() else {
@@ -143,10 +175,10 @@ impl Answerer {
                     });
                     replies.push(reply);
                 }
-                Err(error) => self.send(Request::Rpc(rpc), reply, Err(error)).await,
+                Err(error) => self.send(kind.rpc().token(), reply, Err(error)).await,
             }
         }
-        let answers = match self.work_together(rpc, &asked, received).await {
+        let answers = match self.work_together(kind, &asked, received).await {
             Ok(answers) => answers,
             // The ledger is away for all of them; what one of them alone spoils, spoils nothing for the others.
             Err(error) if asked.len() < 2 || error.is_retryable() => asked
@@ -156,7 +188,9 @@ impl Answerer {
             Err(_) => {
                 let mut each = Vec::with_capacity(asked.len());
                 for one in &asked {
-                    let alone = self.work_together(rpc, std::slice::from_ref(one), received).await;
+                    let alone = self
+                        .work_together(kind, std::slice::from_ref(one), received)
+                        .await;
                     let lost = || Err(Error::new(Code::Internal, "no answer"));
                     each.push(alone.and_then(|mut answers| answers.pop().unwrap_or_else(lost)));
                 }
@@ -164,25 +198,27 @@ impl Answerer {
             }
         };
         for (reply, answer) in replies.into_iter().zip(answers) {
-            self.send(Request::Rpc(rpc), reply, answer).await;
+            self.send(kind.rpc().token(), reply, answer).await;
         }
     }
 
     /// The answers, in the order of what is asked.
     async fn work_together(
         &self,
-        rpc: Rpc,
+        kind: Common,
         asked: &[Incoming],
         received: Timestamp,
     ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
-        if rpc == Rpc::Manifest {
-            let keys: Vec<UserKey> = asked.iter().map(|one| one.user_key.clone()).collect();
-            return self.app.manifests_for(&keys).await;
+        match kind {
+            Common::Hello => self.app.hellos(asked, received).await,
+            Common::Manifest => {
+                let keys: Vec<UserKey> = asked.iter().map(|one| one.user_key.clone()).collect();
+                self.app.manifests_for(&keys).await
+            }
         }
-        self.app.hellos(asked, received).await
     }
 
-    async fn answer(&self, kind: Request, message: Message) {
+    async fn answer(&self, kind: Single, message: Message) {
         let Some(reply) = message.reply.clone() else {
             return;
         };
@@ -190,18 +226,18 @@ impl Answerer {
             Ok(key) => self.work(kind, &key, &message.payload).await,
             Err(error) => Err(error),
         };
-        self.send(kind, reply, outcome).await;
+        self.send(kind.token(), reply, outcome).await;
     }
 
-    async fn send(&self, kind: Request, reply: Subject, outcome: Result<Vec<u8>, Error>) {
+    async fn send(&self, kind: &'static str, reply: Subject, outcome: Result<Vec<u8>, Error>) {
         let sent = match outcome {
             Ok(bytes) => {
-                self.metrics.request(kind.token(), Answer::Fine);
+                self.metrics.request(kind, Answer::Fine);
                 self.client.publish(reply, Bytes::from(bytes)).await
             }
             Err(error) => {
-                self.metrics.request(kind.token(), fault_of(error.code()));
-                tracing::debug!(request = kind.token(), error = %writ_chassis::telemetry::ErrorChain(&error), "request refused");
+                self.metrics.request(kind, fault_of(error.code()));
+                tracing::debug!(request = kind, error = %writ_chassis::telemetry::ErrorChain(&error), "request refused");
                 let (headers, body) = refusal(&error);
                 self.client.publish_with_headers(reply, headers, body).await
             }
@@ -211,17 +247,15 @@ impl Answerer {
         }
     }
 
-    async fn work(&self, kind: Request, key: &UserKey, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    async fn work(&self, kind: Single, key: &UserKey, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         match kind {
-            Request::Rpc(Rpc::Hello) => self.app.hello(key, bytes).await,
-            Request::Rpc(Rpc::Manifest) => self.app.manifest_for(key).await,
-            Request::Rpc(Rpc::Renew) => json("renewal", &self.app.renew(key, bytes).await?),
-            Request::Rpc(Rpc::Bundle) => {
+            Single::Renew => json("renewal", &self.app.renew(key, bytes).await?),
+            Single::Bundle => {
                 let wanted: BundleRequest = codec::from_json("bundle request", bytes, RPC_BYTES_MAX)
                     .map_err(|error| Error::new(Code::Malformed, error.to_string()))?;
                 self.app.bundle_chunk(&wanted.digest, wanted.index).await
             }
-            Request::Enrol => json("enrolment", &self.app.enrol(key, bytes).await?),
+            Single::Enrol => json("enrolment", &self.app.enrol(key, bytes).await?),
         }
     }
 }
