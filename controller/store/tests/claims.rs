@@ -76,7 +76,8 @@ async fn a_guard_holds_a_takeover_until_its_transaction_ends() {
         [fence.name.as_str()]
     );
     // The server's own clock says when the lease has run out.
-    sqlx::query("SELECT pg_sleep(4.2)")
+    sqlx::query("SELECT pg_sleep_until(expires_at + interval '1 ms') FROM lease WHERE name = $1")
+        .bind(&fence.name)
         .execute(store.pool())
         .await
         .unwrap();
