@@ -30,14 +30,19 @@ fn manifests_that_do_not_count_are_refused_told_and_never_carried_out() -> anyho
         let (director, plan) = (world.role_key("director")?, world.role_key("plan")?);
         let mut seen: Vec<&str> = Vec::new();
         let (wire, order) = (world.wire()?, subject::order(&world.user_key("lab-1")?));
-        for (what, code, bent, key) in bent(world, &wish)? {
+        for (what, code, words, bent, key) in bent(world, &wish)? {
             let stranger = SigningKey::generate()?;
             let key = match key {
                 Signer::Director => &director,
                 Signer::Plan => &plan,
                 Signer::Stranger => &stranger,
             };
+            // Held still, so that the agent surely sees what is false before it is repaired.
+            world.freeze("controller-1");
             wire.publish(&order, &manifest::sign(bent, key)?.to_json()?)?;
+            let refused = world.wait_log("lab-1", words);
+            world.thaw("controller-1");
+            refused?;
             seen.push(code);
             let times = seen.iter().filter(|one| **one == code).count();
             let told = world.wait_alarm("lab-1", code, times);
@@ -63,11 +68,12 @@ enum Signer {
     Stranger,
 }
 
-type Case = (&'static str, &'static str, Manifest, Signer);
+/// What it is, the code it is told by, words of the agent's log that only it causes, and itself.
+type Case = (&'static str, &'static str, &'static str, Manifest, Signer);
 
 fn bent(world: &World, wish: &Manifest) -> anyhow::Result<Vec<Case>> {
     let (mut cases, mut number) = (Vec::new(), 1);
-    let mut case = |what, code, signer, bend: &dyn Fn(&mut Manifest)| {
+    let mut case = |what, code, words, signer, bend: &dyn Fn(&mut Manifest)| {
         let mut bent = wish.clone();
         for order in &mut bent.orders {
             // One that the agent has not carried out yet.
@@ -75,24 +81,32 @@ fn bent(world: &World, wish: &Manifest) -> anyhow::Result<Vec<Case>> {
             number += 1;
         }
         bend(&mut bent);
-        cases.push((what, code, bent, signer));
+        cases.push((what, code, words, bent, signer));
     };
     let other = world.impostor("lab-2")?.identity;
-    case("an unknown key", "W0200", Signer::Stranger, &|_| {});
-    case("a key of another role", "W0200", Signer::Plan, &|_| {});
-    case("expired", "W0201", Signer::Director, &|m| {
+    case("an unknown key", "W0200", "W0200", Signer::Stranger, &|_| {});
+    case("a key of another role", "W0200", "W0200", Signer::Plan, &|_| {});
+    case("expired", "W0201", "W0201", Signer::Director, &|m| {
         m.expires_at = clock::now().minus(HOUR);
     });
-    case("another agent's", "W0202", Signer::Director, &|m| {
+    case("another agent's", "W0202", "W0202", Signer::Director, &|m| {
         (m.agent_id, m.user_key) = (other.agent_id, other.user_key.clone());
     });
-    case("another tenant's", "W0203", Signer::Director, &|m| {
+    case("another tenant's", "W0203", "W0203", Signer::Director, &|m| {
         "other".clone_into(&mut m.tenant);
     });
-    case("a lower generation", "W0204", Signer::Director, &|m| {
-        m.at.generation = 1;
+    case(
+        "a lower generation",
+        "W0204",
+        "generation: 1 }",
+        Signer::Director,
+        &|m| {
+            m.at.generation = 1;
+        },
+    );
+    case("a lower epoch", "W0204", "epoch: 0,", Signer::Director, &|m| {
+        m.at.epoch = 0
     });
-    case("a lower epoch", "W0204", Signer::Director, &|m| m.at.epoch = 0);
     Ok(cases)
 }
 

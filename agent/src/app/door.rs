@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use writ_protocol::hello::{Committed, HelloReply};
 use writ_protocol::manifest::Manifest;
+use writ_protocol::reason::Code;
 
 use super::{Agent, AppError, DEBOUNCE, Event};
 use crate::core::Input;
@@ -79,6 +80,9 @@ impl Agent {
     }
 
     /// Takes the manifest that came with a wake where it is one for us and newer; else the bus is read, which tells who is right.
+    ///
+    /// What does not count is told even when the bus has been repaired by the time it is read, and once a read, so that a flood of wakes is
+    /// no flood of records. Only a lower place is not told: wakes may come out of order, and a bus that went back still has it.
     async fn wake(&mut self, bytes: &[u8]) -> Result<(), AppError> {
         let at = self.core.corrected(self.now().wall);
         let (trust, me) = (&self.trust, &self.me.card.identity);
@@ -86,12 +90,31 @@ impl Agent {
             [] => None,
             bytes => intake::admit(bytes, trust, me, self.core.have(), at),
         };
-        let Some(Input::Manifest(taken)) = admitted else {
-            self.read_manifest();
-            return Ok(());
-        };
-        self.note_taken(&taken.manifest).await?;
-        self.feed(vec![Input::Manifest(taken)]).await
+        match admitted {
+            Some(Input::Manifest(taken)) => {
+                self.note_taken(&taken.manifest).await?;
+                self.feed(vec![Input::Manifest(taken)]).await
+            }
+            Some(Input::Refused { code, detail, bytes })
+                if code != Code::Regressed && !self.timers.is_reading =>
+            {
+                self.read_manifest();
+                self.note_refused(code, &detail);
+                self.feed(vec![Input::Refused { bytes, code, detail }]).await
+            }
+            _ => {
+                self.read_manifest();
+                Ok(())
+            }
+        }
+    }
+
+    fn note_refused(&mut self, code: Code, detail: &str) {
+        tracing::warn!(reason.code = %code, %detail, "manifest refused");
+        self.metrics.manifests_refused.inc();
+        // Something is amiss: the ledger says what holds. Once in a while is enough.
+        let soon = self.now().boot.plus(Duration::from_secs(5));
+        self.timers.hello_at = self.timers.hello_at.min(soon);
     }
 
     async fn note_taken(&mut self, manifest: &Manifest) -> Result<(), AppError> {
@@ -124,13 +147,7 @@ impl Agent {
                         have = taken.manifest.at;
                         self.note_taken(&taken.manifest).await?;
                     }
-                    Some(Input::Refused { code, detail, .. }) => {
-                        tracing::warn!(reason.code = %code, %detail, "manifest refused");
-                        self.metrics.manifests_refused.inc();
-                        // Something is amiss: the ledger says what holds. Once in a while is enough.
-                        self.timers.hello_at =
-                            self.timers.hello_at.min(now.boot.plus(Duration::from_secs(5)));
-                    }
+                    Some(Input::Refused { code, detail, .. }) => self.note_refused(*code, detail),
                     Some(_) | None => {}
                 }
                 inputs.extend(admitted);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use writ_chassis::lifecycle::Lifecycle;
 use writ_protocol::evidence::Execution;
 use writ_protocol::exec::StepMode;
@@ -347,7 +348,7 @@ async fn many_agents_live_in_one_process_without_threads_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_wake_may_bring_the_manifest_and_noise_is_only_a_hint() {
+async fn a_wake_may_bring_the_manifest_and_what_does_not_count_is_told_though_the_bus_is_right_again() {
     let world = World::new(vec![step("a", StepMode::Idempotent, vec![])]);
     let lifecycle = Lifecycle::new(Duration::from_secs(10));
     let handle = lifecycle.handle();
@@ -364,16 +365,29 @@ async fn a_wake_may_bring_the_manifest_and_noise_is_only_a_hint() {
         .await
         .expect("hears");
     eventually(|| ended(1)).await;
-    // By a key that may sign no manifest, the same once more, and noise: none of them is taken, and none is worth a record.
+    // By a key that may sign no manifest, the same again, and one that was there before: none of them is taken, the first is told, once.
     world.bus.publish(manifest(2, vec![order(2, OrderKind::Apply)]));
     let forged = signed(manifest(9, vec![order(3, OrderKind::Apply)]), 3);
-    for bytes in [forged, first, b"noise".to_vec()] {
+    for bytes in [forged.clone(), forged, first] {
         bus.send(Incoming::Wake(bytes.into())).await.expect("hears");
     }
     eventually(|| ended(2)).await;
-    let records = world.bus.records();
-    assert!(!records.iter().any(|r| matches!(r, Record::ManifestRefused(_))));
-    assert!(ended(3).is_none());
+    let refusals = || {
+        let told = |r: &Record| match r {
+            Record::ManifestRefused(refused) => Some(refused.code),
+            _ => None,
+        };
+        world.bus.records().iter().filter_map(told).collect::<Vec<_>>()
+    };
+    eventually(|| (!refusals().is_empty()).then_some(())).await;
+    // A place behind what is held is no news, and the bus that is read has what holds.
+    let behind = signed(manifest(1, vec![order(4, OrderKind::Apply)]), 2);
+    bus.send(Incoming::Wake(behind.into())).await.expect("hears");
+    world.bus.publish(manifest(3, vec![order(5, OrderKind::Apply)]));
+    bus.send(Incoming::Wake(Bytes::new())).await.expect("hears");
+    eventually(|| ended(5)).await;
+    assert_eq!(refusals(), [Code::SignatureInvalid]);
+    assert!(ended(3).is_none() && ended(4).is_none());
     handle.stop();
     lifecycle.run().await.expect("ends well");
 }
