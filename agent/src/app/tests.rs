@@ -1,5 +1,8 @@
 //! The agent as a whole, on a disk in memory, against a ledger in memory and a host that only pretends.
 
+mod leases;
+mod lifts;
+
 use std::time::Duration;
 
 use bytes::Bytes;

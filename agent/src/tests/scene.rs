@@ -16,7 +16,7 @@ use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::exec::{Limits, StepMode};
-use writ_protocol::halt::{Halt, HaltAction, Scope};
+use writ_protocol::halt::{Halt, HaltAction, Lift, Scope};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed};
 use writ_protocol::id::{AgentId, HaltId, JournalId, OrderId, RunId};
 use writ_protocol::key::SigningKey;
@@ -179,6 +179,18 @@ pub(crate) fn halt(action: HaltAction, scope: Scope, by: u8) -> Vec<u8> {
         issued_at: now().wall,
     };
     json(&writ_protocol::halt::sign(halt, &key(by)).expect("signs"))
+}
+
+/// The lift of [`halt`], by who may.
+pub(crate) fn lift() -> Vec<u8> {
+    let lift = Lift {
+        tenant: TENANT.to_owned(),
+        halt_id: HaltId::from_uuid(Uuid::from_u128(8)),
+        control_epoch: 2,
+        reason: "tested".to_owned(),
+        issued_at: now().wall,
+    };
+    json(&writ_protocol::halt::sign_lift(lift, &[&key(4)]).expect("signs"))
 }
 
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -420,6 +432,7 @@ pub(crate) struct World {
     pub(crate) host: Arc<FakeHost>,
     pub(crate) disk: SimDisk,
     pub(crate) boot_id: String,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl World {
@@ -431,12 +444,13 @@ impl World {
             host: FakeHost::new(steps),
             disk,
             boot_id: "boot".to_owned(),
+            clock: Arc::new(SystemClock),
         }
     }
 
     /// One life of the agent; give the sender to it what the bus should say.
     pub(crate) async fn agent(&self, lifecycle: &LifecycleHandle) -> (Agent, mpsc::Sender<Incoming>) {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::clone(&self.clock);
         let (root, pinned, trust_policy) = roots();
         let card = Card {
             identity: name(),
