@@ -19,7 +19,7 @@ use writ_protocol::manifest::{self, Generation, Manifest};
 use writ_protocol::nats::{NkeyKind, NkeyPair, UserKey};
 use writ_protocol::subject::{self, Shard};
 use writ_protocol::time::Timestamp;
-use writ_tests::nats::NatsServer;
+use writ_tests::nats::{Login, NatsServer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -268,4 +268,52 @@ async fn take(pull: &PullConsumer, count: usize) -> anyhow::Result<Vec<String>> 
     }
     seen.sort();
     Ok(seen)
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_a_history_that_is_gone_takes_nothing_from_the_new_one() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut server = NatsServer::start(dir.path())?;
+    let (login, agent) = (server.controller()?, server.agent(None)?);
+    let (events, shard) = (subject::events(&agent.key()), Shard::of(&agent.key()));
+    let (client, _events) = server.connect(&login).await?;
+    ensure(&management(&client), &StreamSizes::default()).await?;
+    send(&server, &agent, &events, &["old 1"]).await?;
+    server.snapshot("old")?;
+    send(&server, &agent, &events, &["old 2", "old 3", "old 4"]).await?;
+    let (client, _events) = server.connect(&login).await?;
+    let pull = ingest_consumer(&management(&client), shard).await?;
+    let mut batch = pull.batch().max_messages(4).expires(PATIENCE).messages().await?;
+    let mut answers = Vec::new();
+    while let Some(message) = batch.next().await {
+        let message = message.map_err(anyhow::Error::from_boxed)?;
+        answers.push(message.reply.clone().context("wants an answer")?);
+    }
+    ensure!(answers.len() == 4);
+
+    server.rollback("old")?;
+    let (client, _events) = server.connect(&login).await?;
+    for answer in answers.into_iter().skip(1) {
+        client.publish(answer, "+ACK".into()).await?;
+    }
+    client.flush().await?;
+    send(&server, &agent, &events, &["new 2", "new 3", "new 4", "new 5"]).await?;
+    let pull = ingest_consumer(&management(&client), shard).await?;
+    ensure!(take(&pull, 5).await? == ["new 2", "new 3", "new 4", "new 5", "old 1"]);
+    Ok(())
+}
+
+async fn send(
+    server: &NatsServer,
+    agent: &Login,
+    subject: &str,
+    bodies: &[&'static str],
+) -> anyhow::Result<()> {
+    let (sender, _events) = server.connect(agent).await?;
+    for body in bodies {
+        let headers = async_nats::HeaderMap::new();
+        writ_chassis::nats::publish_acked(&sender, subject.to_owned(), headers, (*body).into(), PATIENCE)
+            .await?;
+    }
+    Ok(())
 }
