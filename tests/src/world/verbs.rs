@@ -120,12 +120,14 @@ impl World {
         })
     }
 
-    /// Writes a file into the story's folder.
+    /// Puts a file into the story's folder: steps that wait for it see it whole or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        Ok(std::fs::write(self.file(name), text)?)
+        let (file, half) = (self.file(name), self.file(&format!("{name}.half")));
+        std::fs::write(&half, text)?;
+        Ok(std::fs::rename(half, file)?)
     }
 
     /// Kills a part at once.
