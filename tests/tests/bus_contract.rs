@@ -158,12 +158,14 @@ async fn an_id_that_is_remembered_without_its_message_does_not_lose_a_manifest()
     let (client, _events) = server.connect(&server.controller()?).await?;
     ensure(&management(&client), &StreamSizes::default()).await?;
     let keys = fleet(1)?;
-    // Generation 7 goes in, then an older one pushes it out of its only place, while its id is remembered.
+    // Generation 7 goes in, then an older one pushes it out of its only place, again and again, while its id is remembered.
     deliver_all(&client, &keys, 7).await?;
-    deliver_all(&client, &keys, 6).await?;
-    ensure!(generations(&client, &keys).await? == [Some(6)]);
-    deliver_all(&client, &keys, 7).await?;
-    ensure!(generations(&client, &keys).await? == [Some(7)]);
+    for older in [6, 5, 4] {
+        deliver_all(&client, &keys, older).await?;
+        ensure!(generations(&client, &keys).await? == [Some(older)]);
+        deliver_all(&client, &keys, 7).await?;
+        ensure!(generations(&client, &keys).await? == [Some(7)]);
+    }
     Ok(())
 }
 
