@@ -5,6 +5,7 @@
 
 mod check;
 mod content;
+mod family;
 mod order;
 mod resource;
 mod settings;
@@ -167,9 +168,9 @@ fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compile
         contents: Contents::new(&sources.files),
         limits,
     };
-    let (drafts, broken) = read_items(items, &mut room);
+    let found = family::read(items, &mut room)?;
     let Room { sink, contents, .. } = room;
-    let resources = order::arrange(drafts, &broken, sink);
+    let resources = order::arrange(found, sink);
     if !sink.is_empty() {
         return None;
     }
@@ -211,37 +212,15 @@ fn key_mark(root: &yaml::Node, key: &str) -> Mark {
     root.get(key).map_or(root.mark, |(key, _)| key.mark)
 }
 
-/// All resources that could be read, and the ids of those that could not.
-fn read_items(items: &[Item], room: &mut Room<'_, '_>) -> (Vec<Draft>, Vec<String>) {
-    let (mut drafts, mut broken) = (Vec::new(), Vec::new());
-    for item in items {
-        let (kind, name) = match item {
-            Item::File(file) => ("file", Some(&file.file)),
-            Item::Command(command) => ("command", Some(&command.command)),
-            Item::Package(package) => ("package", Some(&package.package)),
-            Item::Service(service) => ("service", Some(&service.service)),
-            Item::User(user) => ("user", Some(&user.user)),
-            Item::Group(group) => ("group", Some(&group.group)),
-            Item::Broken(id) => (
-                id.as_ref().map_or("", |(kind, _)| *kind),
-                id.as_ref().map(|(_, name)| name),
-            ),
-        };
-        let draft = match item {
-            Item::File(file) => resource::file(file, room),
-            Item::Command(command) => resource::command(command, room),
-            Item::Package(package) => system::package(package, room),
-            Item::Service(service) => system::service(service, room),
-            Item::User(user) => system::user(user, room),
-            Item::Group(group) => system::group(group, room),
-            Item::Broken(_) => None,
-        };
-        if let Some(draft) = draft {
-            drafts.push(draft);
-        } else if let Some(name) = name {
-            // Others may name it without being told that it does not exist.
-            broken.push(format!("{kind}:{}", name.value));
-        }
+/// One resource; `None` after problems were reported.
+fn read_item(item: &Item, room: &mut Room<'_, '_>) -> Option<Draft> {
+    match item {
+        Item::File(file) => resource::file(file, room),
+        Item::Command(command) => resource::command(command, room),
+        Item::Package(package) => system::package(package, room),
+        Item::Service(service) => system::service(service, room),
+        Item::User(user) => system::user(user, room),
+        Item::Group(group) => system::group(group, room),
+        Item::Broken(_) => None,
     }
-    (drafts, broken)
 }

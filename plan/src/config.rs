@@ -122,6 +122,9 @@ record! {
         group: Option<Text>,
         /// Whether a file that is replaced or removed is kept beside it first, `.bak` at the end of its name; at most five of them.
         backup: Option<Flag>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -162,6 +165,9 @@ record! {
         isolation: Option<Text>,
         /// Files to bring back, signed, when the program ran.
         artefacts: Option<Vec<Text>>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -190,6 +196,36 @@ pub(crate) enum Item {
     /// An item with a reported problem; its id, where it can be told, still counts as known.
     #[schemars(skip)]
     Broken(Option<(&'static str, Text)>),
+}
+
+/// What every item has, whatever its type.
+pub(crate) struct Head<'a> {
+    /// The type's name.
+    pub(crate) kind: &'static str,
+    /// What names it.
+    pub(crate) name: &'a Text,
+    /// What it is made for, one each.
+    pub(crate) for_each: Option<&'a Node>,
+}
+
+impl Item {
+    /// What it has in common with every other; `None` where a problem was reported in it.
+    pub(crate) fn head(&self) -> Option<Head<'_>> {
+        let (kind, name, for_each) = match self {
+            Self::File(item) => ("file", &item.file, &item.for_each),
+            Self::Command(item) => ("command", &item.command, &item.for_each),
+            Self::Package(item) => ("package", &item.package, &item.for_each),
+            Self::Service(item) => ("service", &item.service, &item.for_each),
+            Self::User(item) => ("user", &item.user, &item.for_each),
+            Self::Group(item) => ("group", &item.group, &item.for_each),
+            Self::Broken(_) => return None,
+        };
+        Some(Head {
+            kind,
+            name,
+            for_each: for_each.as_ref().map(|list| &list.0),
+        })
+    }
 }
 
 impl Config {

@@ -6,18 +6,21 @@
 //! doublings are fifty steps. What a template is refused for stands in [`syntax`].
 
 mod syntax;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Value, ValueKind};
+use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
 use crate::config::Config;
 use crate::diagnostic::{Mark, Problem, Sink, SourceText, code};
-use crate::yaml::read::{Text, canonical_integer};
+use crate::yaml::read::Text;
 use crate::yaml::{Kind, Node};
+use value::{Room, to_value};
 
 /// Steps that one template may take.
 const TEMPLATE_FUEL: u64 = 200_000;
@@ -31,21 +34,42 @@ pub const TEMPLATE_OUTPUT_MAX: usize = 1 << 20;
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Template text read for one config, bytes; a template that many resources use counts each time.
 const TEMPLATE_BYTES_TOTAL: usize = 64 << 20;
-/// What each value of `vars` counts besides its text, bytes: handling it costs more than its letters.
-const VALUE_BYTES: usize = 16;
-/// Most bytes of text in `vars`, [`VALUE_BYTES`] for each value included.
+/// Most bytes of text in `vars`, [`value::VALUE_BYTES`] for each value included.
 const VARS_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of what one member of a `for_each` is made for, counted in the same way.
+const MEMBER_BYTES_MAX: usize = 8 << 10;
+/// What the current member of a `for_each` is called in templates.
+pub(crate) const EACH: &str = "each";
 
 /// Words that mean something to the engine and cannot be names.
 const RESERVED: &[&str] = &[
     "loop", "self", "true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if",
-    "else",
+    "else", EACH,
 ];
+
+/// What a template may name: the values, and the current member of a `for_each` where there is one.
+#[derive(Clone, Debug)]
+struct Scope {
+    vars: Value,
+    each: Option<Value>,
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        if key.as_str() == Some(EACH) {
+            return self.each.clone();
+        }
+        self.vars.get_item(key).ok().filter(|value| !value.is_undefined())
+    }
+}
 
 /// Renders the templates of one config.
 pub(crate) struct Renderer {
-    vars: Value,
+    scope: Scope,
+    nodes: BTreeMap<String, Node>,
     names: BTreeSet<String>,
+    /// What `vars` hold, bytes.
+    used: usize,
     fuel: u64,
     bytes: usize,
 }
@@ -54,7 +78,8 @@ impl Renderer {
     /// A renderer with the values of a config's `vars`.
     pub(crate) fn new(config: &Config, sink: &mut Sink<'_>) -> Self {
         let mut names = BTreeSet::new();
-        let mut left = VARS_BYTES_MAX;
+        let mut nodes = BTreeMap::new();
+        let mut room = Room::new("`vars` hold", VARS_BYTES_MAX);
         let mut values: BTreeMap<String, Value> = BTreeMap::new();
         for (key, value) in config.vars.iter().flat_map(|vars| &vars.0) {
             names.insert(key.text.clone());
@@ -67,18 +92,66 @@ impl Renderer {
                 sink.push(problem);
                 continue;
             }
-            if let Some(value) = to_value(&value.0, &key.text, &mut left, sink) {
-                values.insert(key.text.clone(), value);
+            if let Some(good) = to_value(&value.0, &key.text, &mut room, sink) {
+                values.insert(key.text.clone(), good);
+                nodes.insert(key.text.clone(), value.0.clone());
             }
         }
-        let used = u64::try_from(VARS_BYTES_MAX.saturating_sub(left)).unwrap_or(u64::MAX);
-        let fuel = TEMPLATE_FUEL_TOTAL.min(TEMPLATE_WORK_TOTAL / used.max(1));
-        Self {
-            vars: Value::from(values),
+        let mut renderer = Self {
+            scope: Scope {
+                vars: Value::from(values),
+                each: None,
+            },
+            nodes,
             names,
-            fuel,
+            used: room.used(),
+            fuel: TEMPLATE_FUEL_TOTAL,
             bytes: TEMPLATE_BYTES_TOTAL,
+        };
+        renderer.bound_work(0);
+        renderer
+    }
+
+    /// Gives fewer steps where a step can read more.
+    fn bound_work(&mut self, more: usize) {
+        let readable = u64::try_from(self.used.saturating_add(more)).unwrap_or(u64::MAX);
+        self.fuel = self.fuel.min(TEMPLATE_WORK_TOTAL / readable.max(1));
+    }
+
+    /// Makes templates speak of one member of a `for_each`, until [`Renderer::leave`]; `None` after a problem.
+    pub(crate) fn enter(&mut self, key: &str, value: &Node, sink: &mut Sink<'_>) -> Option<()> {
+        let mut room = Room::new("one entry of `for_each` holds", MEMBER_BYTES_MAX);
+        let value = to_value(value, "for_each", &mut room, sink)?;
+        self.bound_work(room.used().saturating_add(key.len()));
+        let each = BTreeMap::from([("key", Value::from(key)), ("value", value)]);
+        self.scope.each = Some(Value::from(each));
+        self.names.insert(EACH.to_owned());
+        Some(())
+    }
+
+    /// Ends what [`Renderer::enter`] began.
+    pub(crate) fn leave(&mut self) {
+        self.names.remove(EACH);
+        self.scope.each = None;
+    }
+
+    /// What a text such as `{{ sites.web }}`, and nothing beside it, names in `vars`.
+    pub(crate) fn named(&self, text: &str) -> Option<&Node> {
+        let path = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+        let mut parts = path.split('.');
+        let mut at = self.nodes.get(parts.next()?)?;
+        for part in parts {
+            at = match &at.kind {
+                Kind::Map(_) => at.get(part)?.1,
+                Kind::Null | Kind::Scalar { .. } | Kind::List(_) => return None,
+            };
         }
+        Some(at)
+    }
+
+    /// The names of `vars`.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
     }
 
     /// The text of a field with its values filled in.
@@ -162,7 +235,7 @@ impl Renderer {
         let mut undeclared = Vec::new();
         let mut output = Bounded(Vec::new());
         let result = environment.template_from_str(source).and_then(|template| {
-            let captured = template.render_captured_to(self.vars.clone(), &mut output);
+            let captured = template.render_captured_to(Value::from_object(self.scope.clone()), &mut output);
             if captured.is_err() {
                 undeclared = template.undeclared_variables(false).into_iter().collect();
             }
@@ -189,6 +262,11 @@ impl Renderer {
             .filter(|name| !self.names.contains(*name))
             .collect();
         missing.sort();
+        if failure.code == code::UNDEFINED && missing.iter().any(|name| *name == EACH) {
+            let message = format!("`{EACH}` is there only in a resource with `for_each`{place}");
+            return Problem::new(code::UNDEFINED, mark, message)
+                .hint("give the resource a `for_each`, or use a name of `vars`");
+        }
         if let (code::UNDEFINED, Some(name)) = (failure.code, missing.first()) {
             let known = self.names.iter().map(String::as_str);
             return Problem::new(
@@ -344,52 +422,5 @@ impl io::Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A value of `vars`: whole numbers and `true`/`false` without quotes are what they look like, all else is text as written.
-fn to_value(node: &Node, what: &str, left: &mut usize, sink: &mut Sink<'_>) -> Option<Value> {
-    let spend = |bytes: usize, left: &mut usize, sink: &mut Sink<'_>| {
-        if let Some(rest) = left.checked_sub(bytes) {
-            *left = rest;
-            return Some(());
-        }
-        sink.push(
-            Problem::new(
-                code::TOO_MANY,
-                node.mark,
-                format!("`vars` hold more than {VARS_BYTES_MAX} bytes"),
-            )
-            .hint("put long texts into files"),
-        );
-        None
-    };
-    match &node.kind {
-        Kind::Null => crate::yaml::read::wrong_kind(node, what, "a value", sink),
-        Kind::Scalar { text, plain } => {
-            spend(text.len() + VALUE_BYTES, left, sink)?;
-            Some(match (plain, text.as_str()) {
-                (true, "true") => Value::from(true),
-                (true, "false") => Value::from(false),
-                (true, number) => canonical_integer(number).map_or_else(|| Value::from(number), Value::from),
-                (false, text) => Value::from(text),
-            })
-        }
-        Kind::List(items) => {
-            spend(VALUE_BYTES, left, sink)?;
-            items
-                .iter()
-                .map(|item| to_value(item, what, left, sink))
-                .collect::<Option<Vec<_>>>()
-                .map(Value::from)
-        }
-        Kind::Map(entries) => {
-            let mut values: BTreeMap<String, Value> = BTreeMap::new();
-            for (key, value) in entries {
-                spend(key.text.len() + VALUE_BYTES, left, sink)?;
-                values.insert(key.text.clone(), to_value(value, &key.text, left, sink)?);
-            }
-            Some(Value::from(values))
-        }
     }
 }

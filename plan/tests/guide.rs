@@ -1,4 +1,4 @@
-//! Every example of docs/providers.md compiles, and the tables there name every field that a config takes.
+//! Every example of docs/providers.md and docs/config.md compiles, and the tables there name every field that a config takes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,36 +9,48 @@ use writ_plan::compile::{Sources, compile};
 use writ_plan::diagnostic::render;
 use writ_plan::schema::json_schema;
 
-fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     fs::read_to_string(path).unwrap_or_default()
 }
 
-#[test]
-fn every_example_compiles() {
-    let page = page();
+/// The examples of a page, each made a whole config.
+fn examples(name: &str) -> Vec<String> {
+    let page = page(name);
     let blocks = page
         .split("```yaml\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next());
-    let mut count = 0;
-    for block in blocks {
-        let sources = Sources {
-            config_name: "providers.md".to_owned(),
-            config_text: format!("version: 1\nproject: web\ntargets: {{ hosts: [a] }}\n{block}"),
-            files: BTreeMap::new(),
-        };
-        if let Err(problems) = compile(&sources) {
-            panic!("{}\n{block}", render(&problems, 20));
+    blocks
+        .map(|block| format!("version: 1\nproject: web\ntargets: {{ hosts: [a] }}\n{block}"))
+        .collect()
+}
+
+#[test]
+fn every_example_compiles() {
+    for (name, least) in [("providers.md", 6), ("config.md", 1)] {
+        let examples = examples(name);
+        for config_text in &examples {
+            let sources = Sources {
+                config_name: name.to_owned(),
+                config_text: config_text.clone(),
+                files: BTreeMap::new(),
+            };
+            if let Err(problems) = compile(&sources) {
+                panic!("{}\n{config_text}", render(&problems, 20));
+            }
         }
-        count += 1;
+        assert!(
+            examples.len() >= least,
+            "only {} examples in {name}",
+            examples.len()
+        );
     }
-    assert!(count >= 6, "only {count} examples");
 }
 
 #[test]
 fn every_field_stands_in_its_table() {
-    let page = page();
+    let page = page("providers.md");
     let schema = json_schema();
     let items = schema["$defs"].as_object().expect("definitions");
     let mut missing = Vec::new();
@@ -59,7 +71,7 @@ fn every_field_stands_in_its_table() {
             .collect();
         let fields = items[item]["properties"].as_object().map(|p| p.keys().cloned());
         for field in fields.into_iter().flatten() {
-            let is_common = matches!(field.as_str(), "depends_on" | "notify" | "limits");
+            let is_common = matches!(field.as_str(), "depends_on" | "notify" | "limits" | "for_each");
             if !is_common && !first_cells.contains(&format!("`{field}`")) {
                 missing.push(format!("{kind}.{field}"));
             }

@@ -6,7 +6,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::graph::FileState;
 use writ_protocol::limits::{BLOBS_MAX, BUNDLE_BYTES_MAX, GRAPH_BYTES_MAX, PATH_BYTES_MAX};
 
-use super::{Room, check};
+use super::{Room, check, family};
 use crate::config::{Config, FileItem, Item};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::template::Renderer;
@@ -123,9 +123,11 @@ pub(super) fn names(config: &Config, renderer: &mut Renderer, sink: &mut Sink<'_
     let mut names = BTreeSet::new();
     for item in config.resources.iter().flatten() {
         let Item::File(file) = item else { continue };
-        for name in [&file.template, &file.source].into_iter().flatten() {
-            names.extend(file_name(name, renderer, sink));
-        }
+        family::each(item, renderer, sink, |renderer, sink| {
+            for name in [&file.template, &file.source].into_iter().flatten() {
+                names.extend(file_name(name, renderer, sink));
+            }
+        });
     }
     names.into_iter().collect()
 }

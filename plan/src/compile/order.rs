@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use writ_protocol::graph::{FileState, Resource, Spec};
 
+use super::family::{Families, Found};
 use super::{Draft, Named, check};
 use crate::diagnostic::{Problem, Sink, code};
 
@@ -19,9 +20,9 @@ const SUGGESTIONS_MAX: usize = 50;
 const CYCLE_NAMES_MAX: usize = 12;
 
 /// The resources in their order. Problems go to the sink, and then the result is not to be used.
-pub(super) fn arrange(drafts: Vec<Draft>, broken: &[String], sink: &mut Sink<'_>) -> Vec<Resource> {
+pub(super) fn arrange(found: Found, sink: &mut Sink<'_>) -> Vec<Resource> {
     let mut by_id: BTreeMap<String, Draft> = BTreeMap::new();
-    for draft in drafts {
+    for draft in found.drafts {
         if let Some(first) = by_id.get(&draft.id) {
             let message = format!(
                 "`{}` stands twice, first in line {}",
@@ -36,7 +37,8 @@ pub(super) fn arrange(drafts: Vec<Draft>, broken: &[String], sink: &mut Sink<'_>
         }
         by_id.insert(draft.id.clone(), draft);
     }
-    check_references(&by_id, broken, sink);
+    found.families.resolve(&mut by_id, sink);
+    check_references(&by_id, &found.families, &found.broken, sink);
     let parents = parents(&by_id, sink);
     let order = Edges::new(&by_id, &parents);
     let sorted = order.sort(&by_id, sink);
@@ -64,13 +66,18 @@ fn into_resource(draft: Draft, parent: Option<&String>) -> Resource {
     }
 }
 
-fn check_references(by_id: &BTreeMap<String, Draft>, broken: &[String], sink: &mut Sink<'_>) {
-    let broken: BTreeSet<&str> = broken.iter().map(String::as_str).collect();
+fn check_references(
+    by_id: &BTreeMap<String, Draft>,
+    families: &Families,
+    broken: &BTreeSet<String>,
+    sink: &mut Sink<'_>,
+) {
+    let is_known = |id: &str| by_id.contains_key(id) || broken.contains(id) || families.may_have(id);
     let mut suggestions = SUGGESTIONS_MAX;
     let references = by_id
         .values()
         .flat_map(|draft| draft.depends_on.iter().chain(&draft.notify));
-    for (id, mark) in references.filter(|(id, _)| !by_id.contains_key(id) && !broken.contains(id.as_str())) {
+    for (id, mark) in references.filter(|(id, _)| !is_known(id)) {
         if sink.is_full() {
             return;
         }
@@ -78,7 +85,8 @@ fn check_references(by_id: &BTreeMap<String, Draft>, broken: &[String], sink: &m
         let mut problem = Problem::new(code::UNKNOWN_ID, *mark, message);
         if let Some(left) = suggestions.checked_sub(1) {
             suggestions = left;
-            problem = problem.meant(id, by_id.keys().map(String::as_str).chain(broken.iter().copied()));
+            let known = by_id.keys().chain(broken).map(String::as_str);
+            problem = problem.meant(id, known.chain(families.names()));
         }
         sink.push(problem.hint("an id is `type:name`, such as `file:/etc/motd` or `command:build`"));
     }

@@ -1,7 +1,7 @@
 //! The shapes of what a config says of the system's own things: packages, services, users and groups.
 
 use crate::config::LimitSet;
-use crate::yaml::read::{Flag, Integer, Text, record};
+use crate::yaml::read::{Anything, Flag, Integer, Text, record};
 
 record! {
     /// A package of the host's package manager, or its absence.
@@ -22,6 +22,9 @@ record! {
         /// Whose database and tools; the host's own unless said otherwise.
         #[schemars(extend("type" = "string", "enum" = ["apt", "dnf"]))]
         manager: Option<Text>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -47,6 +50,9 @@ record! {
         /// The init; the one that runs the host unless said otherwise.
         #[schemars(extend("type" = "string", "enum" = ["systemd", "openrc", "sysvinit"]))]
         manager: Option<Text>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -91,6 +97,9 @@ record! {
         system: Option<Flag>,
         /// Whether the home directory and mail go with a user that is to be absent.
         remove_home: Option<Flag>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -115,6 +124,9 @@ record! {
         members: Option<Vec<Text>>,
         /// Whether a new group gets a number of the system's range.
         system: Option<Flag>,
+        /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
+        #[schemars(extend("type" = ["string", "array", "object"]))]
+        for_each: Option<Anything>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.

@@ -33,6 +33,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (TARGETS, "targets select nothing"),
     (TOO_MANY, "list is too long"),
     (GRAPH, "config breaks a rule of the graph"),
+    (FOR_EACH, "for_each makes no family"),
 ];
 
 /// The config is longer than its bound.
@@ -97,6 +98,8 @@ pub const TARGETS: &str = "W0128";
 pub const TOO_MANY: &str = "W0129";
 /// What the graph's own check refused; the checks before it should have.
 pub const GRAPH: &str = "W0130";
+/// A `for_each` whose members cannot be told, or told apart.
+pub const FOR_EACH: &str = "W0131";
 
 #[cfg(test)]
 mod tests {
