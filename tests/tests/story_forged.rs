@@ -105,7 +105,7 @@ fn bent(world: &World, wish: &Manifest) -> anyhow::Result<Vec<Case>> {
         },
     );
     case("a lower epoch", "W0204", "epoch: 0,", Signer::Director, &|m| {
-        m.at.epoch = 0
+        m.at.epoch = 0;
     });
     Ok(cases)
 }
