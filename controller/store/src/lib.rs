@@ -16,6 +16,7 @@ mod tx;
 
 pub mod agent;
 pub mod audit;
+pub mod budget;
 pub mod evidence;
 pub mod halt;
 pub mod idempotency;
@@ -39,13 +40,15 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 10..=10;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 11..=11;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
     [
         agent::ALL,
         audit::ALL,
+        budget::ALL,
+        budget::GRANT_STATEMENTS,
         evidence::ALL,
         halt::ALL,
         idempotency::ALL,

@@ -48,8 +48,6 @@ pub struct Reserved {
     pub next: Account,
     /// Whether it went past the cap: allowed, and to be told under `warn`.
     pub is_over: bool,
-    /// The threshold that was reached by it.
-    pub notice: Option<u8>,
 }
 
 /// The account does not hold what its grants say.
@@ -115,12 +113,7 @@ impl Account {
         if next.held_micros() > MICROS_MAX {
             return Err(Refusal::Uncountable);
         }
-        let (next, notice) = next.noticing();
-        Ok(Reserved {
-            next,
-            is_over,
-            notice,
-        })
+        Ok(Reserved { next, is_over })
     }
 
     /// Follows a grant from one state to another; also gives the threshold that was reached by it.
@@ -167,10 +160,16 @@ impl Account {
         })
     }
 
-    /// The highest threshold that what is taken has reached; 0 below the first.
+    /// What does not come back by itself: spent within grants and beyond, and disputed. Thresholds are of this: a run reserves its whole budget and
+    /// gives most of it back, which is nothing to tell people of.
+    pub const fn gone_micros(&self) -> u64 {
+        self.taken_micros().saturating_sub(self.reserved_micros)
+    }
+
+    /// The highest threshold that what is gone has reached; 0 below the first.
     pub fn reached(&self) -> u8 {
-        let taken = u128::from(self.taken_micros()) * 100;
-        let has = |at: &u8| taken > 0 && taken >= u128::from(self.cap_micros) * u128::from(*at);
+        let gone = u128::from(self.gone_micros()) * 100;
+        let has = |at: &u8| gone > 0 && gone >= u128::from(self.cap_micros) * u128::from(*at);
         THRESHOLDS.into_iter().rfind(has).unwrap_or(0)
     }
 

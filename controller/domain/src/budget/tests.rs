@@ -150,30 +150,47 @@ fn an_account_that_does_not_hold_a_grant_stays_as_it_is() {
     );
 }
 
+/// An account after an order that was granted `amount` has spent `cost`, and the threshold that people were told of.
+fn spending(account: &Account, amount: u64, cost_micros: u64) -> (Account, Option<u8>) {
+    let reserved = account.reserve(amount).unwrap().next;
+    let open = Grant::open(amount);
+    let after = apply(&open, GrantEvent::Metered { cost_micros }).unwrap().next;
+    reserved.follow(&open, &after).unwrap()
+}
+
 #[test]
 fn thresholds_are_told_once_and_again_under_another_cap() {
     let mut account = Account::new(Mode::Enforce, 100);
     let mut told = Vec::new();
-    for amount in [74, 1, 10, 5, 9, 1] {
-        let reserved = account.reserve(amount).unwrap();
-        account = reserved.next;
-        told.push(reserved.notice);
+    for cost in [74, 1, 10, 5, 9, 1] {
+        let (next, notice) = spending(&account, account.left_micros(), cost);
+        account = next;
+        told.push(notice);
     }
     assert_eq!(told, [None, Some(75), None, Some(90), None, Some(100)]);
-    let open = Grant::open(50);
-    let back = apply(&open, GrantEvent::Unused).unwrap().next;
-    let (returned, notice) = account.follow(&open, &back).unwrap();
-    assert_eq!((returned.taken_micros(), notice), (50, None));
-    assert_eq!(
-        returned.reserve(50).unwrap().notice,
-        None,
-        "told of in this window"
+    let lowered = account.adjust(Mode::Warn, 90).unwrap();
+    assert_eq!(lowered.noticed, 100);
+    let raised = account.adjust(Mode::Enforce, 200).unwrap();
+    assert_eq!(spending(&raised, 100, 50).1, Some(75));
+    assert_eq!(spending(&Account::new(Mode::Warn, 10), 20, 11).1, Some(100));
+    assert_eq!(spending(&Account::new(Mode::Warn, 0), 0, 0).1, None);
+}
+
+#[test]
+fn what_is_only_reserved_is_told_of_to_nobody_and_what_is_disputed_is() {
+    let (open, account) = (
+        Grant::open(80),
+        Account::new(Mode::Enforce, 100).reserve(80).unwrap().next,
     );
-    let raised = returned.adjust(Mode::Enforce, 200).unwrap();
-    assert_eq!(raised.reserve(100).unwrap().notice, Some(75));
-    assert_eq!(Account::new(Mode::Warn, 0).reserve(0).unwrap().notice, None);
-    let jump = Account::new(Mode::Warn, 10).reserve(11).unwrap();
-    assert_eq!((jump.notice, jump.is_over), (Some(100), true));
+    assert_eq!(account.reached(), 0);
+    let silent = apply(&open, GrantEvent::Silent).unwrap().next;
+    let (disputed, notice) = account.follow(&open, &silent).unwrap();
+    assert_eq!((disputed.disputed_micros, notice), (80, Some(75)));
+    let proven = apply(&silent, GrantEvent::Metered { cost_micros: 5 })
+        .unwrap()
+        .next;
+    let (proven, notice) = disputed.follow(&silent, &proven).unwrap();
+    assert_eq!((proven.left_micros(), notice), (95, None));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 )]
 
 mod agents;
+mod budgets;
 mod claims;
 mod fixture;
 mod halts;
