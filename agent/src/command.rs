@@ -175,7 +175,8 @@ pub async fn build(config: AgentConfig, lifecycle: LifecycleHandle) -> Result<Ag
         cgroup,
         ..writ_sandbox::Config::default()
     })?;
-    let executor = HostExecutor::new(sandbox, ProviderHost::new(Path::new("/"))?, Arc::clone(&clock));
+    let executor = HostExecutor::new(sandbox, ProviderHost::new(Path::new("/"))?, Arc::clone(&clock))
+        .knowing(machine::known);
     let options = Options {
         journal: config.journal,
         hello_interval: config.hello_interval_ms.map(Duration::from_millis),

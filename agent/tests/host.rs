@@ -19,7 +19,9 @@ use writ_protocol::bundle::{self, Bundle, BundleStatement};
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Exit, Isolation, Limits, StepMode};
-use writ_protocol::graph::{CommandSpec, FileSpec, FileState, GRAPH_VERSION, Graph, Resource, Spec};
+use writ_protocol::graph::{
+    CommandSpec, Condition, Fact, Facts, FileSpec, FileState, GRAPH_VERSION, Graph, Resource, Spec,
+};
 use writ_protocol::id::{OrderId, RunId};
 use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{Order, OrderKind};
@@ -96,6 +98,7 @@ fn command(id: &str, script: &str, artefacts: Vec<String>, wall_ms: u64) -> Reso
         id: id.to_owned(),
         depends_on: vec![],
         notify: vec![],
+        when: None,
         limits: Limits {
             wall_ms,
             ..Limits::default()
@@ -165,7 +168,7 @@ impl World {
         let sandbox = Sandbox::new(config).expect("sandbox");
         let host = Host::new(Path::new("/")).expect("host");
         Self {
-            executor: Arc::new(HostExecutor::new(sandbox, host, Arc::new(SystemClock))),
+            executor: Arc::new(HostExecutor::new(sandbox, host, Arc::new(SystemClock)).knowing(facts)),
             bundle: Arc::new(bundle),
             order: Arc::new(order),
             root,
@@ -213,6 +216,7 @@ fn a_file_is_seen_written_and_then_as_it_should_be() {
             id,
             depends_on: vec![],
             notify: vec![],
+            when: None,
             limits,
             mode,
             spec: Spec::File(spec),
@@ -231,6 +235,36 @@ fn a_file_is_seen_written_and_then_as_it_should_be() {
     assert!(after.changes.is_empty());
     assert_eq!(ran.after, after.digest);
     assert_ne!(before.digest, after.digest);
+}
+
+fn facts() -> Facts {
+    Facts::from([(Fact::OsId, "debian".to_owned())])
+}
+
+#[test]
+fn a_resource_applies_where_its_condition_holds_and_only_there() {
+    let world = World::new(|_| {
+        let on = |fact, value: &str| Resource {
+            when: Some(Condition::OneOf {
+                fact,
+                values: vec![value.to_owned()],
+            }),
+            ..command(&format!("command:{value}"), "true", vec![], 20_000)
+        };
+        vec![
+            on(Fact::OsId, "debian"),
+            on(Fact::OsId, "fedora"),
+            on(Fact::OsVersion, "12"),
+        ]
+    });
+    let here = world.executor.observe(&world.job(0)).expect("sees");
+    assert!(!here.changes.is_empty());
+    let elsewhere = world.executor.observe(&world.job(1)).expect("sees");
+    assert!(elsewhere.changes.is_empty());
+    assert_eq!(elsewhere.digest, Resource::not_applying());
+    let unknown = world.executor.observe(&world.job(2)).expect_err("nobody knows");
+    assert_eq!(unknown.code, Code::StepFailed);
+    assert!(unknown.detail.contains("os.version"), "{}", unknown.detail);
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub fn graph() -> Graph {
         id: FILE.to_owned(),
         depends_on: vec![],
         notify: vec![COMMAND.to_owned()],
+        when: None,
         limits: Limits::default(),
         mode: StepMode::Checked,
         spec: Spec::File(FileSpec {
@@ -77,6 +78,7 @@ pub fn graph() -> Graph {
         id: COMMAND.to_owned(),
         depends_on: vec![FILE.to_owned()],
         notify: vec![],
+        when: None,
         limits: Limits {
             cpu_ms: 30_000,
             memory_bytes: 256 << 20,

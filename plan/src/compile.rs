@@ -4,6 +4,7 @@
 //! sink and go on, so that an author sees all mistakes at once.
 
 mod check;
+mod condition;
 mod content;
 mod family;
 mod order;
@@ -17,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use writ_protocol::codec::CodecError;
 use writ_protocol::digest::{Digest, Hasher};
 use writ_protocol::exec::{Limits, StepMode};
-use writ_protocol::graph::{GRAPH_VERSION, Graph, GraphError, Spec};
+use writ_protocol::graph::{Condition, GRAPH_VERSION, Graph, GraphError, Spec};
 use writ_protocol::limits::RESOURCES_MAX;
 
-use crate::config::{Config, Item};
+use crate::config::{Config, Head, Item};
 use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, code};
 use crate::selector::Selector;
 use crate::template::Renderer;
@@ -121,6 +122,7 @@ struct Draft {
     mark: Mark,
     depends_on: Named,
     notify: Named,
+    when: Option<Condition>,
     limits: Limits,
     mode: StepMode,
     spec: Spec,
@@ -213,8 +215,9 @@ fn key_mark(root: &yaml::Node, key: &str) -> Mark {
 }
 
 /// One resource; `None` after problems were reported.
-fn read_item(item: &Item, room: &mut Room<'_, '_>) -> Option<Draft> {
-    match item {
+fn read_item(item: &Item, head: &Head<'_>, room: &mut Room<'_, '_>) -> Option<Draft> {
+    let when = head.when.and_then(|text| condition::read(text, room));
+    let draft = match item {
         Item::File(file) => resource::file(file, room),
         Item::Command(command) => resource::command(command, room),
         Item::Package(package) => system::package(package, room),
@@ -222,5 +225,6 @@ fn read_item(item: &Item, room: &mut Room<'_, '_>) -> Option<Draft> {
         Item::User(user) => system::user(user, room),
         Item::Group(group) => system::group(group, room),
         Item::Broken(_) => None,
-    }
+    };
+    draft.map(|draft| Draft { when, ..draft })
 }

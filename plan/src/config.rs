@@ -125,6 +125,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -168,6 +171,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -206,24 +212,27 @@ pub(crate) struct Head<'a> {
     pub(crate) name: &'a Text,
     /// What it is made for, one each.
     pub(crate) for_each: Option<&'a Node>,
+    /// Where it applies.
+    pub(crate) when: Option<&'a Text>,
 }
 
 impl Item {
     /// What it has in common with every other; `None` where a problem was reported in it.
     pub(crate) fn head(&self) -> Option<Head<'_>> {
-        let (kind, name, for_each) = match self {
-            Self::File(item) => ("file", &item.file, &item.for_each),
-            Self::Command(item) => ("command", &item.command, &item.for_each),
-            Self::Package(item) => ("package", &item.package, &item.for_each),
-            Self::Service(item) => ("service", &item.service, &item.for_each),
-            Self::User(item) => ("user", &item.user, &item.for_each),
-            Self::Group(item) => ("group", &item.group, &item.for_each),
+        let (kind, name, for_each, when) = match self {
+            Self::File(item) => ("file", &item.file, &item.for_each, &item.when),
+            Self::Command(item) => ("command", &item.command, &item.for_each, &item.when),
+            Self::Package(item) => ("package", &item.package, &item.for_each, &item.when),
+            Self::Service(item) => ("service", &item.service, &item.for_each, &item.when),
+            Self::User(item) => ("user", &item.user, &item.for_each, &item.when),
+            Self::Group(item) => ("group", &item.group, &item.for_each, &item.when),
             Self::Broken(_) => return None,
         };
         Some(Head {
             kind,
             name,
             for_each: for_each.as_ref().map(|list| &list.0),
+            when: when.as_ref(),
         })
     }
 }

@@ -72,6 +72,9 @@ pub struct ChangeEntry {
     pub changes: Vec<Change>,
     /// Digest of the observation it rests on; apply refuses when the host shows another.
     pub observed: Digest,
+    /// The condition that the host does not meet, where it does not: the resource is not for it. Left out of the bytes elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_applying: Option<String>,
     /// What a reviewer should look at twice. Left out of the bytes where there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub risks: Vec<Risk>,
@@ -97,7 +100,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Group {
-    /// Digest over resources, actions and changes; observations are not part of it.
+    /// Digest over resources, actions and changes, and over what does not apply; observations are not part of it.
     pub change_set: Digest,
     /// Names of the hosts, sorted.
     pub hosts: Vec<String>,
@@ -132,7 +135,10 @@ impl ChangeEntry {
             _ if is_missing => Action::Create,
             _ => Action::Update,
         };
+        let when = resource.when.as_ref();
+        let when = when.filter(|_| changes.is_empty() && observed == Resource::not_applying());
         Self {
+            not_applying: when.map(ToString::to_string),
             resource: resource.id.clone(),
             risks: risk::of(resource, action, &changes),
             action,
@@ -301,7 +307,12 @@ impl HostPlan {
         writ_protocol::plan::rests_on(changing.map(|entry| (entry.resource.as_str(), entry.observed)))
     }
 
-    /// Digest of what would happen, without what was observed.
+    /// The resources that do not apply on this host.
+    pub fn not_applying(&self) -> impl Iterator<Item = &ChangeEntry> {
+        self.changes.iter().filter(|entry| entry.not_applying.is_some())
+    }
+
+    /// Digest of what would happen and of what does not apply, without what was observed.
     fn change_set(&self) -> Result<Digest, CodecError> {
         let set: Vec<(&str, Action, &[Change])> = self
             .changes
@@ -309,7 +320,11 @@ impl HostPlan {
             .filter(|entry| entry.action != Action::None)
             .map(|entry| (entry.resource.as_str(), entry.action, entry.changes.as_slice()))
             .collect();
-        Ok(Digest::of(&codec::to_json("change set", &set)?))
+        let elsewhere: Vec<&str> = self.not_applying().map(|entry| entry.resource.as_str()).collect();
+        if elsewhere.is_empty() {
+            return Ok(Digest::of(&codec::to_json("change set", &set)?));
+        }
+        Ok(Digest::of(&codec::to_json("change set", &(set, elsewhere))?))
     }
 }
 

@@ -71,7 +71,10 @@ fn every_field_stands_in_its_table() {
             .collect();
         let fields = items[item]["properties"].as_object().map(|p| p.keys().cloned());
         for field in fields.into_iter().flatten() {
-            let is_common = matches!(field.as_str(), "depends_on" | "notify" | "limits" | "for_each");
+            let is_common = matches!(
+                field.as_str(),
+                "depends_on" | "notify" | "limits" | "for_each" | "when"
+            );
             if !is_common && !first_cells.contains(&format!("`{field}`")) {
                 missing.push(format!("{kind}.{field}"));
             }

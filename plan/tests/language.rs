@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use writ_plan::compile::{Compiled, Sources, compile, files_needed};
 use writ_plan::diagnostic::{code, render};
-use writ_protocol::graph::{Resource, Spec};
+use writ_protocol::graph::{Condition, Fact, Facts, Resource, Spec};
 
 const HEAD: &str = "version: 1\nproject: p\ntargets: { hosts: [a] }\n";
 
@@ -56,6 +56,7 @@ vars: { sites: { shop: { port: 80 }, blog: { port: 81 } } }
 resources:
   - package: "{{ each.key }}"
     for_each: [nginx, "curl"]
+    when: os.family == "debian" and arch in ["x86_64", "aarch64"]
   - file: "/srv/{{ each.key }}.conf"
     for_each: "{{ sites }}"
     content: "listen {{ each.value.port }}\n"
@@ -187,6 +188,54 @@ fn a_mistake_in_a_family_is_told_once() {
     let problems = compile(&sources(body)).expect_err("refused");
     let codes: Vec<&str> = problems.iter().map(|one| one.code.as_str()).collect();
     assert_eq!(codes, [code::UNDEFINED]);
+}
+
+fn condition(text: &str) -> Condition {
+    let body = format!("vars: {{ min: 4 }}\nresources:\n- command: c\n  argv: [x]\n  when: {text}\n");
+    let out = compiled(&sources(&body));
+    resource(&out, "command:c").when.clone().expect("a condition")
+}
+
+#[test]
+fn conditions_bind_as_they_read() {
+    for (text, shown) in [
+        (r#"os.id == "debian""#, r#"os.id == "debian""#),
+        ("os.id != 'debian'", r#"not os.id == "debian""#),
+        ("cpus >= {{ min }}", "cpus >= 4"),
+        ("not (cpus > 4)", "not cpus > 4"),
+        (
+            r#"os.id in ["ubuntu", "debian", "ubuntu"]"#,
+            r#"os.id in ["debian", "ubuntu"]"#,
+        ),
+        (r#"os.id not in ["a"]"#, r#"not os.id == "a""#),
+        (
+            r#"cpus > 1 and cpus < 9 or arch == "arm" and not os.major != 12"#,
+            r#"(cpus > 1 and cpus < 9) or (arch == "arm" and not not os.major == 12)"#,
+        ),
+        (
+            "cpus > 1 and (cpus < 9 or memory_mib <= 64)",
+            "cpus > 1 and (cpus < 9 or memory_mib <= 64)",
+        ),
+    ] {
+        assert_eq!(condition(text).to_string(), shown, "{text}");
+    }
+    // What is shown can be written.
+    let shown = condition(r#"(cpus > 1 or os.id in ["b", "a"]) and not hostname == "x""#);
+    assert_eq!(condition(&shown.to_string()), shown);
+}
+
+#[test]
+fn one_graph_tells_every_host_what_is_for_it() {
+    let debian = condition(r#"os.family == "debian" and os.major >= 12"#);
+    let host = |family: &str, major: &str| {
+        Facts::from([
+            (Fact::OsFamily, family.to_owned()),
+            (Fact::OsMajor, major.to_owned()),
+        ])
+    };
+    assert_eq!(debian.holds(&host("debian", "12")), Ok(true));
+    assert_eq!(debian.holds(&host("debian", "11")), Ok(false));
+    assert_eq!(debian.holds(&host("rhel", "12")), Ok(false));
 }
 
 fn families() -> Vec<String> {

@@ -362,3 +362,43 @@ fn plans_are_compared_where_something_would_happen() {
         "{text}"
     );
 }
+
+#[test]
+fn what_does_not_apply_on_a_host_is_shown_there_and_keeps_it_apart() {
+    let text = CONFIG.replace("argv: [make]", "argv: [make]\n    when: os.id == \"debian\"");
+    let sources = Sources {
+        config_name: "writ.yaml".into(),
+        config_text: text,
+        files: BTreeMap::new(),
+    };
+    let graph = compile(&sources).expect("compiles").graph;
+    let build = graph
+        .resources
+        .iter()
+        .find(|one| one.id == "command:build")
+        .expect("it");
+    let mut hosts = vec![host(&graph, 1, "deb", &[]), host(&graph, 2, "rpm", &[])];
+    let elsewhere = ChangeEntry::of_check(build, vec![], writ_protocol::graph::Resource::not_applying());
+    assert_eq!(elsewhere.action, Action::None);
+    for entry in &mut hosts[1].changes {
+        if entry.resource == elsewhere.resource {
+            *entry = elsewhere.clone();
+        }
+    }
+    let plan = plan(&graph, hosts);
+    assert_eq!(
+        plan.groups.len(),
+        2,
+        "hosts that differ in what is for them are not one group"
+    );
+    assert!(!plan.has_changes());
+    let line = "  . command:build  (does not apply: os.id == \"debian\")";
+    assert_eq!(plan.render().matches(line).count(), 1);
+    let one = plan.render_by_host(Some("rpm"));
+    assert!(one.contains(line) && one.contains("nothing to change"), "{one}");
+    assert!(!plan.render_by_host(Some("deb")).contains("does not apply"));
+    assert_eq!(
+        Plan::decode(&plan.encode().expect("encodes")).expect("decodes"),
+        plan
+    );
+}

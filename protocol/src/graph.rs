@@ -2,6 +2,7 @@
 //!
 //! `writ-plan` makes graphs, agents run them; [`Graph::validate`] holds what both may rely on, and an agent calls it again on what it received.
 
+mod condition;
 mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,10 @@ use crate::digest::Digest;
 use crate::exec::{Isolation, Limits, StepMode};
 use crate::limits::{ARTEFACTS_MAX, GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
 
+pub use condition::{
+    CONDITION_DEPTH_MAX, CONDITION_PARTS_MAX, CONDITION_VALUE_BYTES_MAX, CONDITION_VALUES_MAX, Comparison,
+    Condition, Fact, Facts,
+};
 pub use system::{
     ACCOUNT_BYTES_MAX, COMMENT_BYTES_MAX, GroupSpec, GroupState, Login, MEMBERS_MAX, OnNotify,
     PASSWORD_HASH_BYTES_MAX, PackageManager, PackageSpec, PackageState, ServiceManager, ServiceSpec,
@@ -45,6 +50,9 @@ pub struct Resource {
     pub depends_on: Vec<String>,
     /// Ids of resources to trigger when this one changed something.
     pub notify: Vec<String>,
+    /// On which hosts it applies; on all of them where absent, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
     /// Bounds on the step.
     pub limits: Limits,
     /// What a crash means for it.
@@ -247,6 +255,11 @@ impl Graph {
 }
 
 impl Resource {
+    /// What is seen of a resource on a host where it does not apply: that, and nothing of the host.
+    pub fn not_applying() -> Digest {
+        Digest::of(b"writ not applying v1\n")
+    }
+
     fn validate(&self) -> Result<(), GraphError> {
         let refuse = |text: &str| Err(rule(&self.id, text));
         if self.id.is_empty()
@@ -262,7 +275,7 @@ impl Resource {
             Spec::Group(group) => group.validate(),
             Spec::File(_) | Spec::Command(_) => Ok(()),
         };
-        if let Err(text) = system {
+        if let Err(text) = system.and_then(|()| self.when.as_ref().map_or(Ok(()), Condition::validate)) {
             return refuse(&text);
         }
         match &self.spec {
@@ -351,6 +364,7 @@ mod tests {
             id: format!("file:{path}"),
             depends_on: depends_on.iter().map(|s| (*s).to_owned()).collect(),
             notify: vec![],
+            when: None,
             limits: Limits::default(),
             mode: StepMode::Checked,
             spec: Spec::File(spec),

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Exit, Usage};
-use writ_protocol::graph::{Resource, Spec};
+use writ_protocol::exec::{Exit, Meter, Usage};
+use writ_protocol::graph::{Facts, Resource, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
 use writ_protocol::record;
@@ -28,6 +28,8 @@ pub struct HostExecutor {
     sandbox: Sandbox,
     host: Host,
     clock: Arc<dyn Clock>,
+    /// What the host knows of itself, for conditions.
+    facts: fn() -> Facts,
     present: Mutex<Present>,
 }
 
@@ -38,17 +40,26 @@ struct Present {
     seen: Option<(OrderId, usize, Vec<Change>)>,
     /// A stop stays asked for: it may come before what it stops has begun.
     asked: Option<(OrderId, bool, String)>,
+    /// What the host knew of itself when an order began: one order is decided by one set of facts.
+    facts: Option<(OrderId, Facts)>,
 }
 
 impl HostExecutor {
-    /// An executor over a sandbox and a host.
+    /// An executor over a sandbox and a host. It knows no facts, so that every condition fails its resource; see [`Self::knowing`].
     pub fn new(sandbox: Sandbox, host: Host, clock: Arc<dyn Clock>) -> Self {
         Self {
             sandbox,
             host,
             clock,
+            facts: Facts::new,
             present: Mutex::default(),
         }
+    }
+
+    /// The same, deciding conditions by these facts; asked for once for each order.
+    #[must_use]
+    pub fn knowing(self, facts: fn() -> Facts) -> Self {
+        Self { facts, ..self }
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -93,6 +104,23 @@ impl HostExecutor {
         let done = work(resource, &context);
         self.present().running = None;
         done
+    }
+
+    /// Whether a resource applies on this host.
+    fn applies(&self, resource: &Resource, order_id: OrderId) -> Result<bool, Failure> {
+        let Some(when) = &resource.when else {
+            return Ok(true);
+        };
+        let mut present = self.present();
+        if present.facts.as_ref().is_none_or(|(of, _)| *of != order_id) {
+            present.facts = Some((order_id, (self.facts)()));
+        }
+        let facts = present.facts.as_ref().map(|(_, facts)| facts);
+        let decided = facts.map_or(Ok(false), |facts| when.holds(facts));
+        decided.map_err(|fact| Failure {
+            code: Code::StepFailed,
+            detail: format!("the host does not tell `{}`, which decides `{when}`", fact.name()),
+        })
     }
 
     fn look(
@@ -221,7 +249,13 @@ impl HostExecutor {
 
 impl Executor for HostExecutor {
     fn observe(&self, job: &Job) -> Result<Seen, Failure> {
-        let (changes, digest, usage) = self.with(job, |resource, context| self.look(resource, context))?;
+        let (changes, digest, usage) = self.with(job, |resource, context| {
+            if self.applies(resource, job.step.order.order_id)? {
+                self.look(resource, context)
+            } else {
+                Ok((Vec::new(), Resource::not_applying(), Usage::none(Meter::Agent)))
+            }
+        })?;
         let told = changes.iter().take(CHANGES_MAX).map(for_record).collect();
         self.present().seen = Some((job.step.order.order_id, job.step.index, changes));
         Ok(Seen {

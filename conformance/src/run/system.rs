@@ -65,18 +65,22 @@ pub fn system_graph() -> Graph {
         ("user:old", user("old", UserState::Absent { remove_home: true })),
         ("user:web", user("web", UserState::Present(Box::new(login())))),
     ];
-    let resource = |(id, spec): (&str, Spec)| Resource {
-        id: text(id),
-        depends_on: vec![],
-        notify: vec![],
-        limits: Limits::default(),
-        mode: StepMode::Checked,
-        spec,
-    };
     Graph {
         version: GRAPH_VERSION,
         project: text("web"),
         resources: resources.into_iter().map(resource).collect(),
+    }
+}
+
+fn resource((id, spec): (&str, Spec)) -> Resource {
+    Resource {
+        id: id.to_owned(),
+        depends_on: vec![],
+        notify: vec![],
+        when: None,
+        limits: Limits::default(),
+        mode: StepMode::Checked,
+        spec,
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn read(items: &[Item], room: &mut Room<'_, '_>) -> Option<Found> {
             continue;
         };
         match head.for_each {
-            None => match read_item(item, room) {
+            None => match read_item(item, &head, room) {
                 Some(draft) => found.drafts.push(draft),
                 None => {
                     found.broken.insert(format!("{}:{}", head.kind, head.name.value));
@@ -94,7 +94,7 @@ fn expand(item: &Item, head: &Head<'_>, list: &Node, found: &mut Found, room: &m
         {
             break;
         }
-        let draft = read_item(item, room);
+        let draft = read_item(item, head, room);
         room.renderer.leave();
         if let Some(mut draft) = draft {
             if !differs {

@@ -60,6 +60,7 @@ fn into_resource(draft: Draft, parent: Option<&String>) -> Resource {
         id: draft.id,
         depends_on: depends_on.into_iter().collect(),
         notify: set(draft.notify).into_iter().collect(),
+        when: draft.when,
         limits: draft.limits,
         mode: draft.mode,
         spec: draft.spec,

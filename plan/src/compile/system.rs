@@ -62,6 +62,7 @@ impl Frame<'_> {
             mark: self.name.mark,
             depends_on,
             notify,
+            when: None,
             limits,
             mode: StepMode::Checked,
             spec: spec?,

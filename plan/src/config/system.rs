@@ -25,6 +25,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -53,6 +56,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -100,6 +106,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -127,6 +136,9 @@ record! {
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,
+        /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
+        #[schemars(extend("type" = "string"))]
+        when: Option<Text>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.

@@ -34,6 +34,8 @@ pub const TABLE: &[(&str, &str)] = &[
     (TOO_MANY, "list is too long"),
     (GRAPH, "config breaks a rule of the graph"),
     (FOR_EACH, "for_each makes no family"),
+    (CONDITION, "condition is malformed"),
+    (FACT, "fact is unknown"),
 ];
 
 /// The config is longer than its bound.
@@ -100,6 +102,10 @@ pub const TOO_MANY: &str = "W0129";
 pub const GRAPH: &str = "W0130";
 /// A `for_each` whose members cannot be told, or told apart.
 pub const FOR_EACH: &str = "W0131";
+/// A `when` that is no condition.
+pub const CONDITION: &str = "W0132";
+/// A `when` asks for what no host tells.
+pub const FACT: &str = "W0133";
 
 #[cfg(test)]
 mod tests {

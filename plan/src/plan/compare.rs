@@ -85,6 +85,10 @@ fn side_of(side: char, resource: &str, entry: Option<&ChangeEntry>, text: &mut S
         return writeln!(text, "  {side}   {resource}  not in this plan");
     };
     let seen = entry.observed.short();
+    if let Some(when) = &entry.not_applying {
+        let when = clean(when, VALUE_CHARS);
+        return writeln!(text, "  {side} . {resource}  does not apply: {when}");
+    }
     if entry.action == Action::None {
         return writeln!(text, "  {side}   {resource}  nothing to change (saw {seen})");
     }

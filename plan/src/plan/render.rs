@@ -10,6 +10,8 @@ use crate::diagnostic::clean;
 
 /// Hosts of a group that are named before "and more".
 const NAMES_SHOWN: usize = 6;
+/// Resources that do not apply on a host that are named.
+const NOT_APPLYING_SHOWN: usize = 20;
 /// Characters of a value that are shown.
 pub(super) const VALUE_CHARS: usize = 120;
 
@@ -83,7 +85,7 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
     if !host.has_changes() {
-        return writeln!(out, "  nothing to change");
+        writeln!(out, "  nothing to change")?;
     }
     for entry in host.changes.iter().filter(|entry| entry.action != Action::None) {
         writeln!(
@@ -109,7 +111,24 @@ fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
             )?;
         }
     }
-    Ok(())
+    write_not_applying(host, out)
+}
+
+/// What is not for the host: a line each, and a count where there are many.
+fn write_not_applying(host: &HostPlan, out: &mut String) -> std::fmt::Result {
+    for entry in host.not_applying().take(NOT_APPLYING_SHOWN) {
+        let (resource, when) = (&entry.resource, entry.not_applying.as_deref().unwrap_or_default());
+        writeln!(
+            out,
+            "  . {}  (does not apply: {})",
+            clean(resource, VALUE_CHARS),
+            clean(when, VALUE_CHARS)
+        )?;
+    }
+    match host.not_applying().count().saturating_sub(NOT_APPLYING_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "  . and {} more that do not apply", thousands(more)),
+    }
 }
 
 /// The labels of a change, where it has any: `  (runs as root, no guard)`.

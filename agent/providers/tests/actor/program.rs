@@ -57,6 +57,7 @@ fn main() {
             id: "file:/file".into(),
             depends_on: vec![],
             notify: vec![],
+            when: None,
             limits: Limits::default(),
             mode: StepMode::Checked,
             spec: Spec::File(spec),

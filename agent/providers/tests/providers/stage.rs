@@ -207,6 +207,7 @@ pub(crate) fn step(id: String, spec: Spec) -> Resource {
         id,
         depends_on: vec![],
         notify: vec![],
+        when: None,
         limits: Limits::default(),
         mode: StepMode::Checked,
         spec,
