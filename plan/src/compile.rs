@@ -7,6 +7,7 @@ mod check;
 mod condition;
 mod content;
 mod family;
+mod include;
 mod order;
 mod resource;
 mod settings;
@@ -21,12 +22,13 @@ use writ_protocol::exec::{Limits, StepMode};
 use writ_protocol::graph::{Condition, GRAPH_VERSION, Graph, GraphError, Spec};
 use writ_protocol::limits::RESOURCES_MAX;
 
-use crate::config::{Config, Head, Item};
+use crate::config::{Head, Item};
 use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, code};
 use crate::selector::Selector;
 use crate::template::Renderer;
 use crate::yaml;
 use content::Contents;
+use include::Loaded;
 
 /// A config and the files it names.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ pub struct Sources {
     pub config_name: String,
     /// The config.
     pub config_text: String,
-    /// Templates and sources by their clean path relative to the config's folder; [`files_needed`] says which.
+    /// Included files, templates and sources by their clean path relative to the config's folder; [`files_missing`] says which.
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -95,18 +97,34 @@ pub fn compile(sources: &Sources) -> Result<Compiled, Vec<Diagnostic>> {
     }
 }
 
-/// The files (templates and sources) that a config names: relative clean paths, sorted, each once.
+/// The files (included ones, templates and sources) that a config names: relative clean paths, sorted, each once. As long as it includes
+/// files, only these: what they hold decides what else is named, and [`files_missing`] goes on from there.
 ///
 /// # Errors
 /// Problems that keep the list from being made.
 pub fn files_needed(config_name: &str, config_text: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
-    let mut sink = Sink::new(config_name, config_text);
-    let files = yaml::parse(config_text, &mut sink)
-        .and_then(|root| Config::read(&root, &mut sink))
-        .map(|config| {
-            let mut renderer = Renderer::new(&config, &mut sink);
-            content::names(&config, &mut renderer, &mut sink)
-        });
+    files_missing(&Sources {
+        config_name: config_name.to_owned(),
+        config_text: config_text.to_owned(),
+        files: BTreeMap::new(),
+    })
+}
+
+/// The files that a config names, directly or by what it includes, and that are not there yet. To be asked again when they are.
+///
+/// # Errors
+/// Problems that keep the list from being made.
+pub fn files_missing(sources: &Sources) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let mut sink = Sink::new(&sources.config_name, &sources.config_text);
+    let files = include::load(sources, &mut sink).map(|loaded| {
+        if !loaded.missing.is_empty() {
+            return loaded.missing.into_keys().collect();
+        }
+        let mut renderer = Renderer::new(loaded.vars(), &mut sink);
+        let mut names = content::names(&loaded, &mut renderer, &mut sink);
+        names.retain(|name| !sources.files.contains_key(name));
+        names
+    });
     match files {
         Some(files) if sink.is_empty() => Ok(files),
         _ => Err(sink.into_sorted()),
@@ -133,44 +151,35 @@ struct Room<'a, 'b> {
     sink: &'b mut Sink<'a>,
     renderer: Renderer,
     contents: Contents<'a>,
+    /// The folders of the texts, by their numbers.
+    folders: Vec<String>,
     limits: Limits,
 }
 
 fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compiled> {
-    let root = yaml::parse(&sources.config_text, sink)?;
-    let config = Config::read(&root, sink)?;
-    settings::check_version(&config, sink);
-    let project = settings::project(&config, sink);
-    let targets = settings::targets(&config, key_mark(&root, "targets"), sink);
-    let budget = settings::budget(&config, sink);
-    let limits = settings::limits(config.limits.as_ref(), Limits::default(), sink);
-    let renderer = Renderer::new(&config, sink);
-    let items = config.resources.as_deref().unwrap_or_default();
-    if config.resources.is_some() && items.is_empty() {
-        let at = key_mark(&root, "resources");
-        sink.push(Problem::new(
-            code::MISSING_FIELD,
-            at,
-            "`resources` is empty, so there is nothing to do",
-        ));
+    let loaded = include::load(sources, sink)?;
+    for (name, mark) in &loaded.missing {
+        sink.push(content::missing(name, *mark, &sources.files));
     }
-    if items.len() > RESOURCES_MAX {
-        let message = format!(
-            "the config has {} resources, at most {RESOURCES_MAX} are accepted",
-            items.len()
-        );
-        sink.push(
-            Problem::new(code::TOO_MANY, key_mark(&root, "resources"), message).hint("split the project"),
-        );
+    let (config, root) = (&loaded.config, &loaded.root);
+    settings::check_version(config, sink);
+    let project = settings::project(config, sink);
+    let targets = settings::targets(config, key_mark(root, "targets"), sink);
+    let budget = settings::budget(config, sink);
+    let limits = settings::limits(config.limits.as_ref(), Limits::default(), sink);
+    if !loaded.is_whole {
         return None;
     }
+    let renderer = Renderer::new(loaded.vars(), sink);
+    check_count(&loaded, sink)?;
     let mut room = Room {
         sink,
         renderer,
         contents: Contents::new(&sources.files),
+        folders: loaded.folders.clone(),
         limits,
     };
-    let found = family::read(items, &mut room)?;
+    let found = family::read(loaded.items(), &mut room)?;
     let Room { sink, contents, .. } = room;
     let resources = order::arrange(found, sink);
     if !sink.is_empty() {
@@ -182,7 +191,7 @@ fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compile
         resources,
     };
     if let Err(error) = graph.encode() {
-        sink.push(graph_problem(&error, key_mark(&root, "resources")));
+        sink.push(graph_problem(&error, key_mark(root, "resources")));
         return None;
     }
     Some(Compiled {
@@ -193,6 +202,22 @@ fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compile
         blobs: contents.into_blobs(),
         config_digest: sources.digest(),
     })
+}
+
+/// Checks that there is something to do, and not too much.
+fn check_count(loaded: &Loaded, sink: &mut Sink<'_>) -> Option<()> {
+    let at = key_mark(&loaded.root, "resources");
+    let count = loaded.items().count();
+    if count == 0 && loaded.config.resources.is_some() {
+        let message = "`resources` is empty, so there is nothing to do";
+        sink.push(Problem::new(code::MISSING_FIELD, at, message));
+    }
+    if count > RESOURCES_MAX {
+        let message = format!("the config has {count} resources, at most {RESOURCES_MAX} are accepted");
+        sink.push(Problem::new(code::TOO_MANY, at, message).hint("split the project"));
+        return None;
+    }
+    Some(())
 }
 
 fn graph_problem(error: &GraphError, at: Mark) -> Problem {

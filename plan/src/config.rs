@@ -34,10 +34,26 @@ record! {
         limits: Option<LimitSet>,
         /// What one run may cost, over all its hosts.
         budget: Option<BudgetSet>,
+        /// Files whose `vars` and `resources` are part of the config, relative to this one and within its folder.
+        include: Option<Vec<Text>>,
+        /// Values for templates that everything else may replace.
+        defaults: Option<Entries<Anything>>,
         /// Values for templates: `{{ name }}`.
         vars: Option<Entries<Anything>>,
         /// What to keep in which state.
         #[schemars(required)]
+        resources: Option<Vec<Item>>,
+    }
+}
+
+record! {
+    /// What a config includes.
+    Fragment is "an included file" {
+        /// Further files, relative to this one and within the config's folder.
+        include: Option<Vec<Text>>,
+        /// Values for templates.
+        vars: Option<Entries<Anything>>,
+        /// What to keep in which state.
         resources: Option<Vec<Item>>,
     }
 }

@@ -49,6 +49,8 @@ pub struct Diagnostic {
 /// A place in a text: line and column from 1, length in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
+    /// Which of the sink's texts; the config itself is 0.
+    pub(crate) file: u16,
     pub(crate) line: u32,
     pub(crate) column: u32,
     pub(crate) length: u32,
@@ -150,10 +152,13 @@ impl<'a> SourceText<'a> {
     }
 }
 
-/// Collects problems of one text.
+/// Collects problems of a config and of the texts that belong to it.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
+    /// The config itself.
     source: SourceText<'a>,
+    /// Further texts, from number 1.
+    others: Vec<SourceText<'a>>,
     found: Vec<Diagnostic>,
 }
 
@@ -161,13 +166,31 @@ impl<'a> Sink<'a> {
     pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
         Self {
             source: SourceText::new(name, text),
+            others: Vec::new(),
             found: Vec::new(),
         }
     }
 
+    /// Adds a text and gives the number that its marks carry.
+    pub(crate) fn add(&mut self, name: &'a str, text: &'a str) -> u16 {
+        self.others.push(SourceText::new(name, text));
+        u16::try_from(self.others.len()).unwrap_or(u16::MAX)
+    }
+
+    fn text_of(&self, mark: Mark) -> &SourceText<'a> {
+        let other = usize::from(mark.file).checked_sub(1);
+        other.and_then(|at| self.others.get(at)).unwrap_or(&self.source)
+    }
+
+    /// The name of the text that a mark is in.
+    pub(crate) fn name_of(&self, mark: Mark) -> &'a str {
+        self.text_of(mark).name
+    }
+
     pub(crate) fn push(&mut self, problem: Problem) {
         if !self.is_full() {
-            self.found.push(problem.into_diagnostic(&self.source));
+            let placed = problem.mark;
+            self.found.push(problem.into_diagnostic(self.text_of(placed)));
         }
     }
 

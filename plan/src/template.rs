@@ -16,11 +16,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
-use crate::config::Config;
 use crate::diagnostic::{Mark, Problem, Sink, SourceText, code};
 use crate::yaml::read::Text;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Key, Kind, Node};
 use value::{Room, to_value};
+
+pub(crate) use syntax::has_tags;
 
 /// Steps that one template may take.
 const TEMPLATE_FUEL: u64 = 200_000;
@@ -75,28 +76,32 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer with the values of a config's `vars`.
-    pub(crate) fn new(config: &Config, sink: &mut Sink<'_>) -> Self {
+    /// A renderer with these values, the later ones in place of earlier ones of the same name.
+    pub(crate) fn new<'n>(vars: impl Iterator<Item = (&'n Key, &'n Node)>, sink: &mut Sink<'_>) -> Self {
         let mut names = BTreeSet::new();
-        let mut nodes = BTreeMap::new();
-        let mut room = Room::new("`vars` hold", VARS_BYTES_MAX);
-        let mut values: BTreeMap<String, Value> = BTreeMap::new();
-        for (key, value) in config.vars.iter().flat_map(|vars| &vars.0) {
+        let mut nodes: BTreeMap<String, &Node> = BTreeMap::new();
+        for (key, value) in vars {
             names.insert(key.text.clone());
-            if !syntax::is_name(&key.text) || RESERVED.contains(&key.text.as_str()) {
-                let problem = Problem::new(
-                    code::NAME,
-                    key.mark,
-                    "the name of a variable is letters, digits and `_`, and no word of templates",
-                );
-                sink.push(problem);
-                continue;
-            }
-            if let Some(good) = to_value(&value.0, &key.text, &mut room, sink) {
-                values.insert(key.text.clone(), good);
-                nodes.insert(key.text.clone(), value.0.clone());
+            if syntax::is_name(&key.text) && !RESERVED.contains(&key.text.as_str()) {
+                nodes.insert(key.text.clone(), value);
+            } else {
+                let message = "the name of a variable is letters, digits and `_`, and no word of templates";
+                sink.push(Problem::new(code::NAME, key.mark, message));
             }
         }
+        let mut room = Room::new("`vars` hold", VARS_BYTES_MAX);
+        let good: BTreeMap<String, (Value, Node)> = nodes
+            .into_iter()
+            .filter_map(|(name, node)| {
+                let value = to_value(node, &name, &mut room, sink)?;
+                Some((name, (value, node.clone())))
+            })
+            .collect();
+        let values: BTreeMap<String, Value> = good
+            .iter()
+            .map(|(name, (value, _))| (name.clone(), value.clone()))
+            .collect();
+        let nodes = good.into_iter().map(|(name, (_, node))| (name, node)).collect();
         let mut renderer = Self {
             scope: Scope {
                 vars: Value::from(values),
@@ -156,7 +161,7 @@ impl Renderer {
 
     /// The text of a field with its values filled in.
     pub(crate) fn text(&mut self, text: &Text, sink: &mut Sink<'_>) -> Option<String> {
-        if !syntax::has_tags(&text.value) {
+        if !has_tags(&text.value) {
             return Some(text.value.clone());
         }
         match self.render(&text.value) {
@@ -206,6 +211,7 @@ impl Renderer {
                 let indent = line.chars().take_while(|c| c.is_whitespace()).count();
                 let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                 let mark = Mark {
+                    file: 0,
                     line: number(failure.line),
                     column: number(indent + 1),
                     length: number(line.trim().chars().count()),

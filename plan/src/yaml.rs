@@ -64,18 +64,25 @@ impl Node {
     }
 }
 
-/// Reads one document. Problems go to the sink; `None` when there is no tree to go on with.
-pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
+/// Reads one document, the sink's text `file`. Problems go to the sink; `None` when there is no tree to go on with.
+pub(crate) fn parse(text: &str, file: u16, sink: &mut Sink<'_>) -> Option<Node> {
+    let start = Mark {
+        file,
+        ..Mark::default()
+    };
     if text.len() > CONFIG_BYTES_MAX {
         let message = format!(
             "the config has {} bytes, at most {CONFIG_BYTES_MAX} are accepted",
             text.len()
         );
         let hint = "move contents into files beside the config (`source`, `template`), or split the project";
-        sink.push(Problem::new(code::TOO_LARGE, Mark::default(), message).hint(hint));
+        sink.push(Problem::new(code::TOO_LARGE, start, message).hint(hint));
         return None;
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        file,
+        ..Builder::default()
+    };
     let mut parser = Parser::new_from_str_with_options(text, options());
     loop {
         match parser.next_event() {
@@ -86,14 +93,14 @@ pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
                 }
             }
             Some(Err(error)) => {
-                sink.push(syntax_problem(&error));
+                sink.push(syntax_problem(&error, file));
                 return None;
             }
         }
     }
     if builder.root.is_none() {
         let hint = "a config begins with `version: 1`";
-        sink.push(Problem::new(code::SYNTAX, Mark::default(), "the config is empty").hint(hint));
+        sink.push(Problem::new(code::SYNTAX, start, "the config is empty").hint(hint));
     }
     builder.root
 }
@@ -108,8 +115,8 @@ fn options() -> Options {
     options
 }
 
-fn syntax_problem(error: &ScanError) -> Problem {
-    let mark = mark(error.marker().line(), error.marker().col(), 1);
+fn syntax_problem(error: &ScanError, file: u16) -> Problem {
+    let mark = mark(file, error.marker().line(), error.marker().col(), 1);
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
         return Problem::new(
             code::TOO_DEEP,
@@ -135,23 +142,24 @@ fn syntax_problem(error: &ScanError) -> Problem {
     problem.hint("text with `: `, ` #`, `{`, `[`, `*`, `&` or a leading `@` needs quotes")
 }
 
-fn mark(line: usize, column: usize, length: usize) -> Mark {
+fn mark(file: u16, line: usize, column: usize, length: usize) -> Mark {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Mark {
+        file,
         line: number(line),
         column: number(column).saturating_add(1),
         length: number(length.max(1)),
     }
 }
 
-fn span_mark(span: &Span) -> Mark {
+fn span_mark(file: u16, span: &Span) -> Mark {
     let (start, end) = (span.start, span.end);
     let length = if start.line() == end.line() {
         end.col().saturating_sub(start.col())
     } else {
         1
     };
-    mark(start.line(), start.col(), length)
+    mark(file, start.line(), start.col(), length)
 }
 
 /// A list or mapping that is not finished.
@@ -181,6 +189,8 @@ enum Pending {
 
 #[derive(Default)]
 struct Builder {
+    /// The sink's text that is read.
+    file: u16,
     open: Vec<Open>,
     root: Option<Node>,
     documents: usize,
@@ -190,11 +200,11 @@ struct Builder {
 impl Builder {
     /// Takes one event; false when reading must stop.
     fn take(&mut self, event: Event<'_>, span: Span, sink: &mut Sink<'_>) -> bool {
-        let place = span_mark(&span);
+        let place = span_mark(self.file, &span);
         if let Some(what) = refused(&event) {
             let place = span
                 .tag_start
-                .map_or(place, |start| mark(start.line(), start.col(), 1));
+                .map_or(place, |start| mark(self.file, start.line(), start.col(), 1));
             let hint = "write the value out; `vars` and templates hold what is used more than once";
             sink.push(Problem::new(code::REFUSED_YAML, place, format!("{what} are not accepted")).hint(hint));
         }

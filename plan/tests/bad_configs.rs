@@ -10,10 +10,38 @@ use writ_plan::diagnostic::{Diagnostic, code, render};
 
 fn sources(name: &str, text: &str) -> Sources {
     let template = b"listen 80\nserver {{ host_name }}\n".to_vec();
-    let files = BTreeMap::from([
+    let mut files = BTreeMap::from([
         ("site.conf.j2".to_owned(), template),
         ("a.txt".to_owned(), b"a".to_vec()),
     ]);
+    let included = [
+        (
+            "inc/good.yaml",
+            "vars: { port: 80 }\nresources: [{ file: /etc/motd, content: hi }]\n",
+        ),
+        ("inc/loop.yaml", "include: [other.yaml]\n"),
+        ("inc/other.yaml", "include: [\"../inc/loop.yaml\"]\n"),
+        ("inc/back.yaml", "include: [\"../include_config.yaml\"]\n"),
+        (
+            "inc/bad.yaml",
+            "project: x\nresources:\n  - file: /etc/motd\n    contnet: hi\n",
+        ),
+        (
+            "inc/outside.yaml",
+            "resources:\n  - file: /etc/motd\n    source: ../../secret\n",
+        ),
+        (
+            "inc/twice.yaml",
+            "resources:\n  - file: /etc/motd\n    content: \"{{ gone }}\"\n",
+        ),
+        ("inc/broken.yaml", "vars: {\n"),
+    ];
+    files.extend(included.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
+    for n in 1..=9 {
+        let text = format!("include: [deep{}.yaml]\n", n + 1);
+        files.insert(format!("deep{n}.yaml"), text.into_bytes());
+    }
+    files.insert("latin.yaml".to_owned(), b"vars: { a: \xe9 }\n".to_vec());
     Sources {
         config_name: name.to_owned(),
         config_text: text.to_owned(),

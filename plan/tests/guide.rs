@@ -26,6 +26,19 @@ fn examples(name: &str) -> Vec<String> {
         .collect()
 }
 
+/// The files that examples include.
+fn included() -> BTreeMap<String, Vec<u8>> {
+    ["roles/web.yaml", "roles/database.yaml"]
+        .iter()
+        .map(|name| {
+            (
+                (*name).to_owned(),
+                format!("resources: [{{ file: /etc/{name}, content: x }}]\n").into_bytes(),
+            )
+        })
+        .collect()
+}
+
 #[test]
 fn every_example_compiles() {
     for (name, least) in [("providers.md", 6), ("config.md", 1)] {
@@ -34,7 +47,7 @@ fn every_example_compiles() {
             let sources = Sources {
                 config_name: name.to_owned(),
                 config_text: config_text.clone(),
-                files: BTreeMap::new(),
+                files: included(),
             };
             if let Err(problems) = compile(&sources) {
                 panic!("{}\n{config_text}", render(&problems, 20));

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use writ_plan::compile::{Compiled, Sources, compile, files_needed};
+use writ_plan::compile::{Compiled, Sources, compile, files_missing, files_needed};
 use writ_plan::diagnostic::{code, render};
 use writ_protocol::graph::{Condition, Fact, Facts, Resource, Spec};
 
@@ -238,6 +238,115 @@ fn one_graph_tells_every_host_what_is_for_it() {
     assert_eq!(debian.holds(&host("rhel", "12")), Ok(false));
 }
 
+/// A config of several files; the first one is the config itself.
+fn of_files(files: &[(&str, &str)]) -> Sources {
+    let (first, more) = files.split_first().expect("a config");
+    Sources {
+        config_name: first.0.to_owned(),
+        config_text: format!("{HEAD}{}", first.1),
+        files: more
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()))
+            .collect(),
+    }
+}
+
+const INCLUDING: [(&str, &str); 6] = [
+    (
+        "writ.yaml",
+        "include: [roles/web.yaml, roles/db.yaml]\ndefaults: { a: default, b: default, c: default, d: default }\nvars: { d: root }\nresources:\n- file: /etc/all\n  content: \"{{ a }} {{ b }} {{ c }} {{ d }} {{ e }}\"\n  depends_on: [\"file:/etc/web\"]\n",
+    ),
+    (
+        "roles/web.yaml",
+        "include: [../common.yaml]\nvars: { b: web, c: web, d: web, e: web }\nresources:\n- file: /etc/web\n  source: files/web.txt\n",
+    ),
+    ("roles/db.yaml", "include: [../common.yaml]\nvars: { c: db }\n"),
+    (
+        "common.yaml",
+        "vars: { b: common, e: common }\nresources:\n- file: /etc/common\n  source: roles/files/web.txt\n",
+    ),
+    ("roles/files/web.txt", "web"),
+    ("unused.txt", ""),
+];
+
+#[test]
+fn what_is_included_is_part_of_the_config_and_values_replace_each_other_in_their_order() {
+    let out = compiled(&of_files(&INCLUDING));
+    assert_eq!(ids(&out), ["file:/etc/common", "file:/etc/web", "file:/etc/all"]);
+    assert_eq!(contents(&out), ["default web db root web", "web"]);
+}
+
+#[test]
+fn files_are_asked_for_as_they_become_known() {
+    let mut sources = of_files(&INCLUDING[..1]);
+    let mut asked = Vec::new();
+    loop {
+        let more = files_missing(&sources).expect("a list");
+        if more.is_empty() {
+            break;
+        }
+        for name in &more {
+            let (_, text) = INCLUDING.iter().find(|(known, _)| known == name).expect("a file");
+            sources.files.insert(name.clone(), text.as_bytes().to_vec());
+        }
+        asked.push(more);
+    }
+    assert_eq!(
+        asked,
+        [
+            vec!["roles/db.yaml", "roles/web.yaml"],
+            vec!["common.yaml"],
+            vec!["roles/files/web.txt"]
+        ]
+    );
+    assert_eq!(compiled(&sources).graph, compiled(&of_files(&INCLUDING)).graph);
+}
+
+#[test]
+fn the_digest_of_a_config_covers_every_file_of_it() {
+    let whole = compiled(&of_files(&INCLUDING)).config_digest;
+    for index in 0..5 {
+        let mut files = INCLUDING;
+        let text = format!("{}\n", files[index].1);
+        files[index].1 = &text;
+        assert_ne!(
+            compiled(&of_files(&files)).config_digest,
+            whole,
+            "{}",
+            files[index].0
+        );
+    }
+}
+
+#[test]
+fn included_files_are_bounded() {
+    let names: Vec<String> = (0..65).map(|n| format!("f{n}.yaml")).collect();
+    let config = format!(
+        "include: [{}]\nresources: [{{ file: /a, content: a }}]\n",
+        names.join(", ")
+    );
+    let mut sources = of_files(&[("writ.yaml", &config)]);
+    sources.files = names
+        .iter()
+        .map(|name| (name.clone(), b"vars: { a: 1 }\n".to_vec()))
+        .collect();
+    let problems = compile(&sources).expect_err("refused");
+    assert_eq!(
+        problems.iter().map(|one| one.code.as_str()).collect::<Vec<_>>(),
+        [code::INCLUDE]
+    );
+    sources.config_text = sources.config_text.replace(", f64.yaml", "");
+    assert!(compile(&sources).is_ok());
+    let large = format!("#{}\n", "x".repeat(600 << 10)).into_bytes();
+    sources.files.insert("f1.yaml".to_owned(), large.clone());
+    sources.files.insert("f2.yaml".to_owned(), large);
+    let problems = compile(&sources).expect_err("refused");
+    assert_eq!(
+        problems.first().map(|one| one.code.as_str()),
+        Some(code::TOO_LARGE)
+    );
+}
+
 fn families() -> Vec<String> {
     let body = FAMILIES.split_once("resources:\n").expect("resources").1;
     let items = body.split("\n  - ").map(|item| item.trim_start_matches("  - "));
@@ -252,10 +361,17 @@ proptest! {
         items in Just(families()).prop_shuffle(),
         packages in Just(vec!["nginx", "curl"]).prop_shuffle(),
         sites in Just(vec!["shop: { port: 80 }", "blog: { port: 81 }"]).prop_shuffle(),
+        here in 0..6_usize,
     ) {
-        let items = items.concat().replace("[nginx, \"curl\"]", &format!("[{}]", packages.join(", ")));
-        let shuffled = format!("vars: {{ sites: {{ {} }} }}\nresources:\n{items}", sites.join(", "));
-        let (wanted, found) = (compiled(&sources(FAMILIES)), compiled(&sources(&shuffled)));
+        let packages = format!("[{}]", packages.join(", "));
+        let text = |items: &[String]| items.concat().replace("[nginx, \"curl\"]", &packages);
+        let (inside, outside) = items.split_at(here);
+        // Some of it in an included file, wherever the values stand.
+        let included = format!("vars: {{ sites: {{ {} }} }}\nresources:\n{}", sites.join(", "), text(outside));
+        let config = format!("include: [more.yaml]\nresources:\n{}", text(inside));
+        let config = if here == 0 { config.replace("resources:\n", "resources: []\n") } else { config };
+        let shuffled = of_files(&[("writ.yaml", &config), ("more.yaml", &included)]);
+        let (wanted, found) = (compiled(&sources(FAMILIES)), compiled(&shuffled));
         prop_assert_eq!(found.graph.encode().expect("encodes"), wanted.graph.encode().expect("encodes"));
         prop_assert_eq!(found.blobs, wanted.blobs);
     }

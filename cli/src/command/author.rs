@@ -1,6 +1,6 @@
 //! `writ init` and `writ validate`: what needs no controller. Also how a config and the files it names are read for the other commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -114,37 +114,41 @@ fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned();
-    let names = match compile::files_needed(&config_name, &config_text) {
-        Ok(names) => names,
-        Err(problems) => return Ok(Err(every_problem(config_name, config_text, problems))),
-    };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut files = BTreeMap::new();
-    let mut left = BUNDLE_BYTES_MAX;
-    for name in names {
-        // A file that is missing is the compiler's to report, with the line that names it.
-        let full = folder.join(&name);
-        if full.is_file() {
-            let content = read_bounded(&full, left)?;
-            left -= content.len();
-            files.insert(name, content);
-        }
-    }
-    Ok(Ok(Sources {
-        config_name,
-        config_text,
-        files,
-    }))
-}
-
-/// Everything that is wrong with a config whose files cannot even be told: all at once, but no file that was not looked for.
-fn every_problem(config_name: String, config_text: String, known: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let sources = Sources {
+    let mut sources = Sources {
         config_name,
         config_text,
         files: BTreeMap::new(),
     };
-    let Err(mut all) = compile::compile(&sources) else {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut tried = BTreeSet::new();
+    let mut left = BUNDLE_BYTES_MAX;
+    loop {
+        let names = match compile::files_missing(&sources) {
+            Ok(names) => names,
+            Err(problems) => return Ok(Err(every_problem(&sources, problems))),
+        };
+        // A file that is missing is the compiler's to report, with the line that names it.
+        let new: Vec<String> = names
+            .into_iter()
+            .filter(|name| tried.insert(name.clone()))
+            .collect();
+        if new.is_empty() {
+            return Ok(Ok(sources));
+        }
+        for name in new {
+            let full = folder.join(&name);
+            if full.is_file() {
+                let content = read_bounded(&full, left)?;
+                left -= content.len();
+                sources.files.insert(name, content);
+            }
+        }
+    }
+}
+
+/// Everything that is wrong with a config whose files cannot even be told: all at once, but no file that was not looked for.
+fn every_problem(sources: &Sources, known: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let Err(mut all) = compile::compile(sources) else {
         return known;
     };
     all.retain(|one| one.code != diagnostic::code::FILE_MISSING || known.contains(one));
@@ -188,6 +192,39 @@ mod tests {
         fs::write(&path, SAMPLE).unwrap();
         let sources = read(&path).unwrap().unwrap();
         assert!(!compile::compile(&sources).unwrap().graph.resources.is_empty());
+    }
+
+    #[test]
+    fn what_a_config_includes_is_read_with_it_and_its_mistakes_are_told_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        fs::create_dir(folder.path().join("roles")).unwrap();
+        let head = "version: 1\nproject: p\ntargets: { hosts: [a] }\n";
+        write(
+            CONFIG,
+            &format!("{head}include: [roles/web.yaml]\nresources: []\n"),
+        );
+        write(
+            "roles/web.yaml",
+            "resources:\n- file: /etc/motd\n  source: motd\n",
+        );
+        write("roles/motd", "hello");
+        let path = folder.path().join(CONFIG);
+        let sources = read(&path).unwrap().unwrap();
+        assert_eq!(
+            sources.files.keys().collect::<Vec<_>>(),
+            ["roles/motd", "roles/web.yaml"]
+        );
+        assert_eq!(compile::compile(&sources).unwrap().graph.resources.len(), 1);
+
+        write(
+            "roles/web.yaml",
+            "resources:\n- file: /etc/motd\n  source: gone\n- file: etc\n  content: x\n",
+        );
+        let sources = read(&path).unwrap().unwrap();
+        let problems = compile::compile(&sources).unwrap_err();
+        let places: Vec<_> = problems.iter().map(|one| (one.file.as_str(), one.line)).collect();
+        assert_eq!(places, [("roles/web.yaml", 3), ("roles/web.yaml", 4)]);
     }
 
     #[test]

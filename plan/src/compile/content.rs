@@ -6,8 +6,9 @@ use writ_protocol::digest::Digest;
 use writ_protocol::graph::FileState;
 use writ_protocol::limits::{BLOBS_MAX, BUNDLE_BYTES_MAX, GRAPH_BYTES_MAX, PATH_BYTES_MAX};
 
+use super::include::Loaded;
 use super::{Room, check, family};
-use crate::config::{Config, FileItem, Item};
+use crate::config::{FileItem, Item};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::template::Renderer;
 use crate::yaml::read::{Text, Whole};
@@ -41,16 +42,7 @@ impl<'a> Contents<'a> {
         if let Some(content) = self.files.get(name) {
             return Some(content);
         }
-        let problem = Problem::new(
-            code::FILE_MISSING,
-            mark,
-            format!("file `{name}` is not beside the config"),
-        );
-        sink.push(
-            problem
-                .meant(name, self.files.keys().map(String::as_str))
-                .hint("paths are relative to the folder of the config"),
-        );
+        sink.push(missing(name, mark, self.files));
         None
     }
 
@@ -79,6 +71,14 @@ impl<'a> Contents<'a> {
     }
 }
 
+/// A file that was not handed in.
+pub(super) fn missing(name: &str, mark: Mark, files: &BTreeMap<String, Vec<u8>>) -> Problem {
+    let message = format!("file `{name}` is not beside the config");
+    Problem::new(code::FILE_MISSING, mark, message)
+        .meant(name, files.keys().map(String::as_str))
+        .hint("paths are relative to the folder of the file that names them")
+}
+
 /// The content of a file resource: exactly one of `content`, `template` and `source`.
 pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileState> {
     match (&file.content, &file.template, &file.source) {
@@ -87,13 +87,13 @@ pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileStat
             room.contents.add(content.into_bytes(), text.mark, room.sink)
         }
         (None, Some(name), None) => {
-            let path = file_name(name, &mut room.renderer, room.sink)?;
+            let path = file_name(name, &room.folders, &mut room.renderer, room.sink)?;
             let template = room.contents.find(&path, name.mark, room.sink)?;
             let content = room.renderer.file(&path, template, name.mark, room.sink)?;
             room.contents.add(content.into_bytes(), name.mark, room.sink)
         }
         (None, None, Some(name)) => {
-            let path = file_name(name, &mut room.renderer, room.sink)?;
+            let path = file_name(name, &room.folders, &mut room.renderer, room.sink)?;
             let content = room.contents.find(&path, name.mark, room.sink)?;
             room.contents.add(content.to_vec(), name.mark, room.sink)
         }
@@ -119,13 +119,13 @@ pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileStat
 }
 
 /// The files that a config names.
-pub(super) fn names(config: &Config, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Vec<String> {
+pub(super) fn names(loaded: &Loaded, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Vec<String> {
     let mut names = BTreeSet::new();
-    for item in config.resources.iter().flatten() {
+    for item in loaded.items() {
         let Item::File(file) = item else { continue };
         family::each(item, renderer, sink, |renderer, sink| {
             for name in [&file.template, &file.source].into_iter().flatten() {
-                names.extend(file_name(name, renderer, sink));
+                names.extend(file_name(name, &loaded.folders, renderer, sink));
             }
         });
     }
@@ -133,20 +133,47 @@ pub(super) fn names(config: &Config, renderer: &mut Renderer, sink: &mut Sink<'_
 }
 
 /// A clean path below the config's folder.
-fn file_name(text: &Text, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Option<String> {
+fn file_name(
+    text: &Text,
+    folders: &[String],
+    renderer: &mut Renderer,
+    sink: &mut Sink<'_>,
+) -> Option<String> {
     let name = renderer.text(text, sink)?;
+    let folder = folders
+        .get(usize::from(text.mark.file))
+        .map_or("", String::as_str);
+    below(folder, &name).or_else(|| {
+        sink.push(outside(&name, text.mark));
+        None
+    })
+}
+
+/// A name as it is written in a file of `folder`, as a clean path below the config's folder; `None` where it leaves that.
+pub(super) fn below(folder: &str, name: &str) -> Option<String> {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    let mut rest = name;
+    while let Some(after) = rest.strip_prefix("../") {
+        parts.pop()?;
+        rest = after;
+    }
     let clean =
         |part: &str| !part.is_empty() && part != "." && part != ".." && !part.chars().any(char::is_control);
-    if name.len() <= PATH_BYTES_MAX && !name.contains('\\') && name.split('/').all(clean) {
-        return Some(name);
+    if name.contains('\\') || !rest.split('/').all(clean) {
+        return None;
     }
+    parts.push(rest);
+    let path = parts.join("/");
+    (path.len() <= PATH_BYTES_MAX).then_some(path)
+}
+
+/// A file name that leads elsewhere.
+pub(super) fn outside(name: &str, mark: Mark) -> Problem {
     let message = format!(
         "file name {:?} is not a clean path below the config's folder",
-        check::short(&name)
+        check::short(name)
     );
-    sink.push(
-        Problem::new(code::FILE_NAME, text.mark, message)
-            .hint("write it from the config's folder, without `/` at its beginning, `.` or `..`"),
-    );
-    None
+    Problem::new(code::FILE_NAME, mark, message).hint(
+        "write it from the folder of the file that names it, without `/` at its beginning or `.`; `../` leads up only within the config's folder",
+    )
 }

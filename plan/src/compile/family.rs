@@ -41,7 +41,7 @@ pub(super) struct Families {
 }
 
 /// Reads all items; `None` when there are too many to go on with.
-pub(super) fn read(items: &[Item], room: &mut Room<'_, '_>) -> Option<Found> {
+pub(super) fn read<'i>(items: impl Iterator<Item = &'i Item>, room: &mut Room<'_, '_>) -> Option<Found> {
     let mut found = Found::default();
     for item in items {
         let Some(head) = item.head() else {

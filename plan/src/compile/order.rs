@@ -24,8 +24,12 @@ pub(super) fn arrange(found: Found, sink: &mut Sink<'_>) -> Vec<Resource> {
     let mut by_id: BTreeMap<String, Draft> = BTreeMap::new();
     for draft in found.drafts {
         if let Some(first) = by_id.get(&draft.id) {
+            let file = match sink.name_of(first.mark) {
+                name if name == sink.name_of(draft.mark) => String::new(),
+                name => format!(" of {}", check::short(name)),
+            };
             let message = format!(
-                "`{}` stands twice, first in line {}",
+                "`{}` stands twice, first in line {}{file}",
                 check::short(&draft.id),
                 first.mark.line
             );

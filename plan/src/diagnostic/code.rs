@@ -36,6 +36,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (FOR_EACH, "for_each makes no family"),
     (CONDITION, "condition is malformed"),
     (FACT, "fact is unknown"),
+    (INCLUDE, "files include each other, or too many"),
 ];
 
 /// The config is longer than its bound.
@@ -106,6 +107,8 @@ pub const FOR_EACH: &str = "W0131";
 pub const CONDITION: &str = "W0132";
 /// A `when` asks for what no host tells.
 pub const FACT: &str = "W0133";
+/// Included files in a circle, too deep or too many, or named by a template.
+pub const INCLUDE: &str = "W0134";
 
 #[cfg(test)]
 mod tests {

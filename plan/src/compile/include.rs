@@ -1,0 +1,204 @@
+//! A config and what it includes, as one.
+//!
+//! A file that is included more than once counts once, at its first place. What a file includes stands before it, so that its own `vars` win
+//! over theirs, and those of a later file over those of an earlier one.
+
+use std::collections::BTreeMap;
+
+use super::{Sources, check, content};
+use crate::config::{Config, Fragment, Item};
+use crate::diagnostic::{Mark, Problem, Sink, code};
+use crate::template;
+use crate::yaml::read::{FromNode as _, Text};
+use crate::yaml::{self, CONFIG_BYTES_MAX, Key, Node};
+
+/// Most files that a config includes, those that included ones include counted.
+const FILES_MAX: usize = 64;
+/// Deepest nesting of includes.
+const DEPTH_MAX: usize = 8;
+
+/// A config with what it includes.
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    /// The config's own tree.
+    pub(super) root: Node,
+    /// What it includes, in the order in which values replace each other.
+    fragments: Vec<Fragment>,
+    /// The folders of the sink's texts, by their numbers.
+    pub(super) folders: Vec<String>,
+    /// Files that are included and not there, with the place that names them first.
+    pub(super) missing: BTreeMap<String, Mark>,
+    /// Whether all of it could be read; without the rest nobody can tell which values and resources there are.
+    pub(super) is_whole: bool,
+}
+
+impl Loaded {
+    /// All resources.
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        let more = self
+            .fragments
+            .iter()
+            .flat_map(|one| one.resources.iter().flatten());
+        self.config.resources.iter().flatten().chain(more)
+    }
+
+    /// All values: a later one stands in place of an earlier one of the same name.
+    pub(super) fn vars(&self) -> impl Iterator<Item = (&Key, &Node)> {
+        let included = self.fragments.iter().map(|one| &one.vars);
+        let layers = [&self.config.defaults]
+            .into_iter()
+            .chain(included)
+            .chain([&self.config.vars]);
+        let entries = layers.flatten().flat_map(|layer| &layer.0);
+        entries.map(|(key, value)| (key, &value.0))
+    }
+}
+
+/// Reads a config and what it includes; `None` when the config itself has no tree.
+pub(super) fn load<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Loaded> {
+    let root = yaml::parse(&sources.config_text, 0, sink)?;
+    let config = Config::read(&root, sink)?;
+    let mut loader = Loader {
+        sources,
+        sink,
+        fragments: Vec::new(),
+        folders: vec![String::new()],
+        missing: BTreeMap::new(),
+        states: BTreeMap::from([(sources.config_name.clone(), State::Open)]),
+        path: vec![sources.config_name.clone()],
+        bytes: sources.config_text.len(),
+        is_full: false,
+        is_whole: true,
+    };
+    loader.include(config.include.as_deref().unwrap_or_default(), "");
+    let Loader {
+        fragments,
+        folders,
+        missing,
+        is_whole,
+        ..
+    } = loader;
+    Some(Loaded {
+        config,
+        root,
+        fragments,
+        folders,
+        is_whole: is_whole && missing.is_empty(),
+        missing,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// What it includes is being read.
+    Open,
+    Done,
+}
+
+struct Loader<'a, 'b> {
+    sources: &'a Sources,
+    sink: &'b mut Sink<'a>,
+    fragments: Vec<Fragment>,
+    folders: Vec<String>,
+    missing: BTreeMap<String, Mark>,
+    states: BTreeMap<String, State>,
+    /// The files from the config to the one that is read.
+    path: Vec<String>,
+    bytes: usize,
+    is_full: bool,
+    is_whole: bool,
+}
+
+impl Loader<'_, '_> {
+    fn include(&mut self, names: &[Text], folder: &str) {
+        let before = self.sink.count();
+        self.include_all(names, folder);
+        // What was refused may have held anything.
+        self.is_whole &= self.sink.count() == before;
+    }
+
+    fn include_all(&mut self, names: &[Text], folder: &str) {
+        for text in names {
+            if self.is_full {
+                return;
+            }
+            if template::has_tags(&text.value) {
+                let problem = Problem::new(
+                    code::INCLUDE,
+                    text.mark,
+                    "the name of an included file is no template",
+                );
+                self.sink.push(
+                    problem.hint("what is included decides the values, and so it cannot depend on them"),
+                );
+                continue;
+            }
+            let Some(name) = content::below(folder, &text.value) else {
+                self.sink.push(content::outside(&text.value, text.mark));
+                continue;
+            };
+            match self.states.get(&name) {
+                Some(State::Done) => {}
+                Some(State::Open) => self.refuse_circle(&name, text.mark),
+                None => self.read(name, text.mark),
+            }
+        }
+    }
+
+    fn refuse_circle(&mut self, name: &str, mark: Mark) {
+        let from = self.path.iter().skip_while(|one| *one != name);
+        let circle: Vec<String> = from
+            .map(|one| check::short(one))
+            .chain([check::short(name)])
+            .collect();
+        let message = format!(
+            "files include each other in a circle: {}",
+            circle.join(" includes ")
+        );
+        self.sink
+            .push(Problem::new(code::INCLUDE, mark, message).hint("remove one `include` of the circle"));
+    }
+
+    fn read(&mut self, name: String, mark: Mark) {
+        if self.path.len() > DEPTH_MAX || self.states.len() > FILES_MAX {
+            let message = format!(
+                "a config includes at most {FILES_MAX} files, at most {DEPTH_MAX} of them inside each other"
+            );
+            self.sink
+                .push(Problem::new(code::INCLUDE, mark, message).hint("put some of them together"));
+            self.is_full = self.states.len() > FILES_MAX;
+            return;
+        }
+        let Some((known, bytes)) = self.sources.files.get_key_value(&name) else {
+            self.missing.entry(name).or_insert(mark);
+            return;
+        };
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > CONFIG_BYTES_MAX {
+            let message = format!("the config and what it includes have more than {CONFIG_BYTES_MAX} bytes");
+            let problem = Problem::new(code::TOO_LARGE, mark, message);
+            self.sink.push(problem.hint("split the project"));
+            self.is_full = true;
+            return;
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            let message = format!("included file `{}` is not UTF-8 text", check::short(&name));
+            self.sink.push(Problem::new(code::SYNTAX, mark, message));
+            return;
+        };
+        let file = self.sink.add(known, text);
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        self.folders.push(folder.clone());
+        self.states.insert(name.clone(), State::Open);
+        let tree = yaml::parse(text, file, self.sink);
+        if let Some(fragment) = tree.and_then(|tree| Fragment::from_node(&tree, "include", self.sink)) {
+            self.path.push(name.clone());
+            self.include(fragment.include.as_deref().unwrap_or_default(), &folder);
+            self.path.pop();
+            self.fragments.push(fragment);
+        } else {
+            self.is_whole = false;
+        }
+        self.states.insert(name, State::Done);
+    }
+}
