@@ -6,6 +6,7 @@
 
 mod check;
 mod effects;
+mod many;
 mod plan;
 mod proxy;
 mod quiet;
@@ -27,6 +28,7 @@ use self::quiet::{Bus, Depth};
 use self::ward::Ward;
 use crate::world::{self, World};
 
+pub use self::many::many;
 pub use self::plan::Harm;
 
 /// Findings that are kept; the others are counted.
@@ -61,6 +63,8 @@ pub struct Violation {
 /// A violation and when it was seen.
 #[derive(Clone, Debug)]
 pub struct Finding {
+    /// The seed of its world.
+    pub seed: u64,
     /// Cycles after which it was not there yet, and with which it was: `(4, 8)`.
     pub cycles: (u64, u64),
     /// What.
@@ -287,7 +291,12 @@ impl Rig {
     fn keep(&mut self, cycles: (u64, u64), violation: Violation) {
         self.tally.violations += 1;
         if self.tally.kept.len() < KEPT_MAX {
-            self.tally.kept.push(Finding { cycles, violation });
+            let seed = self.options.seed;
+            self.tally.kept.push(Finding {
+                seed,
+                cycles,
+                violation,
+            });
         }
     }
 

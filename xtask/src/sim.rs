@@ -1,13 +1,11 @@
 //! `cargo xtask sim`: builds the simulator in its own profile and becomes it; in `cargo xtask test` it is a step.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode, Stdio};
-
-use anyhow::{Context as _, ensure};
+use std::process::{Command, ExitCode};
 
 use crate::launch::replace;
 use crate::place::Place;
-use crate::step::call;
+use crate::step::{call, tail};
 
 /// The profile: as fast as a release, with every assertion in.
 const PROFILE: &str = "sim";
@@ -37,18 +35,6 @@ pub(crate) fn step(place: &Place) -> anyhow::Result<String> {
 
 fn program(place: &Place) -> Command {
     Command::new(place.target.join(PROFILE).join("writ-sim"))
-}
-
-/// Runs a command, shows what it says, and gives the last line of it.
-fn tail(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting writ-sim")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    eprint!("{text}");
-    ensure!(output.status.success(), "writ-sim ended with {}", output.status);
-    Ok(text.lines().last().unwrap_or_default().to_owned())
 }
 
 /// One build for everything: planted bugs are in it, and none is chosen but by name.

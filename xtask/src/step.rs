@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -138,6 +138,25 @@ pub(crate) fn call(command: &mut Command) -> anyhow::Result<()> {
         bail!("`{shown}` ended with {status}");
     }
     Ok(())
+}
+
+/// Runs a command, shows what it says, and gives the last line of it.
+///
+/// # Errors
+/// When it cannot be started or does not succeed.
+pub(crate) fn tail(command: &mut Command) -> anyhow::Result<String> {
+    let shown = show(command);
+    eprintln!("   $ {shown}");
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting `{shown}`"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprint!("{text}");
+    if !output.status.success() {
+        bail!("`{shown}` ended with {}", output.status);
+    }
+    Ok(text.lines().last().unwrap_or_default().to_owned())
 }
 
 /// Runs a command and gives its standard output; on failure its standard error is in the error.

@@ -10,6 +10,7 @@ use crate::parts::{self, Need};
 use crate::place::Place;
 use crate::sim;
 use crate::step::{self, Step, call};
+use crate::torture;
 
 /// The package whose tests need real servers.
 const SYSTEM: &str = "writ-tests";
@@ -20,7 +21,7 @@ const FUZZ_SECONDS: u32 = 5;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz, sim)
+    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz, sim, torture, swarm)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
@@ -48,6 +49,8 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     }));
     steps.push(tests("fuzz", move || fuzz::step(place, FUZZ_SECONDS)));
     steps.push(tests("sim", move || sim::step(place)));
+    steps.push(tests("torture", move || torture::step(place)));
+    steps.push(tests("swarm", move || torture::fleet(place)));
     Ok(step::run_all("test", step::select(steps, &options.only)?))
 }
 

@@ -11,11 +11,14 @@ use serde_json::json;
 use writ_cli::interrupt::Interrupt;
 use writ_tests::torture::{self, Harm, Options, Tally};
 
+/// Worlds at once, at most: each is a dozen processes.
+const WORLDS_MAX: u64 = 64;
+
 /// Hurts a whole system of real processes again and again, lets it heal, and checks that nothing happened that must not.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask torture",
-    after_help = "Examples:\n  cargo xtask torture --cycles 20 --seed 7 --json\n  cargo xtask torture --cycles 10000 --within 10h\n  cargo xtask torture --seed 7 --first 12 --cycles 1"
+    after_help = "Examples:\n  cargo xtask torture --cycles 20 --seed 7 --json\n  cargo xtask torture --cycles 10000 --worlds 8 --within 10h\n  cargo xtask torture --seed 7 --first 12 --cycles 1"
 )]
 struct Arguments {
     /// What everything is drawn from.
@@ -24,6 +27,9 @@ struct Arguments {
     /// How many cycles.
     #[arg(long, default_value_t = 10)]
     cycles: u64,
+    /// How many worlds beside each other, each with the next seed; the cycles are spread over them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=WORLDS_MAX))]
+    worlds: u64,
     /// The first cycle's number: to repeat one without those before it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     first: u64,
@@ -67,7 +73,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     // One Ctrl-C is heard by every wait, and everything is taken down.
     let interrupt = Interrupt::install()?;
-    match torture::run(&options(&arguments), &interrupt, &mut |line| println!("{line}")) {
+    let tell_line = &mut |line: &str| println!("{line}");
+    match torture::many(&options(&arguments), arguments.worlds, &interrupt, tell_line) {
         Ok(tally) => {
             tell(&tally, &arguments);
             Ok(if tally.violations == 0 {
@@ -127,7 +134,7 @@ fn tell(tally: &Tally, arguments: &Arguments) {
         println!("{}: {}", finding.violation.rule, finding.violation.what);
         println!(
             "  repeat: cargo xtask torture --seed {} --first {} --cycles {}{}",
-            arguments.seed,
+            finding.seed,
             after + 1,
             (with - after).max(1),
             choice(arguments),
@@ -158,6 +165,7 @@ fn tell(tally: &Tally, arguments: &Arguments) {
                 "cycles": tally.cycles,
                 "violations": tally.violations,
                 "seed": arguments.seed,
+                "worlds": arguments.worlds,
                 "seconds": tally.took.as_secs(),
                 "slowest_rest_ms": u64::try_from(tally.slowest.as_millis()).unwrap_or(u64::MAX),
                 "orders": tally.orders,
