@@ -4,6 +4,7 @@
 //! slow a request may be are decided before any handler, in `gate`.
 
 mod agents;
+mod budgets;
 mod document;
 mod gate;
 mod halts;
@@ -136,6 +137,8 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(halts::status))
         .routes(routes!(halts::lift_terms))
         .routes(routes!(halts::release))
+        .routes(routes!(budgets::list))
+        .routes(routes!(budgets::get, budgets::set))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

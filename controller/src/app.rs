@@ -1,6 +1,7 @@
 //! The desk: one use case, one function, one transaction. Doors call it, clocks ring it; it asks the rulebook and writes to the ledger.
 
 mod agent;
+mod budget;
 mod enrol;
 mod error;
 mod evidence;
@@ -30,6 +31,7 @@ use writ_protocol::cost::RateCard;
 use writ_protocol::time::Timestamp;
 use writ_store::Store;
 
+pub use budget::NewBudget;
 pub use enrol::NewJoinToken;
 pub use error::Error;
 pub use evidence::Pack;

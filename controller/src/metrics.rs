@@ -1,10 +1,12 @@
 //! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` lists them all, and a test compares.
 
+mod budgets;
 mod shards;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Metrics, MetricsError};
 
+pub use budgets::{BudgetMetrics, BudgetSums};
 pub use shards::ShardMetrics;
 
 /// Upper bounds of durations, seconds.
@@ -85,6 +87,8 @@ pub struct ControllerMetrics {
     pub http_seconds: Histogram,
     /// What waits, shard by shard.
     pub shards: ShardMetrics,
+    /// What budgets hold.
+    pub budgets: BudgetMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
     /// Controllers that live, this one among them.
@@ -146,6 +150,7 @@ impl ControllerMetrics {
                 SECONDS,
             )?,
             shards: ShardMetrics::new(&m)?,
+            budgets: BudgetMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(
                 "controllers_live_count",
@@ -225,6 +230,14 @@ mod tests {
         metrics.shards.relay_waits(shard, 2, Duration::from_secs(1));
         metrics.shards.ingest_waits(shard, 4);
         metrics.http(Answer::of_status(404));
+        let sums = BudgetSums {
+            level: "tenant",
+            reserved_micros: 3,
+            spent_micros: 2,
+            disputed_micros: 1,
+            refused: 5,
+        };
+        metrics.budgets.show(&[sums]);
         let text = metrics.encode().expect("encodes");
         let declared: Vec<String> = text
             .lines()

@@ -10,6 +10,8 @@
 mod agents;
 #[path = "doors_live/bounds.rs"]
 mod bounds;
+#[path = "doors_live/budgets.rs"]
+mod budgets;
 #[path = "doors_live/contract.rs"]
 mod contract;
 #[path = "doors_live/http.rs"]
@@ -67,7 +69,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 14] = [
+const SECTIONS: [(&str, Section); 15] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -76,6 +78,7 @@ const SECTIONS: [(&str, Section); 14] = [
     ("lists", pages::walks_of_halts_and_tokens_see_everything_once),
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
+    ("budgets", budgets::a_budget_stands_in_the_way_and_is_raised),
     ("resume", streams::a_reader_goes_on_where_it_was),
     ("places", streams::there_are_so_many_places),
     ("numbers", watching::metrics_are_those_of_the_catalogue),

@@ -58,6 +58,23 @@ impl Error {
         }
     }
 
+    /// A refusal with what it came from.
+    pub(super) fn caused(
+        code: Code,
+        detail: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            ..Self::new(code, detail)
+        }
+    }
+
+    /// What it came from, where that is a `T`.
+    pub(super) fn source_as<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.source.as_ref()?.downcast_ref()
+    }
+
     pub(super) fn config(diagnostics: Vec<writ_plan::diagnostic::Diagnostic>) -> Self {
         let detail = diagnostics
             .first()

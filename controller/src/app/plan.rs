@@ -170,7 +170,10 @@ impl App {
             targets,
             rests_on,
         };
-        let view = self.order_all(&mut tx, caller, new, now).await?;
+        let view = match self.order_all(&mut tx, caller, new, now).await {
+            Ok(view) => view,
+            Err(error) => return Err(self.undo(tx, caller, error).await),
+        };
         once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();

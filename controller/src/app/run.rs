@@ -16,6 +16,7 @@ use writ_protocol::record::{BlobChunk, Record, StepResult};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
+use super::budget::Want;
 use super::view::{ArtefactView, OrderView, RunView, StepView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -97,7 +98,10 @@ impl App {
             targets: targets.iter().map(|t| t.agent_id).collect(),
             rests_on: BTreeMap::new(),
         };
-        let view = self.order_all(&mut tx, caller, new, now).await?;
+        let view = match self.order_all(&mut tx, caller, new, now).await {
+            Ok(view) => view,
+            Err(error) => return Err(self.undo(tx, caller, error).await),
+        };
         once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
@@ -116,11 +120,8 @@ impl App {
         let run_id = RunId::from_uuid(self.ids.uuid());
         let expires_at = now.plus(self.settings.order_ttl);
         let each = new.targets.len().max(1) as u64;
-        let grant = new
-            .bundle
-            .budget
-            .as_ref()
-            .map_or(self.settings.default_grant_micros, |(amount, _)| amount / each);
+        let run_cap = new.bundle.budget.as_ref().map(|(amount, _)| *amount);
+        let grant = run_cap.map_or(self.settings.default_grant_micros, |amount| amount / each);
         let row = run::Run {
             run_id,
             kind: new.kind,
@@ -153,20 +154,22 @@ impl App {
         };
         order::create_resting(tx, &common, &orders).await?;
         agent::bump(tx, &new.targets, now).await?;
-        let body = json!({ "id": run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": orders.len() });
-        audit::write(
-            tx,
-            audit::Act {
-                at: now,
-                actor: &caller.name,
-            },
-            "run.create",
-            &run_id.to_string(),
-            body.clone(),
-        )
-        .await?;
-        audit::tell(tx, now, "run.created", vec![("runs".to_owned(), body)]).await?;
-        self.show(tx, row, &Page::default()).await
+        let act = audit::Act {
+            at: now,
+            actor: &caller.name,
+        };
+        announce(tx, act, &row, orders.len()).await?;
+        let ids: Vec<OrderId> = orders.iter().map(|(id, ..)| *id).collect();
+        let want = Want {
+            run_id,
+            project: &row.project,
+            run_cap,
+            grant_micros: grant,
+            orders: &ids,
+        };
+        let notices = self.reserve(tx, &want, act).await?;
+        let view = self.show(tx, row, &Page::default()).await?;
+        Ok(RunView { notices, ..view })
     }
 
     /// A run with a page of its orders.
@@ -328,6 +331,14 @@ impl App {
         self.nudge.notify_waiters();
         Ok(view)
     }
+}
+
+/// Audit and feed of a new run.
+async fn announce(tx: &mut Tx, act: audit::Act<'_>, row: &run::Run, hosts: usize) -> Result<(), Error> {
+    let body =
+        json!({ "id": row.run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": hosts });
+    audit::write(tx, act, "run.create", &row.run_id.to_string(), body.clone()).await?;
+    Ok(audit::tell(tx, act.at, "run.created", vec![("runs".to_owned(), body)]).await?)
 }
 
 /// Refuses a run that there is not: an empty list would say that it did nothing.

@@ -1,5 +1,7 @@
 //! Where runs stand: worked out from their orders in a transaction of its own, after those that moved the orders.
 //!
+//! What became of the money that was promised to their orders is settled by the same pass.
+//!
 //! Whoever moves an order leaves a reminder in the same transaction, so that a controller that dies in between leaves nothing unsettled: whichever
 //! controller looks next finds the reminder. Hosts of one run do not wait for each other, and a thousand words about a run are one count.
 
@@ -70,6 +72,10 @@ impl App {
             told.push(("runs".to_owned(), body));
         }
         audit::tell(&mut tx, now, "run.state", told).await?;
+        if super::budget::settle(&mut tx, &ids, now).await? {
+            // More grants than one pass takes: the reminders stay until all are settled.
+            still.extend(&ids);
+        }
         settled.again = !still.is_empty() || reminders.len() as u64 >= u64::from(PASS_MAX);
         let is_done = |r: &&Reminder| !still.contains(&r.run_id);
         let done: Vec<i64> = reminders.iter().filter(is_done).map(|r| r.place).collect();

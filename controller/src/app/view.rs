@@ -1,5 +1,7 @@
 //! What the desk shows: the forms in which doors hand things to operators. Fields are only ever added.
 
+mod budget;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -8,6 +10,8 @@ use utoipa::ToSchema;
 use writ_domain::order::OrderState;
 use writ_protocol::record::StepResult;
 use writ_store::{agent, halt, order, run, step, token};
+
+pub use budget::BudgetView;
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -106,6 +110,9 @@ pub struct RunView {
     pub orders: Vec<OrderView>,
     /// Where the next page of orders begins.
     pub orders_next: Option<String>,
+    /// What its operator is to be told, in the answer to the request that ordered it: budgets that it goes past and that only warn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl RunView {
@@ -130,6 +137,7 @@ impl RunView {
             currency: currency.to_owned(),
             orders: Vec::new(),
             orders_next: None,
+            notices: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{TaskError, Tasks};
 use crate::bus::streams::watch::Watch;
 use crate::bus::streams::{self, Drift, Ensured};
 use crate::bus::{ConnectionState as State, reconcile};
+use crate::metrics::BudgetSums;
 
 pub(super) const STREAMS: &str = "bus.streams";
 pub(super) const RECONCILE: &str = "bus.reconcile";
@@ -102,10 +103,11 @@ async fn repair(tasks: &Tasks, watch: &mut Watch) {
     }
 }
 
-/// Shows what waits on the shards held here.
+/// Shows what waits on the shards held here, and what budgets hold.
 pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
     let bus = streams::management(&tasks.client);
     while tasks.pause(LAG_EVERY).await {
+        budgets(&tasks).await;
         let held = tasks.held.shards();
         let waiting = match tasks.app.relay_backlog().await {
             Ok(waiting) => waiting,
@@ -130,6 +132,24 @@ pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
         }
     }
     Ok(())
+}
+
+async fn budgets(tasks: &Tasks) {
+    let totals = match tasks.app.budget_totals().await {
+        Ok(totals) => totals,
+        Err(error) => return tasks.round_failed(LAG, &ErrorChain(&error)),
+    };
+    let sums: Vec<BudgetSums> = totals
+        .iter()
+        .map(|one| BudgetSums {
+            level: one.level.name(),
+            reserved_micros: one.reserved_micros,
+            spent_micros: one.spent_micros,
+            disputed_micros: one.disputed_micros,
+            refused: one.refused,
+        })
+        .collect();
+    tasks.metrics.budgets.show(&sums);
 }
 
 pub(super) async fn reconcile(tasks: Tasks) -> Result<(), TaskError> {

@@ -13,6 +13,7 @@
 )]
 
 mod agents;
+mod budgets;
 mod cancel;
 mod desk;
 mod enrolment;
