@@ -194,6 +194,42 @@ fn codes_and_the_schema_are_told_without_a_controller() {
     assert_eq!(schema, include_str!("../../docs/schema/config.schema.json"));
 }
 
+#[test]
+fn values_tell_where_they_come_from() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let head = "version: 1\nproject: p\ntargets: { hosts: [a] }\n";
+    let config = format!(
+        "{head}defaults: {{ port: 80 }}\nvars: {{ port: 8080 }}\nresources: [{{ file: /a, content: \"{{{{ port }}}}\" }}]\n"
+    );
+    let (config, prod) = (write("site.yaml", &config), write("prod.yaml", "port: 443\n"));
+    let told = writ(
+        home.path(),
+        &["explain", "value", "port", &config, "--var-file", &prod],
+    );
+    let wanted = "port = 443\n  from --var-file, prod.yaml:1:1\n  over 8080 from vars, site.yaml:5:9\n  over 80 from defaults, site.yaml:4:13\n";
+    assert_eq!(out(&told), wanted, "{}", err(&told));
+    let unknown = writ(home.path(), &["explain", "value", "prot", &config]);
+    assert_eq!(unknown.status.code(), Some(3));
+    assert!(
+        err(&unknown).contains("did you mean \"port\"?"),
+        "{}",
+        err(&unknown)
+    );
+    let digest = |more: &[&str]| {
+        let words = [&["validate", &config, "-o", "json"], more].concat();
+        json(&writ(home.path(), &words))["configDigest"].clone()
+    };
+    assert_ne!(digest(&[]), digest(&["--var", "port=1"]));
+    let slip = writ(home.path(), &["validate", &config, "--var", "prot=1"]);
+    assert_eq!(slip.status.code(), Some(3));
+    assert!(out(&slip).contains("error[W0135]"), "{}", out(&slip));
+}
+
 fn pids(status: &Value) -> Vec<u64> {
     let parts = status["parts"].as_array().unwrap();
     parts.iter().filter_map(|part| part["pid"].as_u64()).collect()

@@ -6,7 +6,9 @@
 mod check;
 mod condition;
 mod content;
+mod explain;
 mod family;
+mod given;
 mod include;
 mod order;
 mod resource;
@@ -28,6 +30,8 @@ use crate::selector::Selector;
 use crate::template::Renderer;
 use crate::yaml;
 use content::Contents;
+pub use explain::{Explained, Place, Replaced, values};
+pub use given::{Given, VarFile};
 use include::Loaded;
 
 /// A config and the files it names.
@@ -90,11 +94,17 @@ pub struct Compiled {
 /// # Errors
 /// Every problem found, in the order of the text; nothing is half compiled.
 pub fn compile(sources: &Sources) -> Result<Compiled, Vec<Diagnostic>> {
+    let given = sources.given()?;
     let mut sink = Sink::new(&sources.config_name, &sources.config_text);
-    match compile_into(sources, &mut sink) {
+    match compile_into(sources, &given, &mut sink) {
         Some(compiled) if sink.is_empty() => Ok(compiled),
         _ => Err(sink.into_sorted()),
     }
+}
+
+/// What compiling says of a config that is known to have problems.
+fn problems_of(sources: &Sources) -> Vec<Diagnostic> {
+    compile(sources).err().unwrap_or_default()
 }
 
 /// The files (included ones, templates and sources) that a config names: relative clean paths, sorted, each once. As long as it includes
@@ -115,8 +125,9 @@ pub fn files_needed(config_name: &str, config_text: &str) -> Result<Vec<String>,
 /// # Errors
 /// Problems that keep the list from being made.
 pub fn files_missing(sources: &Sources) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let given = sources.given()?;
     let mut sink = Sink::new(&sources.config_name, &sources.config_text);
-    let files = include::load(sources, &mut sink).map(|loaded| {
+    let files = include::load(sources, &given, &mut sink).map(|loaded| {
         if !loaded.missing.is_empty() {
             return loaded.missing.into_keys().collect();
         }
@@ -156,8 +167,8 @@ struct Room<'a, 'b> {
     limits: Limits,
 }
 
-fn compile_into<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Compiled> {
-    let loaded = include::load(sources, sink)?;
+fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>) -> Option<Compiled> {
+    let loaded = include::load(sources, given, sink)?;
     for (name, mark) in &loaded.missing {
         sink.push(content::missing(name, *mark, &sources.files));
     }

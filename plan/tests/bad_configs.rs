@@ -42,11 +42,20 @@ fn sources(name: &str, text: &str) -> Sources {
         files.insert(format!("deep{n}.yaml"), text.into_bytes());
     }
     files.insert("latin.yaml".to_owned(), b"vars: { a: \xe9 }\n".to_vec());
-    Sources {
+    let mut sources = Sources {
         config_name: name.to_owned(),
         config_text: text.to_owned(),
         files,
+    };
+    // What the command line adds, where the second line says so.
+    let given = text
+        .lines()
+        .nth(1)
+        .and_then(|line| line.strip_prefix("# given: "));
+    if let Some(given) = given.and_then(|json| serde_json::from_str(json).ok()) {
+        sources.give(&given);
     }
+    sources
 }
 
 fn places(name: &str, diagnostics: &[Diagnostic]) -> String {

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use writ_plan::compile::{Compiled, Sources, compile, files_missing, files_needed};
+use writ_plan::compile::{
+    Compiled, Given, Place, Sources, VarFile, compile, files_missing, files_needed, values,
+};
 use writ_plan::diagnostic::{code, render};
 use writ_protocol::graph::{Condition, Fact, Facts, Resource, Spec};
 
@@ -316,6 +318,98 @@ fn the_digest_of_a_config_covers_every_file_of_it() {
             files[index].0
         );
     }
+}
+
+fn given(files: &[&str], vars: &[&str]) -> Given {
+    Given {
+        var_files: files
+            .iter()
+            .enumerate()
+            .map(|(n, text)| VarFile {
+                name: format!("values-{n}.yaml"),
+                text: (*text).to_owned(),
+            })
+            .collect(),
+        vars: vars.iter().map(|text| (*text).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn the_command_line_counts_before_every_file_and_later_before_earlier() {
+    let mut sources = of_files(&INCLUDING);
+    let plain = compiled(&sources);
+    sources.give(&given(
+        &["d: one\ne: one\nc: one\n", "e: two\nunused: 1\n"],
+        &["b=1", "c=x=y", "b=2"],
+    ));
+    let out = compiled(&sources);
+    assert_eq!(contents(&out), ["default 2 x=y one two", "web"]);
+    assert_ne!(
+        out.config_digest, plain.config_digest,
+        "the digest covers what is given"
+    );
+    sources.give(&Given::default());
+    assert_eq!(compiled(&sources), plain);
+}
+
+#[test]
+fn values_of_the_command_line_are_what_they_look_like() {
+    let body = "defaults: { n: 0, t: x, f: \"\", e: y }\nresources:\n- file: /a\n  content: \"{% if t %}{{ n }}{% endif %}{% if f %}no{% endif %}[{{ e }}]{{ n == 8 }}\"\n";
+    let mut sources = sources(body);
+    sources.give(&given(&[], &["n=8", "t=true", "f=false", "e="]));
+    assert_eq!(contents(&compiled(&sources)), ["8[]true"]);
+}
+
+#[test]
+fn a_value_tells_where_it_comes_from_and_what_it_stands_in_place_of() {
+    let mut sources = of_files(&INCLUDING);
+    sources.give(&given(&["c: [1, a]\n"], &["b=7"]));
+    let found = values(&sources).expect("values");
+    let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e"]);
+    let told = |name: &str| {
+        let value = found.iter().find(|one| one.name == name).expect("it");
+        let from = |value: &serde_json::Value, place: &Place| {
+            format!(
+                "{value} {} {}:{}:{}",
+                place.layer, place.file, place.line, place.column
+            )
+        };
+        let over = value.replaces.iter().map(|one| from(&one.value, &one.from));
+        std::iter::once(from(&value.value, &value.from))
+            .chain(over)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told("a"), [r#""default" defaults writ.yaml:5:13"#]);
+    assert_eq!(
+        told("b"),
+        [
+            "7 var --var:1:1",
+            r#""web" included roles/web.yaml:2:9"#,
+            r#""common" included common.yaml:1:9"#,
+            r#""default" defaults writ.yaml:5:25"#
+        ]
+    );
+    assert_eq!(
+        told("c")[..2],
+        [
+            r#"[1,"a"] var-file values-0.yaml:1:1"#,
+            r#""db" included roles/db.yaml:2:9"#
+        ]
+    );
+    assert_eq!(
+        told("d")[..2],
+        [
+            r#""root" vars writ.yaml:6:9"#,
+            r#""web" included roles/web.yaml:2:25"#
+        ]
+    );
+    sources.files.remove("common.yaml");
+    let problems = values(&sources).expect_err("a part is missing");
+    assert_eq!(
+        problems.first().map(|one| one.code.as_str()),
+        Some(code::FILE_MISSING)
+    );
 }
 
 #[test]

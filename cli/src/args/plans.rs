@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Values;
 use crate::since::Since;
 
 /// The file of a config when none is named.
@@ -22,20 +23,26 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json\n  writ validate site.yaml -o github"
+    after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json\n  writ validate site.yaml -o github\n  writ validate site.yaml --var-file prod.yaml"
 )]
 pub(crate) struct Validate {
     /// The config
     #[arg(default_value = CONFIG, value_name = "PATH")]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) values: Values,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode")]
+#[command(
+    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello"
+)]
 pub(crate) struct Plan {
     /// The config
     #[arg(default_value = CONFIG, value_name = "PATH")]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) values: Values,
     /// Keep the plan in a file, for `writ apply FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -77,14 +84,6 @@ pub(crate) struct Diff {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  writ explain W0312\n  writ explain -o json")]
-pub(crate) struct Explain {
-    /// The code, such as W0102; every code where none is named
-    #[arg(value_name = "CODE")]
-    pub(crate) code: Option<String>,
-}
-
-#[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  writ apply site.plan\n  writ apply site.yaml --auto-approve --detailed-exitcodes\n  \
                   writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait"
@@ -93,6 +92,8 @@ pub(crate) struct Apply {
     /// A plan's file, a plan's digest, or a config (which is planned first)
     #[arg(default_value = CONFIG, value_name = "PLAN|DIGEST|PATH")]
     pub(crate) what: String,
+    #[command(flatten)]
+    pub(crate) values: Values,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,

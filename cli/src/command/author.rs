@@ -6,14 +6,15 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use writ_plan::compile::{self, Compiled, Sources};
+use writ_plan::compile::{self, Compiled, Explained, Given, Place, Sources, VarFile};
 use writ_plan::diagnostic::{self, Diagnostic};
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
 use super::{Desk, problems};
-use crate::args::{CONFIG, Init, Validate};
+use crate::args::{CONFIG, Init, Validate, Values};
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::nearest;
 use crate::output::{Format, Printer};
 
 /// Most problems shown at once.
@@ -37,7 +38,8 @@ pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
 }
 
 pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
-    let compiled = match read(&args.path)?.and_then(|sources| compile::compile(&sources)) {
+    let given = given(&args.values)?;
+    let compiled = match read(&args.path, &given)?.and_then(|sources| compile::compile(&sources)) {
         Ok(compiled) => compiled,
         Err(problems) => return report(desk.printer, &args.path, &problems),
     };
@@ -87,38 +89,97 @@ fn told(printer: Printer, path: &Path, problems: &[Diagnostic]) -> anyhow::Resul
 ///
 /// # Errors
 /// When something cannot be read. Problems of the config are shown, and are a fault with [`Exit::Invalid`].
-pub(crate) fn sources(desk: &Desk, path: &Path) -> anyhow::Result<Sources> {
-    let found = read(path)?.and_then(|sources| compile::compile(&sources).map(|_| sources));
-    found.or_else(|problems| {
-        let talk = diagnostic::render(&problems, SHOWN);
-        if desk.printer.format == Format::Table {
-            desk.teller.complain(&talk);
-        } else {
-            report(desk.printer, path, &problems)?;
+pub(crate) fn sources(desk: &Desk, path: &Path, given: &Given) -> anyhow::Result<Sources> {
+    let found = read(path, given)?.and_then(|sources| compile::compile(&sources).map(|_| sources));
+    found.or_else(|problems| Err(not_valid(desk, path, &problems)?.into()))
+}
+
+/// Shows what is wrong with a config that something else was wanted of.
+fn not_valid(desk: &Desk, path: &Path, problems: &[Diagnostic]) -> anyhow::Result<Fault> {
+    if desk.printer.format == Format::Table {
+        desk.teller.complain(&diagnostic::render(problems, SHOWN));
+    } else {
+        report(desk.printer, path, problems)?;
+    }
+    Ok(Fault::new(
+        Exit::Invalid,
+        format!("{} is not valid", path.display()),
+    ))
+}
+
+/// Where the value of a config's variable comes from.
+///
+/// # Errors
+/// As [`sources`]; also when the config has no such variable.
+pub(crate) fn explain_value(desk: &Desk, name: &str, path: &Path, values: &Values) -> anyhow::Result<Exit> {
+    let found = read(path, &given(values)?)?.and_then(|sources| compile::values(&sources));
+    let all = match found {
+        Ok(all) => all,
+        Err(problems) => return Err(not_valid(desk, path, &problems)?.into()),
+    };
+    let Some(value) = all.iter().find(|one| one.name == name) else {
+        let known = all.iter().map(|one| one.name.as_str());
+        let meant = nearest::did_you_mean(name, known.clone());
+        let list = format!("it has: {}", known.collect::<Vec<_>>().join(", "));
+        let what = format!("{} has no variable {name:?}", path.display());
+        return Err(Fault::new(Exit::Invalid, what)
+            .help(meant.into_iter().chain([list]).collect::<Vec<_>>().join("\n"))
+            .into());
+    };
+    desk.printer.show(value, || told_value(value))?;
+    Ok(Exit::Done)
+}
+
+fn told_value(value: &Explained) -> String {
+    let place = |from: &Place| {
+        if from.layer == "var" {
+            return "--var".to_owned();
         }
-        Err(Fault::new(Exit::Invalid, format!("{} is not valid", path.display())).into())
-    })
+        let layer = match from.layer {
+            "var-file" => "--var-file",
+            "included" => "vars, included",
+            layer => layer,
+        };
+        format!("{layer}, {}:{}:{}", from.file, from.line, from.column)
+    };
+    let mut lines = vec![
+        format!("{} = {}", value.name, value.value),
+        format!("  from {}", place(&value.from)),
+    ];
+    lines.extend(
+        value
+            .replaces
+            .iter()
+            .map(|one| format!("  over {} from {}", one.value, place(&one.from))),
+    );
+    lines.join("\n")
+}
+
+/// What the command line adds to a config.
+///
+/// # Errors
+/// When a file of values cannot be read.
+pub(crate) fn given(values: &Values) -> anyhow::Result<Given> {
+    let mut given = Given {
+        vars: values.var.clone(),
+        ..Given::default()
+    };
+    for path in &values.var_file {
+        let (name, text) = read_text(path)?;
+        given.var_files.push(VarFile { name, text });
+    }
+    Ok(given)
 }
 
 /// Reads a config and the files it names.
-fn read(path: &Path) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
-    let text = read_bounded(path, writ_plan::CONFIG_BYTES_MAX).map_err(|error| hint(path, error))?;
-    let config_text = String::from_utf8(text).map_err(|_| {
-        Fault::coded(
-            writ_protocol::reason::Code::Malformed,
-            format!("{} is not UTF-8 text", path.display()),
-        )
-    })?;
-    let config_name = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+fn read(path: &Path, given: &Given) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
+    let (config_name, config_text) = read_text(path).map_err(|error| hint(path, error))?;
     let mut sources = Sources {
         config_name,
         config_text,
         files: BTreeMap::new(),
     };
+    sources.give(given);
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut tried = BTreeSet::new();
     let mut left = BUNDLE_BYTES_MAX;
@@ -164,6 +225,17 @@ fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {
         .into()
 }
 
+/// A text of bounded length, with its file's own name.
+fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
+    let bytes = read_bounded(path, writ_plan::CONFIG_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let what = format!("{} is not UTF-8 text", path.display());
+        Fault::coded(writ_protocol::reason::Code::Malformed, what)
+    })?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok((name.to_string_lossy().into_owned(), text))
+}
+
 fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
     let file = fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
     let mut bytes = Vec::new();
@@ -190,7 +262,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(CONFIG);
         fs::write(&path, SAMPLE).unwrap();
-        let sources = read(&path).unwrap().unwrap();
+        let sources = read(&path, &Given::default()).unwrap().unwrap();
         assert!(!compile::compile(&sources).unwrap().graph.resources.is_empty());
     }
 
@@ -210,7 +282,7 @@ mod tests {
         );
         write("roles/motd", "hello");
         let path = folder.path().join(CONFIG);
-        let sources = read(&path).unwrap().unwrap();
+        let sources = read(&path, &Given::default()).unwrap().unwrap();
         assert_eq!(
             sources.files.keys().collect::<Vec<_>>(),
             ["roles/motd", "roles/web.yaml"]
@@ -221,7 +293,7 @@ mod tests {
             "roles/web.yaml",
             "resources:\n- file: /etc/motd\n  source: gone\n- file: etc\n  content: x\n",
         );
-        let sources = read(&path).unwrap().unwrap();
+        let sources = read(&path, &Given::default()).unwrap().unwrap();
         let problems = compile::compile(&sources).unwrap_err();
         let places: Vec<_> = problems.iter().map(|one| (one.file.as_str(), one.line)).collect();
         assert_eq!(places, [("roles/web.yaml", 3), ("roles/web.yaml", 4)]);
@@ -229,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_config_that_is_not_there_names_the_next_step() {
-        let error = read(Path::new("/nonexistent/writ.yaml")).unwrap_err();
+        let error = read(Path::new("/nonexistent/writ.yaml"), &Given::default()).unwrap_err();
         assert_eq!(crate::fault::exit(&error), Exit::Invalid);
         assert!(crate::fault::tell(&error).contains("writ init"));
     }

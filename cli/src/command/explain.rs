@@ -4,8 +4,8 @@ use writ_plan::diagnostic::code;
 use writ_plan::schema;
 use writ_protocol::reason::Code;
 
-use super::Desk;
-use crate::args::Explain;
+use super::{Desk, author};
+use crate::args::{Explain, Explained};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::nearest;
@@ -17,6 +17,9 @@ const SECTION: &str = "\n### ";
 
 /// What a code means, why it happens, and what to do.
 pub(crate) fn explain(desk: &Desk, args: &Explain) -> anyhow::Result<Exit> {
+    if let Some(Explained::Value { name, path, values }) = &args.what {
+        return author::explain_value(desk, name, path, values);
+    }
     let Some(wanted) = &args.code else {
         let rows: Vec<_> = codes()
             .map(|(code, title)| serde_json::json!({"code": code, "title": title}))

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use writ_plan::compile::Given;
 use writ_plan::plan::Plan;
 use writ_protocol::digest::Digest;
 
@@ -21,12 +22,9 @@ use crate::watch::Watch;
 
 pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
     let client = desk.client()?;
-    let answer = make(
-        desk,
-        &client,
-        &args.path,
-        Duration::from_secs(args.patience.timeout),
-    )?;
+    let given = author::given(&args.values)?;
+    let patience = Duration::from_secs(args.patience.timeout);
+    let answer = make(desk, &client, (&args.path, &given), patience)?;
     if let Some(file) = &args.out {
         // The very bytes that the digest is of: `sha256sum FILE` names the plan.
         fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
@@ -48,13 +46,13 @@ pub(super) fn told(answer: &PlanAnswer) -> String {
 }
 
 /// Checks the hosts against a config and gives the plan, whose digest is computed here again.
-pub(crate) fn make(
+fn make(
     desk: &Desk,
     client: &Client,
-    path: &Path,
+    (path, given): (&Path, &Given),
     patience: Duration,
 ) -> anyhow::Result<PlanAnswer> {
-    let sources = author::sources(desk, path)?;
+    let sources = author::sources(desk, path, given)?;
     let run = client.submit_check(&sources)?;
     desk.teller
         .say(&format!("checking {} hosts ({})", run.orders.len(), run.id));
@@ -95,14 +93,21 @@ fn follow(desk: &Desk, client: &Client, run: &str, patience: Duration) -> anyhow
 pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     let client = desk.client()?;
     let patience = Duration::from_secs(args.patience.timeout);
+    let given = author::given(&args.values)?;
     let digest = match chosen(&args.what)? {
+        Chosen::Plan(..) | Chosen::Digest(_) if given != Given::default() => {
+            let what = "a plan says already what it is made from, and nothing can be added to it";
+            return Err(Fault::new(Exit::Invalid, what)
+                .help("name the config instead: writ apply PATH")
+                .into());
+        }
         Chosen::Plan(plan, digest) => {
             desk.teller.say(plan.render().trim_end());
             digest
         }
         Chosen::Digest(digest) => digest,
         Chosen::Config => {
-            let answer = make(desk, &client, Path::new(&args.what), patience)?;
+            let answer = make(desk, &client, (Path::new(&args.what), &given), patience)?;
             desk.teller.say(&told(&answer));
             if !answer.plan.has_changes() {
                 desk.teller.say("nothing would change");

@@ -1,15 +1,16 @@
-//! A config and what it includes, as one.
+//! A config, what it includes and what the command line adds, as one.
 //!
 //! A file that is included more than once counts once, at its first place. What a file includes stands before it, so that its own `vars` win
 //! over theirs, and those of a later file over those of an earlier one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::given::{self, Given};
 use super::{Sources, check, content};
 use crate::config::{Config, Fragment, Item};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::template;
-use crate::yaml::read::{FromNode as _, Text};
+use crate::yaml::read::{Anything, Entries, FromNode as _, Text};
 use crate::yaml::{self, CONFIG_BYTES_MAX, Key, Node};
 
 /// Most files that a config includes, those that included ones include counted.
@@ -24,6 +25,8 @@ pub(super) struct Loaded {
     pub(super) root: Node,
     /// What it includes, in the order in which values replace each other.
     fragments: Vec<Fragment>,
+    /// What the command line adds.
+    given: Vec<(Layer, (Key, Node))>,
     /// The folders of the sink's texts, by their numbers.
     pub(super) folders: Vec<String>,
     /// Files that are included and not there, with the place that names them first.
@@ -44,18 +47,70 @@ impl Loaded {
 
     /// All values: a later one stands in place of an earlier one of the same name.
     pub(super) fn vars(&self) -> impl Iterator<Item = (&Key, &Node)> {
-        let included = self.fragments.iter().map(|one| &one.vars);
-        let layers = [&self.config.defaults]
-            .into_iter()
-            .chain(included)
-            .chain([&self.config.vars]);
-        let entries = layers.flatten().flat_map(|layer| &layer.0);
-        entries.map(|(key, value)| (key, &value.0))
+        self.layers().map(|(_, key, node)| (key, node))
+    }
+
+    /// All values with what they stand in, in the same order.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (Layer, &Key, &Node)> {
+        let defaults = own(Layer::Defaults, self.config.defaults.as_ref());
+        let included = self
+            .fragments
+            .iter()
+            .flat_map(|one| own(Layer::Included, one.vars.as_ref()));
+        let vars = own(Layer::Vars, self.config.vars.as_ref());
+        let given = self.given.iter().map(|(layer, (key, node))| (*layer, key, node));
+        defaults.chain(included).chain(vars).chain(given)
     }
 }
 
+fn own(layer: Layer, entries: Option<&Entries<Anything>>) -> impl Iterator<Item = (Layer, &Key, &Node)> {
+    let entries = entries.into_iter().flat_map(|entries| &entries.0);
+    entries.map(move |(key, value)| (layer, key, &value.0))
+}
+
+impl Loaded {
+    /// Adds the values of the command line. One of a name that nobody has is a slip, and would change nothing.
+    fn take<'a>(&mut self, given: &'a Given, sink: &mut Sink<'a>) {
+        let before = sink.count();
+        for file in &given.var_files {
+            let values = given::of_file(file, sink).unwrap_or_default();
+            self.given
+                .extend(values.into_iter().map(|value| (Layer::File, value)));
+        }
+        self.is_whole &= sink.count() == before;
+        let known: BTreeSet<String> = self.vars().map(|(key, _)| key.text.clone()).collect();
+        for text in &given.vars {
+            let Some((key, node)) = given::of_text(text, sink) else {
+                continue;
+            };
+            if self.is_whole && !known.contains(&key.text) {
+                let message = format!("the config has no variable `{}`", check::short(&key.text));
+                let problem = Problem::new(code::GIVEN, key.mark, message)
+                    .meant(&key.text, known.iter().map(String::as_str));
+                sink.push(problem.hint("declare it with a value under `defaults`"));
+            }
+            self.given.push((Layer::Line, (key, node)));
+        }
+    }
+}
+
+/// Where values stand, what is replaced first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Layer {
+    /// `defaults` of the config.
+    Defaults,
+    /// `vars` of an included file.
+    Included,
+    /// `vars` of the config.
+    Vars,
+    /// A file that the command line names.
+    File,
+    /// A value on the command line.
+    Line,
+}
+
 /// Reads a config and what it includes; `None` when the config itself has no tree.
-pub(super) fn load<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Loaded> {
+pub(super) fn load<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>) -> Option<Loaded> {
     let root = yaml::parse(&sources.config_text, 0, sink)?;
     let config = Config::read(&root, sink)?;
     let mut loader = Loader {
@@ -78,14 +133,18 @@ pub(super) fn load<'a>(sources: &'a Sources, sink: &mut Sink<'a>) -> Option<Load
         is_whole,
         ..
     } = loader;
-    Some(Loaded {
+    let is_whole = is_whole && missing.is_empty();
+    let mut loaded = Loaded {
         config,
         root,
         fragments,
+        given: Vec::new(),
         folders,
-        is_whole: is_whole && missing.is_empty(),
         missing,
-    })
+        is_whole,
+    };
+    loaded.take(given, sink);
+    Some(loaded)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

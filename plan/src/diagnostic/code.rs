@@ -37,6 +37,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (CONDITION, "condition is malformed"),
     (FACT, "fact is unknown"),
     (INCLUDE, "files include each other, or too many"),
+    (GIVEN, "given value does not fit the config"),
 ];
 
 /// The config is longer than its bound.
@@ -109,6 +110,8 @@ pub const CONDITION: &str = "W0132";
 pub const FACT: &str = "W0133";
 /// Included files in a circle, too deep or too many, or named by a template.
 pub const INCLUDE: &str = "W0134";
+/// A value of the command line that is none, or whose name the config does not have.
+pub const GIVEN: &str = "W0135";
 
 #[cfg(test)]
 mod tests {

@@ -66,6 +66,7 @@ fn every_example_of_every_help_text_is_true() {
     let text =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/command/sample.yaml")).unwrap();
     std::fs::write(home.path().join("site.yaml"), &text).unwrap();
+    std::fs::write(home.path().join("prod.yaml"), "greeting: Good day\n").unwrap();
     let (plan, _) = plan();
     let plan: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     for name in ["site.plan", "old.plan", "new.plan"] {
