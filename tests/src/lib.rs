@@ -1,6 +1,7 @@
 //! Harness, system stories, swarm and benchmarks.
 
 pub mod bench;
+mod history;
 pub mod nats;
 pub mod sim;
 pub mod torture;

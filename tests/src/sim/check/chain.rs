@@ -1,19 +1,18 @@
 //! What the committed records of one agent say, read in order as a verifier reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use writ_domain::order::OrderState;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::StepMode;
 use writ_protocol::frame::Frame;
-use writ_protocol::id::{AgentId, HaltId, JournalId, OrderId};
-use writ_protocol::manifest::Generation;
-use writ_protocol::record::{OrderAccepted, OrderOutcome, Record, StepIntent, StepOutcome};
+use writ_protocol::id::{AgentId, HaltId, JournalId};
+use writ_protocol::record::{OrderAccepted, Record};
 
+use crate::history::{Broken, History};
 use crate::sim::books::Books;
-use crate::sim::witness::Witness;
+use crate::sim::witness::{Signed, Witness};
 
-type Found = Vec<(&'static str, String)>;
+type Found = Vec<Broken>;
 
 /// The chain values after each frame; zeros for what is gone.
 pub(super) fn links(books: &Books, journal: (AgentId, JournalId), frames: &[Vec<u8>]) -> Vec<Digest> {
@@ -33,17 +32,13 @@ pub(super) fn links(books: &Books, journal: (AgentId, JournalId), frames: &[Vec<
     links
 }
 
+/// Follows one agent: its history by itself, and what only the simulator's witness knows.
 #[derive(Default)]
 struct Reader {
+    /// What its own records cannot be held to: it was copied, restored, or has a hole.
     is_exempt: bool,
     has_hole: bool,
-    water: Generation,
-    accepted: BTreeSet<OrderId>,
-    refused: BTreeSet<OrderId>,
-    done: BTreeMap<OrderId, OrderOutcome>,
-    once: BTreeMap<(OrderId, String), u32>,
-    bad: BTreeSet<OrderId>,
-    indeterminate: BTreeSet<OrderId>,
+    history: History,
     halts: BTreeSet<HaltId>,
 }
 
@@ -111,146 +106,45 @@ fn chain_is_whole(books: &Books, journal: (AgentId, JournalId), frames: &[Vec<u8
 
 impl Reader {
     fn read(&mut self, record: &Record, seq: u64, (agent, witness): (AgentId, &Witness), found: &mut Found) {
+        let broken = self.history.read(record, seq);
+        if !self.is_exempt {
+            found.extend(broken);
+        }
         match record {
-            Record::HighWater(water) => {
-                if water.at <= self.water && !self.is_exempt {
-                    found.push((
-                        "I4",
-                        format!("record {seq}: {:?} after {:?}", water.at, self.water),
-                    ));
-                }
-                self.water = water.at;
+            Record::OrderAccepted(one) => is_signed(one, seq, (agent, witness), found),
+            Record::StepIntent(intent) if !self.halts.is_empty() && !self.has_hole => {
+                let order = intent.order_id;
+                let what = format!("record {seq}: a step of {order} under a halt that was observed");
+                found.push(("halt", what));
             }
-            Record::OrderAccepted(one) => self.accept(one, seq, (agent, witness), found),
-            Record::OrderRefused(one) => {
-                self.refused.insert(one.order_id);
-            }
-            Record::StepIntent(intent) => self.intend(intent, seq, found),
-            Record::StepResult(result) => match result.outcome {
-                StepOutcome::Failed | StepOutcome::Aborted => drop(self.bad.insert(result.order_id)),
-                StepOutcome::Indeterminate => drop(self.indeterminate.insert(result.order_id)),
-                StepOutcome::Changed
-                | StepOutcome::Unchanged
-                | StepOutcome::WouldChange
-                | StepOutcome::Skipped => {}
-            },
-            Record::OrderDone(done) => self.end(done.order_id, done.outcome, seq, found),
             Record::HaltObserved(halt) if halt.lifted => drop(self.halts.remove(&halt.halt_id)),
             Record::HaltObserved(halt) => drop(self.halts.insert(halt.halt_id)),
-            Record::SessionStart(_)
-            | Record::BlobChunk(_)
-            | Record::Signed(_)
-            | Record::Alarm(_)
-            | Record::ManifestRefused(_) => {}
-        }
-    }
-
-    fn accept(
-        &mut self,
-        one: &OrderAccepted,
-        seq: u64,
-        (agent, witness): (AgentId, &Witness),
-        found: &mut Found,
-    ) {
-        let signed = witness.signed(&one.manifest);
-        if !signed.is_some_and(|s| s.agent_id == agent && s.orders.contains(&one.order_id) && s.at == one.at)
-        {
-            found.push((
-                "I4",
-                format!(
-                    "record {seq}: {} was accepted from a manifest that nobody signed for this agent",
-                    one.order_id
-                ),
-            ));
-        }
-        self.accepted.insert(one.order_id);
-    }
-
-    fn intend(&mut self, intent: &StepIntent, seq: u64, found: &mut Found) {
-        if (!self.accepted.contains(&intent.order_id) || self.done.contains_key(&intent.order_id))
-            && !self.is_exempt
-        {
-            found.push((
-                "I1",
-                format!(
-                    "record {seq}: a step of {} which is not accepted or is done",
-                    intent.order_id
-                ),
-            ));
-        }
-        if !self.halts.is_empty() && !self.has_hole {
-            found.push((
-                "halt",
-                format!(
-                    "record {seq}: a step of {} under a halt that was observed",
-                    intent.order_id
-                ),
-            ));
-        }
-        let count = self
-            .once
-            .entry((intent.order_id, intent.step.clone()))
-            .or_default();
-        *count += 1;
-        if intent.mode == StepMode::Once && *count > 1 && !self.is_exempt {
-            found.push((
-                "I1",
-                format!(
-                    "record {seq}: two intents of once step {} of {}",
-                    intent.step, intent.order_id
-                ),
-            ));
-        }
-    }
-
-    fn end(&mut self, order_id: OrderId, outcome: OrderOutcome, seq: u64, found: &mut Found) {
-        if self.done.insert(order_id, outcome).is_some() && !self.is_exempt {
-            found.push(("I1", format!("record {seq}: {order_id} ends twice")));
-        }
-        let is_known = !self.indeterminate.contains(&order_id);
-        let went_well = is_known && !self.bad.contains(&order_id);
-        let is_honest = match outcome {
-            OrderOutcome::Succeeded => went_well,
-            OrderOutcome::Indeterminate => !is_known,
-            OrderOutcome::Failed | OrderOutcome::Aborted | OrderOutcome::Stopped => is_known,
-        };
-        if !is_honest && !self.is_exempt {
-            found.push((
-                "I12",
-                format!(
-                    "record {seq}: {order_id} ends as {} and its steps say something else",
-                    outcome.name()
-                ),
-            ));
+            _ => {}
         }
     }
 
     /// The ledger says of every order what its agent said.
     fn compare(&self, books: &Books, agent: AgentId, found: &mut Found) {
         for order in books.orders.values().filter(|o| o.agent_id == agent) {
-            let said = match self.done.get(&order.order_id) {
-                Some(outcome) => Some(outcome.name()),
-                // It took the order once and cannot say any more what became of it.
-                None if self.refused.contains(&order.order_id) && self.accepted.contains(&order.order_id) => {
-                    Some("indeterminate")
-                }
-                None if self.refused.contains(&order.order_id) => Some("refused"),
-                None => None,
-            };
+            let said = self.history.said(order.order_id);
             let is_right = match said {
                 Some(said) => order.state.name() == said,
                 None => !order.state.is_proven() && order.state != OrderState::Accepted,
             };
             if !is_right && !self.is_exempt {
-                found.push((
-                    "I12",
-                    format!(
-                        "{} is {} and its agent said {said:?}",
-                        order.order_id,
-                        order.state.name()
-                    ),
-                ));
+                let (id, state) = (order.order_id, order.state.name());
+                found.push(("I12", format!("{id} is {state} and its agent said {said:?}")));
             }
         }
+    }
+}
+
+fn is_signed(one: &OrderAccepted, seq: u64, (agent, witness): (AgentId, &Witness), found: &mut Found) {
+    let order = one.order_id;
+    let is_it = |s: &Signed| s.agent_id == agent && s.orders.contains(&order) && s.at == one.at;
+    if !witness.signed(&one.manifest).is_some_and(is_it) {
+        let what =
+            format!("record {seq}: {order} was accepted from a manifest that nobody signed for this agent");
+        found.push(("I4", what));
     }
 }
