@@ -1,5 +1,6 @@
 //! The command line: every command, flag and example. Examples stand in one list so that a test can parse them all.
 
+mod budget;
 mod dev;
 mod fleet;
 mod given;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use budget::*;
 pub(crate) use dev::*;
 pub(crate) use fleet::*;
 pub(crate) use given::*;
@@ -76,6 +78,9 @@ pub(crate) enum Command {
     Agent(Agent),
     /// Stop things, and let them go on
     Halt(Halt),
+    /// What may be spent, and what is
+    #[command(subcommand)]
+    Budget(Budget),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod author;
+mod budgets;
 mod demo;
 mod dev;
 mod doctor;
@@ -107,6 +108,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Run(command) => runs::run(&desk, command),
         Command::Agent(command) => agents::run(&desk, command),
         Command::Halt(args) => halts::run(&desk, &args),
+        Command::Budget(command) => budgets::run(&desk, command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

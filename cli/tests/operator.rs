@@ -314,3 +314,90 @@ fn lists_follow_their_pages_in_every_form() {
     ));
     assert!(yaml.contains("run_1") && !yaml.contains("run_2"), "{yaml}");
 }
+
+fn budget(id: &str, mode: &str) -> Value {
+    json!({ "id": id, "mode": mode, "window": "month", "windowBegan": "2026-11-01T00:00:00Z", "capMicros": 25_500_000, "reservedMicros": 500_000,
+        "spentMicros": 40, "disputedMicros": 0, "overrunMicros": 2, "leftMicros": 24_999_958, "currency": "USD", "refused": 3, "setBy": "ada" })
+}
+
+#[test]
+fn a_budget_is_shown_and_set_and_keeps_what_is_not_said() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::answering(&[
+        (
+            "GET /api/v1/budgets",
+            200,
+            json!({"items": [budget("project:web", "warn")]}),
+        ),
+        (
+            "GET /api/v1/budgets/project:web",
+            200,
+            budget("project:web", "warn"),
+        ),
+        (
+            "POST /api/v1/budgets/project:web",
+            200,
+            budget("project:web", "enforce"),
+        ),
+        (
+            "GET /api/v1/budgets/tenant",
+            404,
+            json!({"title": "not found", "code": "W0003"}),
+        ),
+        ("POST /api/v1/budgets/tenant", 200, budget("tenant", "enforce")),
+    ]);
+    let writ = |args: &[&str]| writ(home.path(), &server, args);
+    let table = out(&writ(&["budget", "list"]));
+    for cell in [
+        "project:web",
+        "month from 2026-11-01",
+        "25.500000 USD",
+        "0.000042",
+        "24.999958",
+    ] {
+        assert!(table.contains(cell), "{cell}: {table}");
+    }
+    let shown = out(&writ(&["budget", "show", "project:web", "-o", "json"]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["setBy"], "ada", "what is not read is shown all the same");
+    let asked = |place: &str| server.asked(place).pop().unwrap().body;
+    assert!(
+        writ(&["budget", "set", "project:web", "--cap", "30.25"])
+            .status
+            .success()
+    );
+    let kept = json!({"capMicros": 30_250_000, "mode": "warn", "window": "month"});
+    assert_eq!(asked("POST /api/v1/budgets/project:web"), kept);
+    assert!(writ(&["budget", "set", "tenant", "--cap", "1"]).status.success());
+    let fresh = json!({"capMicros": 1_000_000, "mode": "enforce", "window": "none"});
+    assert_eq!(asked("POST /api/v1/budgets/tenant"), fresh);
+    for wrong in [
+        ["budget", "set", "tenant", "--mode", "warn"],
+        ["budget", "set", "tenant", "--cap", "1.0000001"],
+        ["budget", "set", "a/b", "--cap", "1"],
+    ] {
+        let output = writ(&wrong);
+        assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
+    }
+}
+
+#[test]
+fn what_a_budget_says_of_an_order_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, digest) = plan();
+    let refused = json!({"title": "budget exhausted", "code": "W0505", "detail": "the budget of tenant has 0.10 USD left"});
+    let server = Server::answering(&[("POST /api/v1/runs", 403, refused)]);
+    let output = writ(home.path(), &server, &["apply", &digest, "-y"]);
+    assert_eq!(output.status.code(), Some(12), "{}", err(&output));
+    assert!(err(&output).contains("the budget of tenant has 0.10 USD left"));
+    let mut warned = run("run_1", "apply", "running");
+    warned["notices"] = json!(["the budget of project:web is passed"]);
+    let server = Server::answering(&[("POST /api/v1/runs", 201, warned)]);
+    let output = writ(home.path(), &server, &["apply", &digest, "-y", "--no-wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let said = err(&output);
+    assert!(
+        said.contains("warning: the budget of project:web is passed"),
+        "{said}"
+    );
+}

@@ -124,6 +124,45 @@ pub struct Run {
     /// One order for each host; of a large run only the first of them.
     #[serde(default)]
     pub orders: Vec<Order>,
+    /// What whoever ordered it is to be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// A budget, and what is taken of it in the window that is open. Amounts are micro-units.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// `tenant`, `project:NAME` or `run:ID`.
+    pub id: String,
+    /// `observe`, `warn` or `enforce`.
+    pub mode: String,
+    /// `none`, `day` or `month`.
+    pub window: String,
+    /// When the window began; absent where the cap holds for good.
+    #[serde(default)]
+    pub window_began: Option<String>,
+    /// The cap.
+    pub cap_micros: u64,
+    /// Promised to orders that have not ended.
+    pub reserved_micros: u64,
+    /// Spent within what was promised.
+    pub spent_micros: u64,
+    /// Promised to orders of which no word came.
+    pub disputed_micros: u64,
+    /// Spent beyond what was promised.
+    #[serde(default)]
+    pub overrun_micros: u64,
+    /// What may still be promised.
+    pub left_micros: u64,
+    /// In which currency.
+    pub currency: String,
+    /// Runs refused in this window.
+    #[serde(default)]
+    pub refused: u64,
     /// Everything else.
     #[serde(flatten)]
     pub rest: Rest,

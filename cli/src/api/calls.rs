@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 
 use super::{
-    Agent, Artefact, Client, Halt, HaltStatus, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step,
+    Agent, Artefact, Budget, Client, Halt, HaltStatus, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step,
 };
 
 /// Most pages of a list that are followed.
@@ -182,6 +182,30 @@ impl Client {
     pub fn evidence(&self, run: &str) -> anyhow::Result<Vec<u8>> {
         let max = writ_protocol::evidence::archive::PACK_BYTES_MAX as u64;
         self.get_bytes(&format!("/api/v1/runs/{run}/evidence"), max)
+    }
+
+    /// Every budget of the tenant and its projects.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn budgets(&self) -> anyhow::Result<Vec<Budget>> {
+        self.list("/api/v1/budgets", usize::MAX)
+    }
+
+    /// One budget: `tenant`, `project:NAME` or `run:ID`.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn budget(&self, budget: &str) -> anyhow::Result<Budget> {
+        self.get(&format!("/api/v1/budgets/{budget}"))
+    }
+
+    /// Sets a budget.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn set_budget(&self, budget: &str, body: &Value) -> anyhow::Result<Budget> {
+        self.post(&format!("/api/v1/budgets/{budget}"), body)
     }
 
     /// Halts.

@@ -17,7 +17,7 @@ use crate::args;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
-use crate::output::{Format, Teller, money};
+use crate::output::{Format, Teller, money, plain};
 use crate::watch::Watch;
 
 pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
@@ -54,6 +54,7 @@ fn make(
 ) -> anyhow::Result<PlanAnswer> {
     let sources = author::sources(desk, path, given)?;
     let run = client.submit_check(&sources)?;
+    warn(desk, &run);
     desk.teller
         .say(&format!("checking {} hosts ({})", run.orders.len(), run.id));
     let ended = follow(desk, client, &run.id, patience)?;
@@ -61,6 +62,13 @@ fn make(
         return Err(failed(&ended).into());
     }
     planned(client, &run.id)
+}
+
+/// Tells what the controller has to say about an order that it made all the same.
+fn warn(desk: &Desk, run: &Run) {
+    for notice in &run.notices {
+        desk.teller.say(&format!("warning: {}", plain(notice)));
+    }
 }
 
 /// The plan that a check run made.
@@ -119,6 +127,7 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
         approve(&desk.teller, &digest)?;
     }
     let run = client.submit_apply(&digest)?;
+    warn(desk, &run);
     if args.no_wait {
         desk.printer
             .show(&run, || format!("{} is under way; writ run watch {0}", run.id))?;

@@ -32,6 +32,11 @@ fn halt() -> Value {
     json!({"id": HALT, "state": "set", "scope": "all", "action": "hard", "reason": "why", "controlEpoch": 2})
 }
 
+fn budget() -> Value {
+    json!({"id": "project:web", "mode": "warn", "window": "none", "capMicros": 9, "reservedMicros": 2, "spentMicros": 3, "disputedMicros": 0,
+        "overrunMicros": 0, "leftMicros": 4, "currency": "USD", "refused": 0})
+}
+
 /// A controller on which everything that is asked for is there and has gone well.
 fn kind(asked: &Asked, _: usize) -> Answer {
     let path = asked.line.split(' ').nth(1).unwrap_or_default();
@@ -57,6 +62,8 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["plans", _] | ["runs", _, "plan"] => json!({"digest": plan().1, "plan": plan().0}),
         ["runs", _, "blobs", _] => return Answer::Bytes(b"words\n".to_vec()),
         ["runs", _, "evidence"] => return Answer::Bytes(b"pack".to_vec()),
+        ["budgets"] => items(budget()),
+        ["budgets", _] => budget(),
         ["halts"] if asked.line.starts_with("GET") => items(halt()),
         ["halts"] | ["halts", _] | ["halts", _, "release"] => halt(),
         ["halts", _, "status"] => json!({"stopped": 3, "pending": 0, "unreachable": 0, "waitingFor": []}),

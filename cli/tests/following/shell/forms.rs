@@ -15,7 +15,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 18] = [
+    let all: [&[&str]; 21] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -25,6 +25,9 @@ fn every_list_and_show_comes_in_every_form() {
         &["agent", "show", "web-1"],
         &["agent", "rm", "web-1"],
         &["halt", "--list"],
+        &["budget", "list"],
+        &["budget", "show", "project:web"],
+        &["budget", "set", "project:web", "--cap", "1"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],
