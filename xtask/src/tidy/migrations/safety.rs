@@ -193,6 +193,14 @@ fn statement(file: &File, one: &Statement, broken: &mut Vec<Broken>) {
                 "half of a migration would stay when the other half fails",
             );
         }
+        ["do" | "call" | "execute", ..] => {
+            let what = format!("`{}` does what cannot be read here", words.join(" "));
+            say(
+                "hidden",
+                what,
+                "what a migration does must stand in its statements",
+            );
+        }
         [word @ ("lock" | "vacuum" | "cluster" | "reindex"), ..] => {
             let what = format!("`{word}` has no place in a migration");
             say("lock", what, READS_ALL);

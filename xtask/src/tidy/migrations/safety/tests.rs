@@ -66,6 +66,8 @@ fn what_breaks_or_locks_is_refused_with_its_line() {
             "CREATE UNIQUE INDEX CONCURRENTLY step_by_day ON step (day);",
             "index",
         ),
+        ("DO $$ BEGIN DROP TABLE step; END $$;", "hidden"),
+        ("CALL tidy_up('step');", "hidden"),
         ("DROP TABLE step;", "drop"),
         ("DROP INDEX IF EXISTS step_by_day;", "drop"),
         ("TRUNCATE step;", "drop"),
