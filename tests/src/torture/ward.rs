@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rustix::process::Signal;
 use writ_cli::clock::Stopwatch;
 use writ_cli::interrupt::Interrupt;
@@ -34,6 +34,8 @@ pub(super) struct Ward {
     pub(super) cloned: BTreeSet<String>,
     /// How often each part had ended by itself and was started again.
     pub(super) revived: BTreeMap<String, u64>,
+    /// Copies that nobody noticed, and that nobody was told of yet.
+    unseen: Vec<Violation>,
 }
 
 enum Act<'a> {
@@ -55,6 +57,7 @@ impl Ward {
             skipped: Vec::new(),
             cloned: BTreeSet::new(),
             revived: BTreeMap::new(),
+            unseen: Vec::new(),
         })
     }
 
@@ -169,26 +172,29 @@ impl Ward {
             let seen = world.client().and_then(|client| client.agent(agent));
             seen.is_ok_and(|seen| seen.state == "quarantined")
         })?;
-        if !noticed {
-            bail!("I9: {agent} and its copy spoke for {CLONE_PATIENCE:?} and nobody noticed");
-        }
         self.world.end_clones();
+        if !noticed {
+            let what = format!("{agent} and its copy spoke for {CLONE_PATIENCE:?} and nobody noticed");
+            self.unseen.push(Violation { rule: "I9", what });
+            return Ok(());
+        }
         self.world
             .client()?
             .change_agent(agent, "release", "the copy has ended")?;
         Ok(())
     }
 
-    /// Releases agents that are in quarantine although nobody speaks beside them, and says which never had a copy, and why they are there.
+    /// Releases agents that are in quarantine although nobody speaks beside them, and says which never had a copy, and why they are there; and
+    /// which copies nobody noticed.
     ///
     /// # Errors
     /// When the ledger or a controller does not answer.
-    pub(super) fn release_wronged(&self) -> anyhow::Result<Vec<Violation>> {
+    pub(super) fn release_wronged(&mut self) -> anyhow::Result<Vec<Violation>> {
         let rows = self.world.db(
             "SELECT name, coalesce((SELECT detail FROM alarm WHERE agent_id = a.agent_id AND code IN ('W0209', 'W0211') \
              ORDER BY alarm_id DESC LIMIT 1), a.state_reason, '') FROM agent a WHERE a.state = 'quarantined'",
         )?;
-        let mut wronged = Vec::new();
+        let mut wronged = std::mem::take(&mut self.unseen);
         for row in rows {
             let (agent, why) = row.split_once('|').context("a strange row")?;
             let client = self.world.client()?;
