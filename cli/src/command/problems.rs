@@ -1,5 +1,6 @@
 //! Problems of a config in the forms that other programs read: SARIF 2.1.0 for code scanning, and the commands that GitHub shows beside lines.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -14,6 +15,20 @@ fn place(config: &Path, file: &str) -> String {
     let path = folder.join(file);
     let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/").trim_start_matches("./").replace("//", "/")
+}
+
+/// A place as a URI reference: whatever is not plain in one is written as its bytes (RFC 3986 section 2).
+fn uri(place: &str) -> String {
+    let mut text = String::with_capacity(place.len());
+    for byte in place.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// One log with one run, whose rules are the codes that were found.
@@ -35,7 +50,7 @@ pub(crate) fn sarif(config: &Path, problems: &[Diagnostic]) -> Value {
                 "level": "error",
                 "message": { "text": words(problem) },
                 "locations": [{ "physicalLocation": {
-                    "artifactLocation": { "uri": place(config, &problem.file) },
+                    "artifactLocation": { "uri": uri(&place(config, &problem.file)) },
                     "region": {
                         "startLine": problem.line,
                         "startColumn": problem.column,
@@ -100,6 +115,11 @@ mod tests {
     fn a_message_cannot_end_its_command() {
         assert_eq!(data("50%\n::error::x"), "50%25%0A::error::x");
         assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
+    }
+
+    #[test]
+    fn a_strange_name_is_a_uri_still() {
+        assert_eq!(uri("web/my site#1 é.yaml"), "web/my%20site%231%20%C3%A9.yaml");
     }
 
     #[test]
