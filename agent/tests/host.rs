@@ -124,6 +124,7 @@ impl World {
             version: GRAPH_VERSION,
             project: "web".into(),
             resources: resources(&root),
+            selection: None,
         };
         let statement = BundleStatement {
             tenant: "acme".into(),

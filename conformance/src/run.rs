@@ -102,6 +102,7 @@ pub fn graph() -> Graph {
         version: GRAPH_VERSION,
         project: "web".to_owned(),
         resources: vec![file, command],
+        selection: None,
     }
 }
 

@@ -12,10 +12,11 @@ mod given;
 mod include;
 mod order;
 mod resource;
+mod select;
 mod settings;
 mod system;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use writ_protocol::codec::CodecError;
@@ -33,6 +34,7 @@ use content::Contents;
 pub use explain::{Explained, Place, Replaced, values};
 pub use given::{Given, VarFile};
 use include::Loaded;
+use select::Known;
 
 /// A config and the files it names.
 #[derive(Clone, Debug)]
@@ -152,6 +154,7 @@ struct Draft {
     depends_on: Named,
     notify: Named,
     when: Option<Condition>,
+    tags: BTreeSet<String>,
     limits: Limits,
     mode: StepMode,
     spec: Spec,
@@ -192,25 +195,31 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
     };
     let found = family::read(loaded.items(), &mut room)?;
     let Room { sink, contents, .. } = room;
+    let known = Known::of(&found);
     let resources = order::arrange(found, sink);
     if !sink.is_empty() {
         return None;
     }
+    let (resources, selection) = select::choose(resources, &known, given, sink)?;
     let graph = Graph {
         version: GRAPH_VERSION,
         project: project.clone()?,
         resources,
+        selection,
     };
     if let Err(error) = graph.encode() {
         sink.push(graph_problem(&error, key_mark(root, "resources")));
         return None;
     }
+    let named = graph.blobs();
+    let mut blobs = contents.into_blobs();
+    blobs.retain(|digest, _| named.contains_key(digest));
     Some(Compiled {
         project: project?,
         targets: targets?,
         budget,
         graph,
-        blobs: contents.into_blobs(),
+        blobs,
         config_digest: sources.digest(),
     })
 }
@@ -253,6 +262,7 @@ fn key_mark(root: &yaml::Node, key: &str) -> Mark {
 /// One resource; `None` after problems were reported.
 fn read_item(item: &Item, head: &Head<'_>, room: &mut Room<'_, '_>) -> Option<Draft> {
     let when = head.when.and_then(|text| condition::read(text, room));
+    let tags = select::tags(head.tags, room);
     let draft = match item {
         Item::File(file) => resource::file(file, room),
         Item::Command(command) => resource::command(command, room),
@@ -262,5 +272,5 @@ fn read_item(item: &Item, head: &Head<'_>, room: &mut Room<'_, '_>) -> Option<Dr
         Item::Group(group) => system::group(group, room),
         Item::Broken(_) => None,
     };
-    draft.map(|draft| Draft { when, ..draft })
+    draft.map(|draft| Draft { when, tags, ..draft })
 }

@@ -144,6 +144,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -190,6 +192,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -230,18 +234,20 @@ pub(crate) struct Head<'a> {
     pub(crate) for_each: Option<&'a Node>,
     /// Where it applies.
     pub(crate) when: Option<&'a Text>,
+    /// By what it can be chosen.
+    pub(crate) tags: &'a [Text],
 }
 
 impl Item {
     /// What it has in common with every other; `None` where a problem was reported in it.
     pub(crate) fn head(&self) -> Option<Head<'_>> {
-        let (kind, name, for_each, when) = match self {
-            Self::File(item) => ("file", &item.file, &item.for_each, &item.when),
-            Self::Command(item) => ("command", &item.command, &item.for_each, &item.when),
-            Self::Package(item) => ("package", &item.package, &item.for_each, &item.when),
-            Self::Service(item) => ("service", &item.service, &item.for_each, &item.when),
-            Self::User(item) => ("user", &item.user, &item.for_each, &item.when),
-            Self::Group(item) => ("group", &item.group, &item.for_each, &item.when),
+        let (kind, name, for_each, when, tags) = match self {
+            Self::File(item) => ("file", &item.file, &item.for_each, &item.when, &item.tags),
+            Self::Command(item) => ("command", &item.command, &item.for_each, &item.when, &item.tags),
+            Self::Package(item) => ("package", &item.package, &item.for_each, &item.when, &item.tags),
+            Self::Service(item) => ("service", &item.service, &item.for_each, &item.when, &item.tags),
+            Self::User(item) => ("user", &item.user, &item.for_each, &item.when, &item.tags),
+            Self::Group(item) => ("group", &item.group, &item.for_each, &item.when, &item.tags),
             Self::Broken(_) => return None,
         };
         Some(Head {
@@ -249,6 +255,7 @@ impl Item {
             name,
             for_each: for_each.as_ref().map(|list| &list.0),
             when: when.as_ref(),
+            tags: tags.as_deref().unwrap_or_default(),
         })
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use writ_protocol::codec::{self, CodecError};
 use writ_protocol::digest::Digest;
 use writ_protocol::graph::{
-    FileState, Graph, GraphError, GroupState, PackageState, Resource, Spec, UserState,
+    FileState, Graph, GraphError, GroupState, PackageState, Resource, Selection, Spec, UserState,
 };
 use writ_protocol::id::AgentId;
 use writ_protocol::limits::{NAME_BYTES_MAX, RESOURCES_MAX};
@@ -42,6 +42,9 @@ pub struct Plan {
     pub graph_digest: Digest,
     /// The bundle that carries it.
     pub bundle_digest: Digest,
+    /// Which part of its config it is; the whole where absent, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Every host, by name.
     pub hosts: Vec<HostPlan>,
     /// Hosts with equal change sets, the largest group first.
@@ -197,6 +200,7 @@ impl Plan {
             config_digest,
             graph_digest: Digest::of(&graph.encode()?),
             bundle_digest,
+            selection: graph.selection.clone(),
             groups: groups(&hosts)?,
             hosts,
         };
@@ -266,6 +270,9 @@ impl Plan {
     fn check(&self) -> Result<(), PlanError> {
         if self.hosts.len() > PLAN_HOSTS_MAX {
             return Err(PlanError::Rule(format!("more than {PLAN_HOSTS_MAX} hosts")));
+        }
+        if let Some(Err(rule)) = self.selection.as_ref().map(Selection::validate) {
+            return Err(PlanError::Rule(rule));
         }
         let mut agents = BTreeSet::new();
         let mut last: Option<&HostPlan> = None;

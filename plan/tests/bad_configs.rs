@@ -174,7 +174,7 @@ fn the_text_for_people_shows_place_caret_and_help() {
 error[W0102]: unknown field `contnet` in `file`
   --> writ.yaml:6:5
  6 |     contnet: hi
-   |     ^^^^^^^ `file` has: file, state, content, template, source, target, mode, owner, group, backup, for_each, when, depends_on, notify, limits
+   |     ^^^^^^^ `file` has: file, state, content, template, source, target, mode, owner, group, backup, for_each, when, tags, depends_on, notify, limits
 help: did you mean `content`?
 more: writ explain W0102";
     assert_eq!(found.first().expect("one").to_string(), wanted);

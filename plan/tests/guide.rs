@@ -86,7 +86,7 @@ fn every_field_stands_in_its_table() {
         for field in fields.into_iter().flatten() {
             let is_common = matches!(
                 field.as_str(),
-                "depends_on" | "notify" | "limits" | "for_each" | "when"
+                "depends_on" | "notify" | "limits" | "for_each" | "when" | "tags"
             );
             if !is_common && !first_cells.contains(&format!("`{field}`")) {
                 missing.push(format!("{kind}.{field}"));

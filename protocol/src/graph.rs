@@ -3,6 +3,7 @@
 //! `writ-plan` makes graphs, agents run them; [`Graph::validate`] holds what both may rely on, and an agent calls it again on what it received.
 
 mod condition;
+mod selection;
 mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ pub use condition::{
     CONDITION_DEPTH_MAX, CONDITION_PARTS_MAX, CONDITION_VALUE_BYTES_MAX, CONDITION_VALUES_MAX, Comparison,
     Condition, Fact, Facts,
 };
+pub use selection::{SELECTION_WORDS_MAX, Selection};
 pub use system::{
     ACCOUNT_BYTES_MAX, COMMENT_BYTES_MAX, GroupSpec, GroupState, Login, MEMBERS_MAX, OnNotify,
     PASSWORD_HASH_BYTES_MAX, PackageManager, PackageSpec, PackageState, ServiceManager, ServiceSpec,
@@ -38,6 +40,9 @@ pub struct Graph {
     pub project: String,
     /// Resources in the order in which they run: a resource stands after all that it depends on; ids break ties.
     pub resources: Vec<Resource>,
+    /// Which part of its config it is; the whole where absent, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
 }
 
 /// One thing to keep in a state.
@@ -214,6 +219,9 @@ impl Graph {
         if self.resources.len() > RESOURCES_MAX {
             return Err(rule("", &format!("more than {RESOURCES_MAX} resources")));
         }
+        if let Some(Err(text)) = self.selection.as_ref().map(Selection::validate) {
+            return Err(rule("", &text));
+        }
         let all: BTreeSet<&str> = self.resources.iter().map(|r| r.id.as_str()).collect();
         let mut before: BTreeSet<&str> = BTreeSet::new();
         for resource in &self.resources {
@@ -376,6 +384,7 @@ mod tests {
             version: GRAPH_VERSION,
             project: "web".into(),
             resources,
+            selection: None,
         }
     }
 

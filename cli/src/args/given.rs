@@ -17,6 +17,22 @@ pub(crate) struct Values {
     pub(crate) var: Vec<String>,
 }
 
+/// What is added to a config: values, and which part of it is meant.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Additions {
+    #[command(flatten)]
+    pub(crate) values: Values,
+    /// Only this resource or family (`type:name`), what it depends on and what it notifies
+    #[arg(long, value_name = "ID")]
+    pub(crate) target: Vec<String>,
+    /// Only resources with one of these tags, what they depend on and what they notify
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Not the resources with one of these tags, nor what depends on them
+    #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
+    pub(crate) skip_tags: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,

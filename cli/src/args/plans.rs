@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Values;
+use super::Additions;
 use crate::since::Since;
 
 /// The file of a config when none is named.
@@ -30,19 +30,19 @@ pub(crate) struct Validate {
     #[arg(default_value = CONFIG, value_name = "PATH")]
     pub(crate) path: PathBuf,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: Additions,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello"
+    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello\n  writ plan site.yaml --tags motd\n  writ plan site.yaml --target file:/etc/motd.d/writ"
 )]
 pub(crate) struct Plan {
     /// The config
     #[arg(default_value = CONFIG, value_name = "PATH")]
     pub(crate) path: PathBuf,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: Additions,
     /// Keep the plan in a file, for `writ apply FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -93,7 +93,7 @@ pub(crate) struct Apply {
     #[arg(default_value = CONFIG, value_name = "PLAN|DIGEST|PATH")]
     pub(crate) what: String,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: Additions,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,

@@ -1,6 +1,7 @@
 //! `writ init` and `writ validate`: what needs no controller. Also how a config and the files it names are read for the other commands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -11,11 +12,11 @@ use writ_plan::diagnostic::{self, Diagnostic};
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
 use super::{Desk, problems};
-use crate::args::{CONFIG, Init, Validate, Values};
+use crate::args::{Additions, CONFIG, Init, Validate, Values};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::nearest;
-use crate::output::{Format, Printer};
+use crate::output::{Format, Printer, plain};
 
 /// Most problems shown at once.
 const SHOWN: usize = 20;
@@ -51,6 +52,7 @@ pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
         "valid": true,
         "project": compiled.project,
         "resources": compiled.graph.resources.len(),
+        "selection": compiled.graph.selection,
         "configDigest": compiled.config_digest,
         "problems": [],
     });
@@ -61,11 +63,26 @@ pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
 fn summary(path: &Path, compiled: &Compiled) -> String {
     let (count, project) = (compiled.graph.resources.len(), &compiled.project);
     let noun = if count == 1 { "resource" } else { "resources" };
-    format!(
+    let mut text = format!(
         "{} is valid: {count} {noun} of project {project}, config {}",
         path.display(),
         compiled.config_digest.short()
-    )
+    );
+    if let Some(part) = &compiled.graph.selection {
+        let ids = compiled.graph.resources.iter().map(|one| one.id.as_str());
+        let shown: Vec<&str> = ids.take(SHOWN).collect();
+        let more = match count.saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let _ = write!(
+            text,
+            "\nchosen: {}{more}; left out: {}",
+            plain(&shown.join(", ")),
+            part.left_out
+        );
+    }
+    text
 }
 
 /// Shows what is wrong with a config, on stdout because it is what was asked for.
@@ -112,7 +129,7 @@ fn not_valid(desk: &Desk, path: &Path, problems: &[Diagnostic]) -> anyhow::Resul
 /// # Errors
 /// As [`sources`]; also when the config has no such variable.
 pub(crate) fn explain_value(desk: &Desk, name: &str, path: &Path, values: &Values) -> anyhow::Result<Exit> {
-    let found = read(path, &given(values)?)?.and_then(|sources| compile::values(&sources));
+    let found = read(path, &given_values(values)?)?.and_then(|sources| compile::values(&sources));
     let all = match found {
         Ok(all) => all,
         Err(problems) => return Err(not_valid(desk, path, &problems)?.into()),
@@ -159,7 +176,16 @@ fn told_value(value: &Explained) -> String {
 ///
 /// # Errors
 /// When a file of values cannot be read.
-pub(crate) fn given(values: &Values) -> anyhow::Result<Given> {
+pub(crate) fn given(args: &Additions) -> anyhow::Result<Given> {
+    Ok(Given {
+        targets: args.target.clone(),
+        tags: args.tags.clone(),
+        skip_tags: args.skip_tags.clone(),
+        ..given_values(&args.values)?
+    })
+}
+
+fn given_values(values: &Values) -> anyhow::Result<Given> {
     let mut given = Given {
         vars: values.var.clone(),
         ..Given::default()

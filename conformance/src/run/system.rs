@@ -69,6 +69,7 @@ pub fn system_graph() -> Graph {
         version: GRAPH_VERSION,
         project: text("web"),
         resources: resources.into_iter().map(resource).collect(),
+        selection: None,
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Found {
 type Members = BTreeMap<String, BTreeSet<String>>;
 
 /// The families of a config by name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Families {
     by_name: BTreeMap<String, Members>,
     /// Types of families that could not be read: what their members are called is not known.

@@ -1,9 +1,10 @@
-//! What the command line adds to a config: values.
+//! What the command line adds to a config: values, and which part of it is meant.
 //!
 //! It travels with the config's files, under a name that no config can write, so that whoever has the files has all that the graph is made
 //! from, and the config's digest covers it.
 
 use serde::{Deserialize, Serialize};
+use writ_protocol::graph::SELECTION_WORDS_MAX;
 
 use super::Sources;
 use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, SourceText, code};
@@ -16,8 +17,8 @@ const NAME: &str = "./given";
 const VARS_MAX: usize = 256;
 /// Most files of values.
 const FILES_MAX: usize = 16;
-/// Longest text of one value, bytes.
-const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Longest text of one value or word, bytes.
+const TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// What the command line adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,12 @@ pub struct Given {
     pub var_files: Vec<VarFile>,
     /// Values as `name=value`, before those of any file.
     pub vars: Vec<String>,
+    /// Ids or families of the resources that are meant, and nothing but these and what belongs to them.
+    pub targets: Vec<String>,
+    /// Tags of the resources that are meant.
+    pub tags: Vec<String>,
+    /// Tags of resources that are left out, and with them what depends on these.
+    pub skip_tags: Vec<String>,
 }
 
 /// A file of values: a mapping of names.
@@ -71,7 +78,16 @@ impl Given {
                 "more than {VARS_MAX} values or {FILES_MAX} files of them"
             ));
         }
-        if self.vars.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
+        let words = [&self.targets, &self.tags, &self.skip_tags];
+        if words.iter().any(|words| words.len() > SELECTION_WORDS_MAX) {
+            return Err(format!("a selection of more than {SELECTION_WORDS_MAX} words"));
+        }
+        if words
+            .into_iter()
+            .chain([&self.vars])
+            .flatten()
+            .any(|text| text.len() > TEXT_BYTES_MAX)
+        {
             return Err(format!("a text longer than {TEXT_BYTES_MAX} bytes"));
         }
         Ok(self)

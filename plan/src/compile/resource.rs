@@ -1,6 +1,6 @@
 //! One item of `resources` to one resource of the graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::exec::{Isolation, StepMode};
 use writ_protocol::graph::{CommandSpec, FileSpec, FileState, Spec};
@@ -86,6 +86,7 @@ pub(super) fn file(file: &FileItem, room: &mut Room<'_, '_>) -> Option<Draft> {
         depends_on,
         notify,
         when: None,
+        tags: BTreeSet::new(),
         limits,
         mode: StepMode::Checked,
         spec,
@@ -247,6 +248,7 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
         depends_on,
         notify,
         when: None,
+        tags: BTreeSet::new(),
         limits,
         mode: mode?,
         spec,

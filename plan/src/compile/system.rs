@@ -1,5 +1,7 @@
 //! Packages, services, users and groups of a config to resources of the graph.
 
+use std::collections::BTreeSet;
+
 use writ_protocol::exec::StepMode;
 use writ_protocol::graph::{
     self, GroupSpec, GroupState, Login, MEMBERS_MAX, OnNotify, PackageManager, PackageSpec, PackageState,
@@ -63,6 +65,7 @@ impl Frame<'_> {
             depends_on,
             notify,
             when: None,
+            tags: BTreeSet::new(),
             limits,
             mode: StepMode::Checked,
             spec: spec?,

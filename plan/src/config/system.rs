@@ -28,6 +28,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -59,6 +61,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -109,6 +113,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.
@@ -139,6 +145,8 @@ record! {
         /// On which hosts it applies, by what they know of themselves: `os.id == "debian" and cpus >= 4`.
         #[schemars(extend("type" = "string"))]
         when: Option<Text>,
+        /// Words by which a part of the config can be chosen: `writ plan --tags web`.
+        tags: Option<Vec<Text>>,
         /// Ids of resources that must have succeeded before.
         depends_on: Option<Vec<Text>>,
         /// Ids of resources to trigger when this one changed something.

@@ -38,6 +38,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (FACT, "fact is unknown"),
     (INCLUDE, "files include each other, or too many"),
     (GIVEN, "given value does not fit the config"),
+    (SELECTION, "selection names nothing of the config"),
 ];
 
 /// The config is longer than its bound.
@@ -112,6 +113,8 @@ pub const FACT: &str = "W0133";
 pub const INCLUDE: &str = "W0134";
 /// A value of the command line that is none, or whose name the config does not have.
 pub const GIVEN: &str = "W0135";
+/// A tag or target of the command line that no resource has, or that leaves nothing.
+pub const SELECTION: &str = "W0136";
 
 #[cfg(test)]
 mod tests {

@@ -51,6 +51,26 @@ fn write_head(plan: &Plan, out: &mut String) -> std::fmt::Result {
         "Plan for project {} (bundle {})",
         clean(&plan.project, VALUE_CHARS),
         plan.bundle_digest.short()
+    )?;
+    let Some(part) = &plan.selection else {
+        return Ok(());
+    };
+    let kinds = [
+        ("--target", &part.targets),
+        ("--tags", &part.tags),
+        ("--skip-tags", &part.skip_tags),
+    ];
+    let words: Vec<String> = kinds
+        .iter()
+        .filter(|(_, words)| !words.is_empty())
+        .map(|(flag, words)| format!("{flag} {}", clean(&words.join(","), VALUE_CHARS)))
+        .collect();
+    let count = usize::try_from(part.left_out).unwrap_or(usize::MAX);
+    writeln!(
+        out,
+        "Only a part of it: {}; left out: {} of its resources",
+        words.join(" "),
+        thousands(count)
     )
 }
 
