@@ -72,7 +72,14 @@ impl App {
             told.push(("runs".to_owned(), body));
         }
         audit::tell(&mut tx, now, "run.state", told).await?;
-        if super::budget::settle(&mut tx, &ids, now).await? {
+        // While nothing of a run has ended, as when a large one is being taken up, none of its grants is looked at.
+        let has_ended = |id: &RunId| {
+            counts
+                .get(id)
+                .is_some_and(|mine| mine.iter().any(|(state, _)| state.is_terminal()))
+        };
+        let ended: Vec<RunId> = ids.iter().copied().filter(has_ended).collect();
+        if super::budget::settle(&mut tx, &ended, now).await? {
             // More grants than one pass takes: the reminders stay until all are settled.
             still.extend(&ids);
         }

@@ -155,6 +155,9 @@ impl App {
 /// # Errors
 /// [`Error`].
 pub(in crate::app) async fn settle(tx: &mut Tx, runs: &[RunId], now: Timestamp) -> Result<bool, Error> {
+    if runs.is_empty() {
+        return Ok(false);
+    }
     let mut grants = budget::unsettled(tx, runs, SETTLE_MAX).await?;
     if grants.is_empty() {
         return Ok(false);
