@@ -1,0 +1,91 @@
+//! Story: a run that would spend three times its budget stops at it, the ledger adds up to the last micro-unit, a budget that is used up lets nothing
+//! through, and once it is raised only what was left is done.
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use writ_cli::api::{Budget, Run};
+use writ_cli::fault::Fault;
+use writ_tests::world::{LONG, Options, World, eventually, story};
+
+/// Three steps of two seconds of processor time each, whatever the machine: about 25 micro-units by the first rate card.
+const BURN: &str = r#"
+  - command: one
+    argv: [sh, -c, "(ulimit -t 2; while :; do :; done); echo x >> @/ledger; touch @/one"]
+    creates: "@/one"
+  - command: two
+    argv: [sh, -c, "(ulimit -t 2; while :; do :; done); echo x >> @/ledger; touch @/two"]
+    creates: "@/two"
+    depends_on: ["command:one"]
+  - command: three
+    argv: [sh, -c, "(ulimit -t 2; while :; do :; done); echo x >> @/ledger; touch @/three"]
+    creates: "@/three"
+    depends_on: ["command:two"]
+"#;
+const PROJECT: &str = "project:story";
+
+/// Sets the project's budget, enforced for good.
+fn cap(world: &World, micros: u64) -> anyhow::Result<Budget> {
+    let body = json!({ "mode": "enforce", "capMicros": micros, "window": "none" });
+    world.client()?.set_budget(PROJECT, &body)
+}
+
+/// Plans and applies under a budget of the run's own.
+fn apply(world: &World, amount: &str) -> anyhow::Result<Run> {
+    let budget = format!("project: story\nbudget: {{ amount: {amount}, currency: USD }}\n");
+    let config = world.config(BURN).replacen("project: story\n", &budget, 1);
+    let plan = world.check_config(config)?;
+    let run = world.client()?.submit_apply(&plan.digest)?;
+    world.end_of(&run.id)
+}
+
+/// The project's budget once nothing of it is promised any more; what it says was spent is what the orders' records say.
+fn settled(world: &World) -> anyhow::Result<Budget> {
+    let client = world.client()?;
+    let budget = eventually("everything is settled", LONG, || {
+        client.budget(PROJECT).ok().filter(|b| b.reserved_micros == 0)
+    })?;
+    let cost = world.db("SELECT COALESCE(sum(cost_micros), 0) FROM run_order")?;
+    let cost: u64 = cost.first().context("a sum")?.parse()?;
+    ensure!(
+        budget.spent_micros + budget.overrun_micros == cost,
+        "the records say {cost}: {budget:?}"
+    );
+    Ok(budget)
+}
+
+#[test]
+fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<()> {
+    story(Options::default(), |world| {
+        cap(world, 100)?;
+        let stopped = apply(world, "0.000040")?;
+        ensure!(stopped.state == "stopped", "{stopped:?}");
+        ensure!(stopped.orders[0].code.as_deref() == Some("W0313"), "{stopped:?}");
+        ensure!(world.lines("ledger") == 2, "the third step was not started");
+        let own = world.client()?.budget(&format!("run:{}", stopped.id))?;
+        let project = settled(world)?;
+        ensure!((own.cap_micros, own.left_micros) == (40, 0), "{own:?}");
+        ensure!((40..=60).contains(&project.spent_micros), "{project:?}");
+        ensure!(
+            project.overrun_micros > 0,
+            "the second step ended beyond it: {project:?}"
+        );
+
+        let runs = world.db("SELECT count(*) FROM run")?;
+        let refused = apply(world, "0.001").err().context("it was ordered")?;
+        let code = refused.downcast_ref::<Fault>().and_then(|f| f.code.as_deref());
+        ensure!(code == Some("W0505"), "{refused:#}");
+        ensure!(world.db("SELECT count(*) FROM run")? == runs, "a run was left");
+        let kept = settled(world)?;
+        ensure!(
+            (kept.left_micros, kept.refused) == (project.left_micros, 1),
+            "{kept:?}"
+        );
+
+        cap(world, 10_000)?;
+        let done = apply(world, "0.001")?;
+        ensure!(done.has_succeeded(), "{done:?}");
+        ensure!(world.lines("ledger") == 3, "only what was left was done");
+        settled(world)?;
+        world.prove(&[&done.id])
+    })
+}
