@@ -258,6 +258,14 @@ resources:
   - command: guarded
     argv: [x]
     creates: /x
+  - command: asked
+    argv: [x]
+    only_if: [y]
+  - command: denied
+    argv: [x]
+    unless: [y]
+  - service: idle
+    running: false
   - command: reload
     argv: [x]
     when_notified: true
@@ -296,6 +304,21 @@ fn risks_follow_from_the_resource_and_its_change() {
             "command:guarded",
             change("run", "no /x", "x"),
             vec![Risk::RunsAsRoot],
+        ),
+        (
+            "command:asked",
+            change("run", "y says so", "x"),
+            vec![Risk::RunsAsRoot],
+        ),
+        (
+            "command:denied",
+            change("run", "y does not forbid it", "x"),
+            vec![Risk::RunsAsRoot],
+        ),
+        (
+            "service:idle",
+            change("running", "yes", "no"),
+            vec![Risk::Restarts],
         ),
         (
             "command:reload",
