@@ -161,10 +161,16 @@ impl Renderer {
 
     /// The text of a field with its values filled in.
     pub(crate) fn text(&mut self, text: &Text, sink: &mut Sink<'_>) -> Option<String> {
-        if !has_tags(&text.value) {
+        if !has_tags(&text.value) && self.scope.each.is_none() {
             return Some(text.value.clone());
         }
-        match self.render(&text.value) {
+        // What is the same for every member is read for each of them, and so it counts too.
+        let filled = if has_tags(&text.value) {
+            self.render(&text.value)
+        } else {
+            self.read(&text.value).map(|()| text.value.clone())
+        };
+        match filled {
             Ok(output) => Some(output),
             Err(failure) => {
                 let place = if text.value.contains('\n') {
@@ -225,17 +231,23 @@ impl Renderer {
         }
     }
 
-    fn render(&mut self, source: &str) -> Result<String, Failure> {
-        syntax::check(source)?;
+    /// Counts a text as read.
+    fn read(&mut self, source: &str) -> Result<(), Failure> {
         self.bytes = self.bytes.checked_sub(source.len()).ok_or_else(|| Failure {
             code: code::TEMPLATE_BOUND,
             line: 1,
             message: format!(
-                "the templates of one config may have {TEMPLATE_BYTES_TOTAL} bytes in all, repeats counted"
+                "the texts of templates and families may have {TEMPLATE_BYTES_TOTAL} bytes in all, repeats counted"
             ),
             hint: None,
             undeclared: Vec::new(),
         })?;
+        Ok(())
+    }
+
+    fn render(&mut self, source: &str) -> Result<String, Failure> {
+        syntax::check(source)?;
+        self.read(source)?;
         let fuel = TEMPLATE_FUEL.min(self.fuel);
         let environment = environment(fuel);
         let mut undeclared = Vec::new();

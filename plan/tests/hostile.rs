@@ -13,6 +13,11 @@ const SEEDS: &[&str] = &[
     include_str!("bad_configs/yaml_anchor_and_alias.yaml"),
     include_str!("bad_configs/ids_two_cycles.yaml"),
     include_str!("bad_configs/template_endless.yaml"),
+    include_str!("bad_configs/each_unknown_member.yaml"),
+    include_str!("bad_configs/each_undefined.yaml"),
+    include_str!("bad_configs/when_malformed.yaml"),
+    include_str!("bad_configs/include_missing.yaml"),
+    include_str!("bad_configs/tags_bad_names.yaml"),
 ];
 
 /// Pieces that mean something to one of the readers.
@@ -62,6 +67,19 @@ const PIECES: &[&str] = &[
     "file:",
     "command:",
     "depends_on: [command:compile]",
+    "{{ each.value }}",
+    "for_each: ",
+    "\"{{ sites }}\"",
+    "include: [site.conf.j2]\n",
+    "defaults: ",
+    "tags: [",
+    "when: ",
+    "os.id == ",
+    " and not (",
+    " in [",
+    "cpus >= ",
+    "file:/*",
+    "[a]",
     "../",
     "/",
     "\\",
@@ -198,4 +216,33 @@ fn large_configs_compile_or_are_refused_and_long_circles_end() {
         codes(&format!("{HEAD}resources:\n{unknown}")).len(),
         DIAGNOSTICS_MAX
     );
+}
+
+#[test]
+fn families_cannot_make_much_out_of_little() {
+    let all: String = (0..1_000).map(|n| format!("m{n},")).collect();
+    let family = |n: usize, content: &str| {
+        format!("- file: \"/f{n}/{{{{ each.key }}}}\"\n  for_each: \"{{{{ all }}}}\"\n  content: {content}\n")
+    };
+    let large = family(0, &"x".repeat(900_000));
+    assert_eq!(
+        codes(&format!("{HEAD}vars: {{ all: [{all}] }}\nresources:\n{large}")),
+        [code::TEMPLATE_BOUND]
+    );
+    // One file that many resources have is read once.
+    let shared = many_with_source();
+    let sources = Sources {
+        config_name: "writ.yaml".into(),
+        config_text: format!("{HEAD}vars: {{ all: [{all}] }}\nresources:\n{shared}"),
+        files: BTreeMap::from([("large".to_owned(), vec![7; 8 << 20])]),
+    };
+    let out = compile(&sources).expect("compiles");
+    assert_eq!((out.graph.resources.len(), out.blobs.len()), (5_000, 1));
+}
+
+fn many_with_source() -> String {
+    let family = |n: usize| {
+        format!("- file: \"/f{n}/{{{{ each.key }}}}\"\n  for_each: \"{{{{ all }}}}\"\n  source: large\n")
+    };
+    (0..5).map(family).collect()
 }

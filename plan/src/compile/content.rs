@@ -19,6 +19,8 @@ const CONTENT_BYTES_MAX: usize = BUNDLE_BYTES_MAX - GRAPH_BYTES_MAX - (1 << 20);
 /// The contents gathered so far.
 pub(super) struct Contents<'a> {
     files: &'a BTreeMap<String, Vec<u8>>,
+    /// The sources that were taken up; many resources may have one.
+    sources: BTreeMap<String, FileState>,
     blobs: BTreeMap<Digest, Vec<u8>>,
     bytes: usize,
     full: bool,
@@ -28,6 +30,7 @@ impl<'a> Contents<'a> {
     pub(super) fn new(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
         Self {
             files,
+            sources: BTreeMap::new(),
             blobs: BTreeMap::new(),
             bytes: 0,
             full: false,
@@ -44,6 +47,16 @@ impl<'a> Contents<'a> {
         }
         sink.push(missing(name, mark, self.files));
         None
+    }
+
+    fn source(&mut self, path: String, mark: Mark, sink: &mut Sink<'_>) -> Option<FileState> {
+        if let Some(known) = self.sources.get(&path) {
+            return Some(known.clone());
+        }
+        let content = self.find(&path, mark, sink)?.to_vec();
+        let state = self.add(content, mark, sink)?;
+        self.sources.insert(path, state.clone());
+        Some(state)
     }
 
     fn add(&mut self, content: Vec<u8>, mark: Mark, sink: &mut Sink<'_>) -> Option<FileState> {
@@ -94,8 +107,7 @@ pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileStat
         }
         (None, None, Some(name)) => {
             let path = file_name(name, &room.folders, &mut room.renderer, room.sink)?;
-            let content = room.contents.find(&path, name.mark, room.sink)?;
-            room.contents.add(content.to_vec(), name.mark, room.sink)
+            room.contents.source(path, name.mark, room.sink)
         }
         // Where something was not understood, it may have been the content.
         (None, None, None) if !file.whole() => None,
