@@ -9,7 +9,9 @@ use serde_json::json;
 use writ_protocol::bundle::BundleStatement;
 use writ_protocol::codec;
 use writ_protocol::digest::Digest;
-use writ_protocol::graph::{FileState, Graph, Spec};
+use writ_protocol::graph::{
+    CONDITION_DEPTH_MAX, Comparison, Condition, Fact, FileState, Graph, Selection, Spec,
+};
 use writ_protocol::manifest::BundleRef;
 use writ_protocol::reason::Code;
 use writ_protocol::statement::{self, Subject};
@@ -225,6 +227,13 @@ fn graph_cases(area: &mut Area) -> Result<(), MakeError> {
         given(empty.encode()?),
         json!(empty),
     );
+    let part = part();
+    area.good(
+        "conditions-of-a-part",
+        "Resources that apply on some hosts only, in a graph that is a part of its config.",
+        given(part.encode()?),
+        json!(part),
+    );
     for (name, why, change) in RULES {
         let mut graph = graph();
         change(&mut graph);
@@ -235,6 +244,11 @@ fn graph_cases(area: &mut Area) -> Result<(), MakeError> {
             "graph/rule",
         );
     }
+    broken_bytes(area)
+}
+
+fn broken_bytes(area: &mut Area) -> Result<(), MakeError> {
+    let given = |bytes: Vec<u8>| Given::new(Check::GraphDecode, "graph.msgpack", bytes, Context::default());
     let good = graph().encode()?;
     let mut trailing = good.clone();
     trailing.push(0);
@@ -277,10 +291,83 @@ fn graph_cases(area: &mut Area) -> Result<(), MakeError> {
     Ok(())
 }
 
+/// A graph with conditions that is a part of its config.
+fn part() -> Graph {
+    let mut part = graph();
+    for resource in &mut part.resources {
+        resource.when = Some(condition());
+    }
+    part.selection = Some(Selection {
+        targets: vec![],
+        tags: vec!["site".to_owned(), "web".to_owned()],
+        skip_tags: vec!["slow".to_owned()],
+        left_out: 3,
+    });
+    part
+}
+
+/// A condition of every kind.
+fn condition() -> Condition {
+    Condition::All(vec![
+        Condition::Any(vec![
+            Condition::OneOf {
+                fact: Fact::OsId,
+                values: vec!["debian".to_owned(), "ubuntu".to_owned()],
+            },
+            Condition::Number {
+                fact: Fact::Cpus,
+                is: Comparison::AtLeast,
+                value: 4,
+            },
+        ]),
+        Condition::Not(Box::new(Condition::OneOf {
+            fact: Fact::Arch,
+            values: vec!["aarch64".to_owned()],
+        })),
+    ])
+}
+
+fn first_when(graph: &mut Graph, when: Condition) {
+    if let Some(first) = graph.resources.first_mut() {
+        first.when = Some(when);
+    }
+}
+
 type Rule = (&'static str, &'static str, fn(&mut Graph));
 
 /// Name, why, and the one thing that is wrong with the graph.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 15] = [
+    (
+        "condition-number-as-text",
+        "A number is not compared as a text.",
+        |g| {
+            let values = vec!["4".to_owned()];
+            first_when(
+                g,
+                Condition::OneOf {
+                    fact: Fact::Cpus,
+                    values,
+                },
+            );
+        },
+    ),
+    (
+        "condition-of-nothing",
+        "What connects nothing says nothing.",
+        |g| {
+            first_when(g, Condition::Any(vec![]));
+        },
+    ),
+    ("condition-too-deep", "Nesting of conditions is bounded.", |g| {
+        let deep = (0..CONDITION_DEPTH_MAX).fold(condition(), |one, _| Condition::Not(Box::new(one)));
+        first_when(g, deep);
+    }),
+    ("selection-unsorted", "Equal selections have equal bytes.", |g| {
+        g.selection = Some(Selection {
+            tags: vec!["web".to_owned(), "base".to_owned()],
+            ..Selection::default()
+        });
+    }),
     ("later-version", "A later form of graph is not guessed at.", |g| {
         g.version = 2;
     }),
