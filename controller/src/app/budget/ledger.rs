@@ -11,8 +11,8 @@ use writ_store::{Tx, audit};
 use super::{Refused, account_of, money, run_account, scope_of};
 use crate::app::{App, Error};
 
-/// Most grants settled in one pass; the next pass takes the rest.
-const SETTLE_MAX: u32 = 10_000;
+/// Most grants settled in one pass; the next pass takes the rest. Each is held against all steps of its order, and the runs of a pass wait for it.
+const SETTLE_MAX: u32 = 1_000;
 
 /// What a run asks of its budgets.
 #[derive(Clone, Copy, Debug)]

@@ -326,6 +326,8 @@ async fn grants_wait_for_the_end_of_their_orders_and_disputed_ones_for_the_agent
             .unwrap()
             .is_empty()
     );
+    let first = budget::unsettled(&mut tx, &[run_id(1)], 1).await.unwrap();
+    assert_eq!(first.len(), 1, "no more than asked for");
     let mut rows = budget::unsettled(&mut tx, &[run_id(1)], 9).await.unwrap();
     let seen: Vec<_> = rows
         .iter()
