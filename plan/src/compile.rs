@@ -3,13 +3,13 @@
 //! `settings` reads what holds for all resources, `resource` one item, `order` the dependencies among them. All of them report into one
 //! sink and go on, so that an author sees all mistakes at once.
 
-mod check;
+pub(crate) mod check;
 mod condition;
 mod content;
 mod explain;
 mod family;
 mod given;
-mod include;
+pub(crate) mod include;
 mod order;
 mod resource;
 mod select;

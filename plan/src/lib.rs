@@ -6,6 +6,7 @@
 pub mod compile;
 mod config;
 pub mod diagnostic;
+pub mod inventory;
 pub mod plan;
 pub mod schema;
 pub mod selector;

@@ -23,7 +23,7 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json\n  writ validate site.yaml -o github\n  writ validate site.yaml --var-file prod.yaml"
+    after_help = "Examples:\n  writ validate\n  writ validate site.yaml -o json\n  writ validate site.yaml -o github\n  writ validate site.yaml --var-file prod.yaml\n  writ validate site.yaml --inventory hosts.yaml"
 )]
 pub(crate) struct Validate {
     /// The config
@@ -31,6 +31,9 @@ pub(crate) struct Validate {
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) values: Additions,
+    /// Hosts with labels, of which the config must select some: `hosts: { web-1: { labels: { role: web } } }`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use writ_plan::compile::{self, Compiled, Explained, Given, Place, Sources, VarFile};
 use writ_plan::diagnostic::{self, Diagnostic};
+use writ_plan::inventory::Inventory;
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
 use super::{Desk, problems};
@@ -40,9 +41,20 @@ pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
 
 pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
     let given = given(&args.values)?;
-    let compiled = match read(&args.path, &given)?.and_then(|sources| compile::compile(&sources)) {
+    let sources = match read(&args.path, &given)? {
+        Ok(sources) => sources,
+        Err(problems) => return report(desk.printer, &args.path, &problems),
+    };
+    let compiled = match compile::compile(&sources) {
         Ok(compiled) => compiled,
         Err(problems) => return report(desk.printer, &args.path, &problems),
+    };
+    let hosts = match &args.inventory {
+        None => None,
+        Some(file) => match selected(file, &sources, &compiled)? {
+            Ok(hosts) => Some(hosts),
+            Err((path, problems)) => return report(desk.printer, path.unwrap_or(&args.path), &problems),
+        },
     };
     if desk.printer.format.is_of_problems() {
         told(desk.printer, &args.path, &[])?;
@@ -54,10 +66,43 @@ pub(crate) fn validate(desk: &Desk, args: &Validate) -> anyhow::Result<Exit> {
         "resources": compiled.graph.resources.len(),
         "selection": compiled.graph.selection,
         "configDigest": compiled.config_digest,
+        "hosts": hosts,
         "problems": [],
     });
-    desk.printer.show(&value, || summary(&args.path, &compiled))?;
+    desk.printer.show(&value, || {
+        let mut text = summary(&args.path, &compiled);
+        if let Some(hosts) = &hosts {
+            let (shown, more) = (hosts.iter().take(SHOWN), hosts.len().saturating_sub(SHOWN));
+            let shown: Vec<&str> = shown.map(String::as_str).collect();
+            let _ = write!(text, "\nhosts of the inventory: {}", plain(&shown.join(", ")));
+            if more > 0 {
+                let _ = write!(text, " and {more} more");
+            }
+        }
+        text
+    })?;
     Ok(Exit::Done)
+}
+
+/// What is wrong with an inventory, which is named, or with a config.
+type Wrong<'a> = (Option<&'a Path>, Vec<Diagnostic>);
+
+/// The hosts of an inventory that a config is for.
+fn selected<'a>(
+    file: &'a Path,
+    sources: &Sources,
+    compiled: &Compiled,
+) -> anyhow::Result<Result<Vec<String>, Wrong<'a>>> {
+    let (name, text) = read_text(file)?;
+    let inventory = match Inventory::read(&name, &text) {
+        Ok(inventory) => inventory,
+        Err(problems) => return Ok(Err((Some(file), problems))),
+    };
+    if let Err(problems) = inventory.check(sources, &compiled.targets) {
+        return Ok(Err((None, problems)));
+    }
+    let hosts = inventory.select(&compiled.targets);
+    Ok(Ok(hosts.into_iter().map(ToOwned::to_owned).collect()))
 }
 
 fn summary(path: &Path, compiled: &Compiled) -> String {

@@ -10,7 +10,7 @@ use crate::yaml::read::Text;
 const ACCOUNT_CHARS_MAX: usize = 32;
 
 /// A project, command, label or host name: letters, digits, `.`, `_`, `-`, beginning with a letter or digit.
-pub(super) fn name(text: &str, mark: Mark, what: &str, sink: &mut Sink<'_>) -> Option<String> {
+pub(crate) fn name(text: &str, mark: Mark, what: &str, sink: &mut Sink<'_>) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(plain)
@@ -119,6 +119,6 @@ pub(super) fn choice<T: Copy>(
 }
 
 /// The beginning of a text, for messages.
-pub(super) fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     text.chars().take(60).collect()
 }

@@ -58,7 +58,7 @@ impl Sources {
     }
 
     /// What the command line adds.
-    pub(super) fn given(&self) -> Result<Given, Vec<Diagnostic>> {
+    pub(crate) fn given(&self) -> Result<Given, Vec<Diagnostic>> {
         let Some(bytes) = self.files.get(NAME) else {
             return Ok(Given::default());
         };

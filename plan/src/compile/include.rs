@@ -19,10 +19,10 @@ const FILES_MAX: usize = 64;
 const DEPTH_MAX: usize = 8;
 
 /// A config with what it includes.
-pub(super) struct Loaded {
-    pub(super) config: Config,
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
     /// The config's own tree.
-    pub(super) root: Node,
+    pub(crate) root: Node,
     /// What it includes, in the order in which values replace each other.
     fragments: Vec<Fragment>,
     /// What the command line adds.
@@ -110,7 +110,7 @@ pub(super) enum Layer {
 }
 
 /// Reads a config and what it includes; `None` when the config itself has no tree.
-pub(super) fn load<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>) -> Option<Loaded> {
+pub(crate) fn load<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>) -> Option<Loaded> {
     let root = yaml::parse(&sources.config_text, 0, sink)?;
     let config = Config::read(&root, sink)?;
     let mut loader = Loader {

@@ -67,6 +67,8 @@ fn every_example_of_every_help_text_is_true() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/command/sample.yaml")).unwrap();
     std::fs::write(home.path().join("site.yaml"), &text).unwrap();
     std::fs::write(home.path().join("prod.yaml"), "greeting: Good day\n").unwrap();
+    let hosts = "hosts: { lab-1: { labels: { env: dev } } }\n";
+    std::fs::write(home.path().join("hosts.yaml"), hosts).unwrap();
     let (plan, _) = plan();
     let plan: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     for name in ["site.plan", "old.plan", "new.plan"] {
