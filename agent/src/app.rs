@@ -188,10 +188,18 @@ struct Timers {
 #[derive(Debug)]
 enum Event {
     Input(Input),
-    Manifest(Result<Option<Bytes>, LinkError>),
+    /// What was read, and whether it was asked of the ledger instead of the bus.
+    Manifest {
+        from_ledger: bool,
+        read: Result<Option<Bytes>, LinkError>,
+    },
     Hello(Asked, Result<Bytes, LinkError>),
     Renewed(Result<Bytes, LinkError>),
-    Batch { first: u64, last: u64, taken: bool },
+    Batch {
+        first: u64,
+        last: u64,
+        taken: bool,
+    },
     Bundle(OrderId, Result<Box<Bundle>, Failure>),
 }
 

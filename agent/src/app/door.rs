@@ -59,7 +59,13 @@ impl Agent {
     pub(super) async fn note(&mut self, event: Event, inputs: &mut Vec<Input>) -> Result<(), AppError> {
         match event {
             Event::Input(input) => inputs.push(input),
-            Event::Manifest(read) => self.note_manifest(read, inputs).await?,
+            Event::Manifest { from_ledger, read } => {
+                if from_ledger && read.is_err() {
+                    // Whoever would have known is away; meanwhile the bus may have got it.
+                    self.timers.tries = 0;
+                }
+                self.note_manifest(read, inputs).await?;
+            }
             Event::Hello(asked, answer) => self.note_hello(asked, answer, inputs).await?,
             Event::Renewed(answer) => self.note_renewal(answer),
             Event::Batch { first, last, taken } => self.note_batch(first, last, taken),

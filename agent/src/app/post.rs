@@ -67,7 +67,7 @@ impl Agent {
             } else {
                 link.manifest().await
             };
-            let _stopping = report.send(Event::Manifest(read)).await;
+            let _stopping = report.send(Event::Manifest { from_ledger, read }).await;
         });
     }
 

@@ -394,3 +394,20 @@ async fn a_wake_may_bring_the_manifest_and_what_does_not_count_is_told_though_th
     handle.stop();
     lifecycle.run().await.expect("ends well");
 }
+
+#[tokio::test]
+async fn a_ledger_that_does_not_answer_is_no_reason_to_leave_the_bus_unread() {
+    let world = World::new(vec![step("a", StepMode::Idempotent, vec![])]);
+    let wanted = manifest(2, vec![order(1, OrderKind::Apply)]);
+    world.bus.ledger().manifest_at = wanted.at;
+    let lifecycle = Lifecycle::new(Duration::from_secs(10));
+    let handle = lifecycle.handle();
+    let (agent, _bus) = world.agent(&handle).await;
+    handle.spawn("agent", Box::pin(agent.run()));
+    eventually(|| (world.bus.ledger().asked > 0).then_some(())).await;
+    // It comes late, and the wake for it was lost.
+    world.bus.publish(wanted);
+    assert_eq!(eventually(|| done(&world)).await.outcome, OrderOutcome::Succeeded);
+    handle.stop();
+    lifecycle.run().await.expect("ends well");
+}

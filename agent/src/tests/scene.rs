@@ -215,6 +215,8 @@ pub(crate) struct Ledger {
     pub(crate) manifest_at: Generation,
     pub(crate) batches: Vec<Vec<u8>>,
     pub(crate) hellos: u64,
+    /// How often it was asked for a manifest itself, which it never gives.
+    pub(crate) asked: u64,
     pub(crate) leases_renewed: bool,
     pub(crate) is_down: bool,
     pub(crate) journal: Option<(JournalId, u64, Digest)>,
@@ -266,6 +268,10 @@ impl FakeBus {
             ));
         }
         assert!(subject.contains(".rpc."), "{subject}");
+        if subject.ends_with(".manifest") {
+            ledger.asked += 1;
+            return Err(LinkError::Unavailable("no controller".into()));
+        }
         ledger.hellos += 1;
         let hello = Keyring::open_agent::<Hello>(payload, &key(6).public())
             .expect("verifies")
