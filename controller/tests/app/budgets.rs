@@ -387,3 +387,32 @@ async fn two_controllers_that_order_a_thousand_at_once_promise_what_there_is() {
     assert_eq!(taken(&desk, PROJECT).await, (15_000_000, 0, 0));
     assert_eq!(desk.app.get_budget(TENANT).await.unwrap().refused, 70);
 }
+
+#[tokio::test]
+async fn more_grants_than_one_pass_takes_are_all_settled() {
+    const HOSTS: u8 = 10;
+    const RUNS: usize = 101;
+    let desk = Desk::new().await;
+    for n in 1..=HOSTS {
+        Host::enrol(&desk, n).await;
+    }
+    set(&desk, TENANT, Mode::Enforce, 50_500_000).await.unwrap();
+    for _ in 0..RUNS {
+        submit(&desk).await.unwrap();
+    }
+    assert_eq!(taken(&desk, TENANT).await, (50_500_000, 0, 0));
+    desk.pass(3_601);
+    // All of them are given up before anything is settled.
+    let mut orders = 0;
+    while orders < RUNS as u64 * u64::from(HOSTS) {
+        orders += desk.app.sweep(None).await.unwrap().orders;
+    }
+    assert!(desk.app.settle_runs().await.unwrap().again);
+    assert_eq!(taken(&desk, TENANT).await, (500_000, 0, 50_000_000));
+    assert!(!desk.app.settle_runs().await.unwrap().again);
+    assert_eq!(taken(&desk, TENANT).await, (0, 0, 50_500_000));
+    assert!(
+        !desk.app.settle_runs().await.unwrap().again,
+        "nothing is left to do"
+    );
+}
