@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::tree::CpuTime;
 
 /// Longest wait for a killed cgroup to be empty.
 const EMPTY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Most owner directories that are made and lost to a neighbour's sweep before starting fails.
+const CLAIMS_MAX: u32 = 1_000;
 
 /// The place for this process's step cgroups.
 #[derive(Debug)]
@@ -68,10 +72,7 @@ impl Cgroups {
                 let _unsupported = fs::write(dir.join("cgroup.subtree_control"), controller);
             }
         }
-        let dir = all.join(format!("{}-{}", std::process::id(), boot_us()));
-        fs::create_dir(&dir)?;
-        let lock = File::open(&dir)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let (dir, lock) = claim(&all)?;
         for controller in ["+memory", "+pids", "+io"] {
             let _unsupported = fs::write(dir.join("cgroup.subtree_control"), controller);
         }
@@ -209,6 +210,35 @@ fn make(dir: &Path) -> io::Result<()> {
             Err(error)
         }
     })
+}
+
+/// A new owner directory, and the lock on it.
+///
+/// Until it is locked it looks like a dead owner's, and a neighbour that starts at the same moment may sweep it away; then another is made.
+/// Nobody waits for anybody here: a neighbour that is frozen in the middle of its sweep holds up no start.
+fn claim(all: &Path) -> io::Result<(PathBuf, File)> {
+    for _ in 0..CLAIMS_MAX {
+        let dir = all.join(format!("{}-{}", std::process::id(), boot_us()));
+        match fs::create_dir(&dir) {
+            // Another process namespace has the same number, and the same microsecond.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        }
+        let Ok(lock) = File::open(&dir) else { continue };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        // Removal needs the lock, so what is there now stays; what was removed before keeps its lock and has no name.
+        let same =
+            fs::metadata(&dir).is_ok_and(|now| lock.metadata().is_ok_and(|held| held.ino() == now.ino()));
+        if same {
+            return Ok((dir, lock));
+        }
+    }
+    Err(io::Error::other(format!(
+        "{CLAIMS_MAX} directories below {} were swept away by starting neighbours before they could be locked",
+        all.display()
+    )))
 }
 
 fn kill(dir: &Path) {

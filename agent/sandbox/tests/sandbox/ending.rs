@@ -7,6 +7,10 @@ use writ_sandbox::{CgroupBase, Config, Control, Sandbox};
 
 use super::stage::{OFFENDER, Stage};
 
+/// Agents that start beside each other, and how often each does.
+const NEIGHBOURS: usize = 8;
+const STARTS: usize = 40;
+
 #[test]
 fn exit_codes_and_signals_are_reported_as_they_were() {
     for stage in Stage::all() {
@@ -227,4 +231,39 @@ fn leftovers_of_a_dead_agent_are_swept_and_those_of_a_living_one_are_not() {
         .expect("makes a sandbox"),
     );
     assert!(super::stage::marked(&dead.mark).is_empty(), "the leftovers live");
+}
+
+#[test]
+fn agents_that_start_at_the_same_moment_do_not_sweep_each_other_away() {
+    if !Stage::new(CgroupBase::Discover, Isolation::None)
+        .sandbox
+        .has_cgroups()
+    {
+        return;
+    }
+    let start = std::sync::Barrier::new(NEIGHBOURS);
+    let refused = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..NEIGHBOURS {
+            scope.spawn(|| {
+                start.wait();
+                for _ in 0..STARTS {
+                    let stage = Stage::new(CgroupBase::Discover, Isolation::None);
+                    if !stage.sandbox.has_cgroups() {
+                        refused
+                            .lock()
+                            .expect("not poisoned")
+                            .push("no cgroups".to_owned());
+                    } else if let Err(error) = stage.try_run(&stage.program(&["true"])) {
+                        refused.lock().expect("not poisoned").push(error.to_string());
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(
+        refused.into_inner().expect("not poisoned"),
+        Vec::<String>::new(),
+        "steps of agents that started beside others"
+    );
 }
