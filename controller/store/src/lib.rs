@@ -9,6 +9,7 @@
 
 mod error;
 mod instant;
+mod metered;
 mod row;
 mod statement;
 mod text;

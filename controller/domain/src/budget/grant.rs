@@ -168,8 +168,8 @@ pub fn apply(grant: &Grant, event: GrantEvent) -> Result<Transition<Grant>, Gran
     }
 }
 
-/// What an order's state means for its grant; nothing while it may still spend. `cost_micros` is the agent's word, and `is_metered` whether every
-/// attempt of every step left one.
+/// What an order's state means for its grant; nothing while it may still spend. `cost_micros` is the agent's word, and `is_metered` whether
+/// everything that was begun left one.
 pub fn event_of(state: OrderState, cost_micros: Option<u64>, is_metered: bool) -> Option<GrantEvent> {
     match state {
         OrderState::Pending | OrderState::Accepted => None,
@@ -184,7 +184,11 @@ pub fn event_of(state: OrderState, cost_micros: Option<u64>, is_metered: bool) -
         OrderState::Indeterminate => Some(GrantEvent::Unmetered {
             cost_micros: cost_micros.unwrap_or(0),
         }),
-        OrderState::Refused => Some(GrantEvent::Unused),
+        OrderState::Refused if is_metered => Some(GrantEvent::Unused),
+        // The agent does not start it, and cannot say that it did not before.
+        OrderState::Refused => Some(GrantEvent::Unmetered {
+            cost_micros: cost_micros.unwrap_or(0),
+        }),
         // Guesses of the ledger: an agent out of reach may have taken the order all the same.
         OrderState::Expired | OrderState::Cancelled | OrderState::Unresolved => Some(GrantEvent::Silent),
     }

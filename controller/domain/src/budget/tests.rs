@@ -65,11 +65,7 @@ fn every_state_of_an_order_says_what_becomes_of_its_grant() {
         (OrderState::Aborted, Some(cost), Some(unmetered)),
         (OrderState::Stopped, Some(cost), Some(unmetered)),
         (OrderState::Indeterminate, Some(unmetered), Some(unmetered)),
-        (
-            OrderState::Refused,
-            Some(GrantEvent::Unused),
-            Some(GrantEvent::Unused),
-        ),
+        (OrderState::Refused, Some(GrantEvent::Unused), Some(unmetered)),
         (
             OrderState::Expired,
             Some(GrantEvent::Silent),

@@ -10,6 +10,7 @@ use writ_protocol::time::Timestamp;
 
 use crate::error::Error;
 use crate::instant::Instant;
+use crate::metered::{known_cost, metered};
 use crate::row;
 use crate::statement::statements;
 use crate::tx::Tx;
@@ -18,14 +19,12 @@ statements! {
     CREATE = "-- grant.create
         INSERT INTO budget_grant (order_id, tenant_account, project_account, run_account, amount_micros, state, updated_at)
         SELECT unnest($1::uuid[]), $2, $3, $4, $5, 'open', $6";
-    UNSETTLED = "-- grant.unsettled
-        SELECT g.*, o.state AS order_state, o.cost_micros,
-               -- An attempt of a step that left no result: the agent ended in the middle of it, and nobody knows what it cost.
-               NOT EXISTS (SELECT FROM step s WHERE s.order_id = o.order_id GROUP BY s.step HAVING max(s.attempt) > count(*)) AS metered
+    UNSETTLED = concat!("-- grant.unsettled
+        SELECT g.*, o.state AS order_state, ", known_cost!(), " AS cost_micros, ", metered!(), " AS metered
         FROM run_order o JOIN budget_grant g ON g.order_id = o.order_id
         WHERE o.run_id = ANY($1) AND o.state NOT IN ('pending', 'accepted')
             AND (g.state = 'open' OR g.state = 'disputed' AND o.state NOT IN ('expired', 'cancelled', 'unresolved'))
-        ORDER BY g.order_id LIMIT $2 FOR UPDATE OF g";
+        ORDER BY g.order_id LIMIT $2 FOR UPDATE OF g");
     SAVE = "-- grant.save
         UPDATE budget_grant g SET state = u.state, spent_micros = u.spent, overrun_micros = u.overrun, updated_at = $5
         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) u(order_id, state, spent, overrun)
@@ -54,9 +53,9 @@ pub struct GrantRow {
     pub grant: Grant,
     /// Where its order stands.
     pub order_state: OrderState,
-    /// What its agent says that it cost, micro-units.
+    /// What is known of what it cost, by its agent's word, micro-units.
     pub cost_micros: Option<u64>,
-    /// Whether every attempt of every step left a result with its cost.
+    /// Whether that is all: everything that was begun left its cost.
     pub is_metered: bool,
 }
 
