@@ -1,24 +1,21 @@
 //! Budgets at the desk: what is reserved before a run exists, what comes back, and what refuses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use writ_controller::app::view::BudgetView;
 use writ_controller::app::{Error, NewBudget, Page};
 use writ_domain::budget::{Mode, Span};
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Limits, StepMode};
 use writ_protocol::id::RunId;
-use writ_protocol::manifest::Order;
 use writ_protocol::reason::Code;
-use writ_protocol::record::{OrderOutcome, OrderRefused, Record, StepIntent, StepOutcome};
+use writ_protocol::record::{OrderOutcome, OrderRefused, Record, StepOutcome};
 
 use super::desk::{CONFIG, Desk, admin, code, operator, sources};
 use super::host::Host;
 use super::journal::{accepted, done, step};
 
-const TENANT: &str = "tenant";
-const PROJECT: &str = "project:web";
+pub(crate) const TENANT: &str = "tenant";
+pub(crate) const PROJECT: &str = "project:web";
 
 fn budget(mode: Mode, cap_micros: u64) -> NewBudget {
     NewBudget {
@@ -29,14 +26,14 @@ fn budget(mode: Mode, cap_micros: u64) -> NewBudget {
     }
 }
 
-async fn set(desk: &Desk, scope: &str, mode: Mode, cap_micros: u64) -> Result<BudgetView, Error> {
+pub(crate) async fn set(desk: &Desk, scope: &str, mode: Mode, cap_micros: u64) -> Result<BudgetView, Error> {
     desk.app
         .set_budget(&admin(), scope, budget(mode, cap_micros))
         .await
 }
 
 /// Reserved, spent, disputed.
-async fn taken(desk: &Desk, scope: &str) -> (u64, u64, u64) {
+pub(crate) async fn taken(desk: &Desk, scope: &str) -> (u64, u64, u64) {
     let b = desk.app.get_budget(scope).await.unwrap();
     assert_eq!(
         b.left_micros,
@@ -46,7 +43,7 @@ async fn taken(desk: &Desk, scope: &str) -> (u64, u64, u64) {
     (b.reserved_micros, b.spent_micros, b.disputed_micros)
 }
 
-async fn submit(desk: &Desk) -> Result<RunId, Error> {
+pub(crate) async fn submit(desk: &Desk) -> Result<RunId, Error> {
     let view = desk.app.submit_check(&operator(), &sources(CONFIG)).await?;
     Ok(view.id.parse().unwrap())
 }
@@ -247,126 +244,6 @@ async fn spend_that_nobody_knows_counts_as_the_whole_grant() {
     let told = desk.audited().await;
     let notice = ("budget.notice".to_owned(), PROJECT.to_owned());
     assert_eq!(told.iter().filter(|line| **line == notice).count(), 1);
-}
-
-/// What a step was about to do, as its agent wrote it down before.
-fn begun(order: &Order) -> Record {
-    Record::StepIntent(StepIntent {
-        order_id: order.order_id,
-        step: "file:/etc/motd".to_owned(),
-        attempt: 1,
-        idempotency_key: Digest::ZERO,
-        mode: StepMode::Idempotent,
-        limits: Limits::default(),
-        observed: Digest::ZERO,
-    })
-}
-
-fn ended_step(order: &Order, outcome: StepOutcome, name: &str) -> Record {
-    let mut result = step(order, outcome, "ended");
-    name.clone_into(&mut result.step);
-    result.ended_at = result.started_at.plus(Duration::from_millis(1));
-    Record::StepResult(Box::new(result))
-}
-
-/// Every way in which a ledger cannot know all that an order cost, though its agent gave it an end; and what looks like one and is none.
-#[tokio::test]
-async fn what_was_begun_and_left_nothing_counts_as_the_whole_grant() {
-    let desk = Desk::new().await;
-    let mut host = Host::enrol(&desk, 1).await;
-    set(&desk, PROJECT, Mode::Enforce, 9_000_000).await.unwrap();
-    let looked = |order: &Order| {
-        let mut result = step(order, StepOutcome::Failed, "cannot be looked at");
-        "file:/other".clone_into(&mut result.step);
-        Record::StepResult(Box::new(result))
-    };
-    let end = |order: &Order, outcome, cost| done(order, outcome, cost, Digest::of(b"s"));
-    let damaged = |order: &Order, code| {
-        Record::OrderRefused(OrderRefused {
-            order_id: order.order_id,
-            run_id: order.run_id,
-            fencing_token: order.fencing_token,
-            code,
-            detail: "no".to_owned(),
-        })
-    };
-    type Records<'a> = Box<dyn Fn(&Order) -> Vec<Record> + 'a>;
-    let ways: Vec<(&str, u64, Records<'_>)> = vec![
-        (
-            "killed in a step, lease lost",
-            500_000,
-            Box::new(|o| vec![begun(o), end(o, OrderOutcome::Aborted, 0)]),
-        ),
-        (
-            "another step could not even be looked at",
-            500_000,
-            Box::new(|o| vec![begun(o), looked(o), end(o, OrderOutcome::Aborted, 40)]),
-        ),
-        (
-            "the manifest was lost",
-            500_000,
-            Box::new(|o| {
-                vec![
-                    begun(o),
-                    ended_step(o, StepOutcome::Changed, "file:/etc/motd"),
-                    end(o, OrderOutcome::Aborted, 0),
-                ]
-            }),
-        ),
-        (
-            "the journal was damaged",
-            500_000,
-            Box::new(|o| vec![damaged(o, Code::JournalDamaged)]),
-        ),
-        ("never begun", 0, Box::new(|o| vec![damaged(o, Code::Expired)])),
-        (
-            "failed while it ran",
-            40,
-            Box::new(|o| {
-                vec![
-                    begun(o),
-                    ended_step(o, StepOutcome::Failed, "file:/etc/motd"),
-                    end(o, OrderOutcome::Failed, 40),
-                ]
-            }),
-        ),
-        (
-            "stopped while it ran",
-            40,
-            Box::new(|o| {
-                vec![
-                    begun(o),
-                    ended_step(o, StepOutcome::Aborted, "file:/etc/motd"),
-                    end(o, OrderOutcome::Aborted, 40),
-                ]
-            }),
-        ),
-        (
-            "only looked at",
-            40,
-            Box::new(|o| vec![looked(o), end(o, OrderOutcome::Failed, 40)]),
-        ),
-    ];
-    let mut spent = 0;
-    for (what, counts, records) in ways {
-        submit(&desk).await.unwrap();
-        let manifest = host.manifest(&desk).await;
-        let order = manifest.predicate.orders[0].clone();
-        let first = host.journal.last_seq() + 1;
-        let all = records(&order);
-        if !matches!(all[0], Record::OrderRefused(_)) {
-            host.journal.write(&accepted(&order, &manifest));
-        }
-        for record in &all {
-            host.journal.write(record);
-        }
-        let batch = host.journal.batch(first, host.journal.last_seq());
-        desk.takes(&[batch]).await;
-        spent += counts;
-        assert_eq!(taken(&desk, PROJECT).await, (0, spent, 0), "{what}");
-        let shown = desk.app.get_budget(PROJECT).await.unwrap();
-        assert_eq!(shown.overrun_micros, 0, "{what}");
-    }
 }
 
 #[tokio::test]

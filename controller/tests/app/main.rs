@@ -15,6 +15,7 @@
 mod agents;
 mod budgets;
 mod cancel;
+mod costs;
 mod desk;
 mod enrolment;
 mod evidence;

@@ -181,12 +181,9 @@ pub fn event_of(state: OrderState, cost_micros: Option<u64>, is_metered: bool) -
                 },
             })
         }
-        OrderState::Indeterminate => Some(GrantEvent::Unmetered {
-            cost_micros: cost_micros.unwrap_or(0),
-        }),
         OrderState::Refused if is_metered => Some(GrantEvent::Unused),
-        // The agent does not start it, and cannot say that it did not before.
-        OrderState::Refused => Some(GrantEvent::Unmetered {
+        // A refusing agent does not start it, and where that leaves doubt it cannot say that it did not before.
+        OrderState::Indeterminate | OrderState::Refused => Some(GrantEvent::Unmetered {
             cost_micros: cost_micros.unwrap_or(0),
         }),
         // Guesses of the ledger: an agent out of reach may have taken the order all the same.
