@@ -10,6 +10,7 @@ mod many;
 mod plan;
 mod proxy;
 mod quiet;
+mod twin;
 mod ward;
 
 use std::collections::{BTreeMap, BTreeSet};

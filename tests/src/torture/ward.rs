@@ -164,7 +164,7 @@ impl Ward {
         }
     }
 
-    /// Runs a copy beside an agent until both are put in quarantine, ends the copy, and releases the agent.
+    /// Runs a copy beside an agent until both are put in quarantine, ends the copy, and releases whom the ledger believes.
     fn clone_agent(&mut self, agent: &str) -> anyhow::Result<()> {
         self.cloned.insert(agent.to_owned());
         self.world.clone_agent(agent)?;
@@ -178,10 +178,7 @@ impl Ward {
             self.unseen.push(Violation { rule: "I9", what });
             return Ok(());
         }
-        self.world
-            .client()?
-            .change_agent(agent, "release", "the copy has ended")?;
-        Ok(())
+        self.settle_twin(agent)
     }
 
     /// Releases agents that are in quarantine although nobody speaks beside them, and says which never had a copy, and why they are there; and

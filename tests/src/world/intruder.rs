@@ -1,6 +1,7 @@
 //! What an attacker does in a story: run a copy of an agent, and speak with keys that were stolen.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -25,11 +26,8 @@ impl World {
     /// # Errors
     /// When the copy cannot be made or started.
     pub fn clone_agent(&mut self, agent: &str) -> anyhow::Result<()> {
-        let (from, folder) = (
-            self.stack.agent_state(agent),
-            self.folder.path().join(format!("{agent}-copy")),
-        );
-        let state = folder.join("state");
+        let (from, folder) = (self.stack.agent_state(agent), self.copy_folder(agent));
+        let state = self.copy_state(agent);
         if state.exists() {
             // Of an earlier copy.
             fs::remove_dir_all(&state)?;
@@ -50,6 +48,42 @@ impl World {
         let log = self.stack.layout().log(&format!("{agent}-copy"));
         self.strays.push(process::start(&mut command, &log)?);
         Ok(())
+    }
+
+    fn copy_folder(&self, agent: &str) -> PathBuf {
+        self.folder.path().join(format!("{agent}-copy"))
+    }
+
+    /// Where a copy of an agent keeps its state.
+    pub fn copy_state(&self, agent: &str) -> PathBuf {
+        self.copy_folder(agent).join("state")
+    }
+
+    /// Goes on with an agent from the state of its copy, as somebody would who found that the copy is the one to keep.
+    ///
+    /// # Errors
+    /// When the agent cannot be stopped or started, or the state cannot be copied.
+    pub fn put_copy_in_place(&mut self, agent: &str) -> anyhow::Result<()> {
+        let (state, copy) = (self.stack.agent_state(agent), self.copy_state(agent));
+        self.stop(agent)?;
+        // The folder itself may be a disk of its own.
+        for entry in fs::read_dir(&state)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(copy.join("."))
+            .arg(&state)
+            .status()?;
+        if !copied.success() {
+            bail!("copying {} failed", copy.display());
+        }
+        self.start_part(agent)
     }
 
     /// An agent's name on the bus.
