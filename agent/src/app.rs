@@ -3,6 +3,7 @@
 
 mod carry;
 mod door;
+mod meter;
 mod post;
 mod renewal;
 mod start;
@@ -182,6 +183,8 @@ struct Timers {
     is_renewing: bool,
     renew_retry: Backoff,
     expires_at: Option<BootInstant>,
+    /// When what the step under way uses is looked at next; none while nothing runs.
+    meter_at: Option<BootInstant>,
 }
 
 /// What a request or a step reports.
@@ -239,6 +242,7 @@ impl Agent {
             () = self.lifecycle.stopping() => {}
             () = clock::sleep_until(clock.as_ref(), deadline) => self.feed(vec![Input::Tick]).await?,
         }
+        self.meter().await?;
         self.attend().await
     }
 
@@ -264,6 +268,7 @@ impl Agent {
             timers.expires_at,
             read,
             self.core.deadline(now),
+            timers.meter_at,
         ];
         due.into_iter()
             .flatten()
@@ -350,6 +355,7 @@ impl Agent {
             Some(incoming) = self.incoming.recv() => self.hear(incoming).await?,
             () = clock::sleep_until(clock.as_ref(), deadline) => self.feed(vec![Input::Tick]).await?,
         }
+        self.meter().await?;
         self.attend().await
     }
 
@@ -389,6 +395,7 @@ impl Timers {
             is_renewing: false,
             renew_retry: Backoff::new(renewal::RETRY, named_rng(seed_from(ids), "agent.renew")),
             expires_at: None,
+            meter_at: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! "high water before acting", "intent before start" and "result before report".
 
 mod effect;
+mod grant;
 mod halts;
 mod input;
 mod memory;
@@ -164,6 +165,11 @@ impl AgentCore {
                 result,
             } => self.observed(order_id, index, result, now),
             Input::Applied { order_id, index, ran } => self.applied(order_id, index, *ran),
+            Input::Metered {
+                order_id,
+                index,
+                usage,
+            } => self.metered(order_id, index, usage),
             Input::Tick => {}
         }
         self.advance(now);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use writ_protocol::bundle::Bundle;
+use writ_protocol::exec::Usage;
 use writ_protocol::graph::{Graph, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::manifest::Order;
@@ -53,6 +54,12 @@ pub trait Executor: Send + Sync + Debug {
 
     /// Carries a step out, and looks at it again.
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran;
+
+    /// What the step under way of an order has used so far, as it was looked at less than half a second ago; none where nothing runs, or where
+    /// nobody can tell before it ends. Called while `observe` and `apply` block another thread.
+    fn used(&self, _order_id: OrderId) -> Option<Usage> {
+        None
+    }
 
     /// Ends what runs for an order, from another thread: at once, or with time to clean up.
     fn stop(&self, order_id: OrderId, hard: bool, reason: &str);

@@ -15,6 +15,8 @@ pub struct AgentMetrics {
     pub manifests_refused: IntCounter,
     /// Orders ended.
     pub orders_done: IntCounter,
+    /// Steps stopped while under way, because the grant was used up.
+    pub steps_stopped_at_grant: IntCounter,
     /// Frames written.
     pub frames: IntCounter,
     /// Batches handed to the bus.
@@ -45,6 +47,10 @@ impl AgentMetrics {
             manifests: counter("manifests_total", "Newer manifests taken.")?,
             manifests_refused: counter("manifests_refused_total", "Manifests refused.")?,
             orders_done: counter("orders_done_total", "Orders ended.")?,
+            steps_stopped_at_grant: counter(
+                "steps_stopped_at_grant_total",
+                "Steps stopped while under way because the grant of their order was used up.",
+            )?,
             frames: counter("frames_total", "Frames written to the journal.")?,
             batches: counter("batches_total", "Event batches handed to the bus.")?,
             batches_failed: counter(

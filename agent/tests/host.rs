@@ -184,6 +184,7 @@ impl World {
             index,
             id: plan[index].id.clone(),
             attempt: 1,
+            left_micros: self.order.grant.amount_micros,
             notified: false,
             idempotency_key: Digest::of(b"key"),
         };
@@ -303,6 +304,14 @@ fn a_command_runs_under_limits_and_brings_its_artefact_back() {
     );
     let output = ran.output.expect("kept").bytes;
     assert!(output.windows(7).any(|part| part == b"working"));
+    // A grant of one micro-unit buys a second at the most, and then there is the grace.
+    let cpu = |name: &str| {
+        ran.limits
+            .iter()
+            .find(|limit| limit.name == name)
+            .map(|limit| limit.effective)
+    };
+    assert_eq!((cpu("cpu"), cpu("cpu.tree")), (Some(6), Some(6_000)));
     let failed = world.executor.apply(&world.job(1), &mut |_, _| {});
     assert_eq!(failed.failure.map(|failure| failure.code), Some(Code::StepFailed));
     assert_eq!(failed.exit, Some(Exit::Code(7)));
@@ -319,9 +328,15 @@ fn a_running_command_is_stopped_also_when_it_has_not_begun() {
         })
     });
     is_up.recv_timeout(Duration::from_secs(20)).expect("starts");
+    let mut used = None;
+    while used.is_none_or(|used| used == 0) {
+        used = world.executor.used(order_id).map(|used| used.wall_us);
+        assert!(used.is_some() && !running.is_finished(), "it runs and is seen");
+    }
     world.executor.stop(order_id, true, "halt");
     let ran = running.join().expect("ends");
     assert!(ran.was_stopped && ran.failure.is_some(), "{ran:?}");
+    assert!(used.is_some_and(|used| used <= ran.usage.wall_us) && world.executor.used(order_id).is_none());
     let again = world.executor.apply(&world.job(0), &mut |_, _| {});
     assert!(again.was_stopped, "a stop that came before the start holds");
 }

@@ -42,6 +42,14 @@ impl Default for RateCard {
 pub struct PriceOverflow;
 
 impl RateCard {
+    /// Whole seconds of processor time that an amount buys, rounded up; none where processor time has no price.
+    pub const fn cpu_seconds(&self, micros: u64) -> Option<u64> {
+        if self.cpu_second_micros == 0 {
+            return None;
+        }
+        Some(micros.div_ceil(self.cpu_second_micros))
+    }
+
     /// The price of a usage, micro-units, each component rounded up.
     ///
     /// # Errors
@@ -99,6 +107,18 @@ mod tests {
         assert_eq!(card.price(&usage), Ok(22));
         usage.written_bytes = 1;
         assert_eq!(card.price(&usage), Ok(23));
+    }
+
+    #[test]
+    fn an_amount_buys_whole_seconds_of_processor_time() {
+        let card = RateCard::default();
+        let bought: Vec<_> = [0, 1, 12, 13].map(|micros| card.cpu_seconds(micros)).into();
+        assert_eq!(bought, [Some(0), Some(1), Some(1), Some(2)]);
+        let free = RateCard {
+            cpu_second_micros: 0,
+            ..card
+        };
+        assert_eq!(free.cpu_seconds(1), None);
     }
 
     #[test]

@@ -128,6 +128,33 @@ impl Usage {
         }
     }
 
+    /// Adds what another process used; the peak is the larger one, and of the sources the later one's is named.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu_user_us = self.cpu_user_us.saturating_add(other.cpu_user_us);
+        self.cpu_system_us = self.cpu_system_us.saturating_add(other.cpu_system_us);
+        self.wall_us = self.wall_us.saturating_add(other.wall_us);
+        self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
+        self.read_bytes = self.read_bytes.saturating_add(other.read_bytes);
+        self.written_bytes = self.written_bytes.saturating_add(other.written_bytes);
+        self.output_bytes = self.output_bytes.saturating_add(other.output_bytes);
+        self.meter = other.meter;
+        self.lower_bound |= other.lower_bound;
+    }
+
+    /// Raises every figure to at least another reading of the same work.
+    pub fn at_least(&mut self, other: &Self) {
+        if other.cpu_us() > self.cpu_us() {
+            (self.cpu_user_us, self.cpu_system_us) = (other.cpu_user_us, other.cpu_system_us);
+            self.meter = other.meter;
+        }
+        self.wall_us = self.wall_us.max(other.wall_us);
+        self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
+        self.read_bytes = self.read_bytes.max(other.read_bytes);
+        self.written_bytes = self.written_bytes.max(other.written_bytes);
+        self.output_bytes = self.output_bytes.max(other.output_bytes);
+        self.lower_bound |= other.lower_bound;
+    }
+
     /// Processor time in all, microseconds.
     pub const fn cpu_us(&self) -> u64 {
         self.cpu_user_us.saturating_add(self.cpu_system_us)

@@ -1,5 +1,6 @@
-//! Story: a run that would spend three times its budget stops at it, the ledger adds up to the last micro-unit, a budget that is used up lets nothing
-//! through, and once it is raised only what was left is done.
+//! Stories: a run that would spend three times its budget stops at it, the ledger adds up to the last micro-unit, a budget that is used up lets
+//! nothing through, and once it is raised only what was left is done. And one step that would spend ten times its budget is ended by an agent that
+//! reaches nobody.
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -21,6 +22,15 @@ const BURN: &str = r#"
     creates: "@/three"
     depends_on: ["command:two"]
 "#;
+/// One step that says that it began, does not let itself be asked to end, and would use so many seconds of processor time; 34 of them are ten
+/// times 40 micro-units by the first rate card.
+const STUBBORN: &str = r#"
+  - command: long
+    argv: [sh, -c, "trap '' TERM; echo x >> @/ledger; ulimit -t 34; while :; do :; done"]
+    creates: "@/long"
+"#;
+/// What a second of one processor and the gibibyte of memory that a step may hold cost by the first rate card, micro-units.
+const RATE: u64 = 14;
 const PROJECT: &str = "project:story";
 
 /// Sets the project's budget, enforced for good.
@@ -60,14 +70,17 @@ fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<
         let stopped = apply(world, "0.000040")?;
         ensure!(stopped.state == "stopped", "{stopped:?}");
         ensure!(stopped.orders[0].code.as_deref() == Some("W0313"), "{stopped:?}");
-        ensure!(world.lines("ledger") == 2, "the third step was not started");
+        ensure!(
+            world.lines("ledger") == 1,
+            "the second step was ended, the third not started"
+        );
         let own = world.client()?.budget(&format!("run:{}", stopped.id))?;
         let project = settled(world)?;
         ensure!((own.cap_micros, own.left_micros) == (40, 0), "{own:?}");
         ensure!((40..=60).contains(&project.spent_micros), "{project:?}");
         ensure!(
-            project.overrun_micros > 0,
-            "the second step ended beyond it: {project:?}"
+            project.overrun_micros <= 6 * RATE,
+            "the meter reads a few times a second: {project:?}"
         );
 
         let runs = world.db("SELECT count(*) FROM run")?;
@@ -87,5 +100,55 @@ fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<
         ensure!(world.lines("ledger") == 3, "only what was left was done");
         settled(world)?;
         world.prove(&[&done.id])
+    })
+}
+
+#[test]
+fn one_step_that_would_spend_ten_budgets_is_ended_by_an_agent_that_reaches_nobody() -> anyhow::Result<()> {
+    story(Options::default(), |world| {
+        cap(world, 41)?;
+        let budget = "project: story\nbudget: { amount: 0.000040, currency: USD }\n";
+        let config = world.config(STUBBORN).replacen("project: story\n", budget, 1);
+        let plan = world.check_config(config)?;
+        let run = world.client()?.submit_apply(&plan.digest)?;
+        world.wait_lines("ledger", 1)?;
+        world.kill("nats")?;
+        world.kill("controller-1")?;
+        ensure!(!world.programs().is_empty(), "it runs while the agent is cut off");
+        world.wait_log("lab-1", "W0313")?;
+        ensure!(world.programs().is_empty(), "nothing is left of it");
+
+        world.start_part("nats")?;
+        world.start_part("controller-1")?;
+        let run = world.wait_state(&run.id, |run| run.state == "stopped", LONG)?;
+        let steps = world.steps(&run)?;
+        ensure!(run.orders[0].code.as_deref() == Some("W0313"), "{run:?}");
+        ensure!(
+            steps.len() == 1 && steps[0].outcome == "aborted",
+            "it was ended while under way: {steps:?}"
+        );
+        let cost: u64 = world
+            .db("SELECT max(cost_micros) FROM run_order")?
+            .concat()
+            .parse()?;
+        let words = run.orders[0].detail.as_deref().unwrap_or_default();
+        ensure!(words.contains(&format!("{cost} of 40 micro-units")), "{words}");
+        // One second until it is asked to end, five in which it does not.
+        let over = cost.saturating_sub(40);
+        println!("{over} micro-units over the grant, {} are the bound", 6 * RATE);
+        ensure!((1..=6 * RATE).contains(&over), "{cost} of 40: {run:?}");
+
+        let budget = settled(world)?;
+        ensure!(
+            (budget.spent_micros, budget.overrun_micros) == (40, over),
+            "{budget:?}"
+        );
+        for notice in [
+            "SELECT detail ->> 'threshold' FROM audit WHERE verb = 'budget.notice' AND object = 'project:story'",
+            "SELECT body ->> 'threshold' FROM feed WHERE kind = 'budget.notice' AND body ->> 'id' = 'project:story'",
+        ] {
+            ensure!(world.db(notice)? == ["100"], "{notice}: {:?}", world.db(notice)?);
+        }
+        world.audit()
     })
 }

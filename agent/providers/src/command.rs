@@ -5,7 +5,7 @@ mod guard;
 
 use std::collections::BTreeMap;
 
-use writ_protocol::exec::{Exit, Usage};
+use writ_protocol::exec::Exit;
 use writ_protocol::graph::{CommandSpec, Resource};
 use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
 
@@ -145,17 +145,4 @@ impl Step<'_, '_> {
             }),
         }
     }
-}
-
-/// Adds what two processes used; the peak is the larger one.
-pub(crate) fn add(sum: &mut Usage, other: &Usage) {
-    sum.cpu_user_us = sum.cpu_user_us.saturating_add(other.cpu_user_us);
-    sum.cpu_system_us = sum.cpu_system_us.saturating_add(other.cpu_system_us);
-    sum.wall_us = sum.wall_us.saturating_add(other.wall_us);
-    sum.peak_memory_bytes = sum.peak_memory_bytes.max(other.peak_memory_bytes);
-    sum.read_bytes = sum.read_bytes.saturating_add(other.read_bytes);
-    sum.written_bytes = sum.written_bytes.saturating_add(other.written_bytes);
-    sum.output_bytes = sum.output_bytes.saturating_add(other.output_bytes);
-    sum.meter = other.meter;
-    sum.lower_bound |= other.lower_bound;
 }

@@ -8,7 +8,7 @@ use writ_protocol::exec::{Exit, Isolation, Meter, Usage};
 use writ_protocol::graph::Resource;
 use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
 
-use crate::command::{DEFAULT_PATH, add};
+use crate::command::DEFAULT_PATH;
 use crate::context::{Applied, Context};
 use crate::error::Error;
 use crate::host::Host;
@@ -67,7 +67,7 @@ impl<'a, 'c> Tools<'a, 'c> {
 
     /// Books a run that went another way than [`Self::run`].
     pub(crate) fn book(&mut self, outcome: Outcome) -> Result<Ended, Error> {
-        add(&mut self.usage, &outcome.usage);
+        self.usage.add(&outcome.usage);
         let text = [outcome.output.head.as_slice(), outcome.output.tail.as_slice()].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
         let exit = outcome.exit.clone();

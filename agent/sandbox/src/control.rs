@@ -1,9 +1,10 @@
-//! The handle by which another thread stops a run.
+//! The handle by which another thread stops a run, and sees what it has used so far.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
+use writ_protocol::exec::{Meter, Usage};
 
 use crate::error::Error;
 
@@ -19,7 +20,7 @@ pub(crate) enum Stop {
     Kill(String),
 }
 
-/// Stops one run from any thread; clones speak of the same run.
+/// Stops the runs of one piece of work from any thread, and tells what they use; clones speak of the same work.
 #[derive(Clone, Debug)]
 pub struct Control(Arc<Shared>);
 
@@ -27,6 +28,16 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     wake: OwnedFd,
     stop: Mutex<Stop>,
+    used: Mutex<Used>,
+}
+
+/// What was used under one handle.
+#[derive(Debug)]
+struct Used {
+    /// By the runs that ended.
+    ended: Usage,
+    /// By the run under way, as it was last looked at.
+    present: Option<Usage>,
 }
 
 impl Control {
@@ -40,7 +51,35 @@ impl Control {
         Ok(Self(Arc::new(Shared {
             wake,
             stop: Mutex::new(Stop::No),
+            used: Mutex::new(Used {
+                ended: Usage::none(Meter::Agent),
+                present: None,
+            }),
         })))
+    }
+
+    /// What the runs under this handle have used so far: those that ended, and the one under way as it was looked at less than half a second ago.
+    pub fn used(&self) -> Usage {
+        let held = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = held.ended.clone();
+        if let Some(present) = &held.present {
+            sum.add(present);
+        }
+        sum
+    }
+
+    /// Says what the run under way has used so far.
+    pub(crate) fn note_used(&self, present: Usage) {
+        self.0.used.lock().unwrap_or_else(PoisonError::into_inner).present = Some(present);
+    }
+
+    /// Books a run that is over; where nobody knows what it used in the end, what was seen of it last.
+    pub(crate) fn book_used(&self, ended: Option<&Usage>) {
+        let mut held = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = held.present.take();
+        if let Some(usage) = ended.cloned().or(present) {
+            held.ended.add(&usage);
+        }
     }
 
     /// Ends the tree now. The reason is reported as [`writ_protocol::exec::Exit::Killed`]. A run that has not begun does not begin.
@@ -89,6 +128,24 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ended_and_what_is_under_way_add_up() {
+        let control = Control::new().expect("makes a handle");
+        let used = |cpu_user_us| Usage {
+            cpu_user_us,
+            ..Usage::none(Meter::Cgroup2)
+        };
+        control.note_used(used(3));
+        control.note_used(used(5));
+        assert_eq!(control.clone().used(), used(5));
+        control.book_used(Some(&used(7)));
+        control.note_used(used(20));
+        assert_eq!(control.used(), used(27));
+        control.book_used(None);
+        control.book_used(None);
+        assert_eq!(control.used(), used(27));
+    }
 
     #[test]
     fn a_stop_grows_stronger_and_never_weaker() {

@@ -109,7 +109,9 @@ impl Sandbox {
             .transpose();
         let cgroup = cgroup.map_err(Error::io("make the step's cgroup"))?;
         let launched = Launched::start(&self.starter, spec, cgroup.as_ref())?;
-        Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output)
+        let ran = Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output);
+        control.book_used(ran.as_ref().ok().map(|outcome| &outcome.usage));
+        ran
     }
 }
 

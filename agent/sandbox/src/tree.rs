@@ -86,11 +86,18 @@ fn process_group(pid: i32) -> Option<i32> {
     (group > 1).then_some(group)
 }
 
-/// Processor time of the descendants of `root` and of what they have reaped; as fine as the kernel's tick.
+/// Processor time of the descendants of `root`, and of what they and `root` have reaped; as fine as the kernel's tick.
 pub(crate) fn descendants_cpu(root: i32) -> CpuTime {
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     let micros = |ticks: u64| ticks.saturating_mul(1_000_000) / per_second;
     let mut sum = CpuTime::default();
+    // Parents before children: who is reaped in between is missed this time, and never counted twice.
+    let reaped = stat_after_name(root).map(|stat| {
+        let mut fields = stat.split_ascii_whitespace().skip(13);
+        let mut next = || micros(fields.next().and_then(|field| field.parse().ok()).unwrap_or(0));
+        (next(), next())
+    });
+    (sum.user_us, sum.system_us) = reaped.unwrap_or_default();
     for stat in descendants(root, SAMPLED_MAX)
         .into_iter()
         .filter_map(stat_after_name)
@@ -121,6 +128,18 @@ pub(crate) fn descendants_peak_memory(root: i32) -> u64 {
         .max()
         .unwrap_or(0)
         .saturating_mul(1_024)
+}
+
+/// Bytes that `root`, its descendants and what they have reaped wrote to storage.
+pub(crate) fn written(root: i32) -> u64 {
+    let of = |pid: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    let own = of(root).unwrap_or(0);
+    let below = descendants(root, SAMPLED_MAX).into_iter().filter_map(of);
+    below.fold(own, u64::saturating_add)
 }
 
 /// The parent of a process.

@@ -2,6 +2,7 @@
 //!
 //! One thread, one `poll`: nothing is waited for anywhere else, and there is always a time limit on the wait.
 
+mod meter;
 mod verdict;
 
 use std::io::{PipeReader, Read};
@@ -60,6 +61,7 @@ pub(crate) struct Watch<'a> {
     /// The last looks at what the tree had used.
     sampled: CpuTime,
     sampled_memory: Option<u64>,
+    metered: meter::Metered,
 }
 
 /// What the shim has said so far.
@@ -120,6 +122,7 @@ impl<'a> Watch<'a> {
             look_at_us: 0,
             sampled: CpuTime::default(),
             sampled_memory: None,
+            metered: meter::Metered::default(),
         }
     }
 
@@ -325,6 +328,7 @@ impl<'a> Watch<'a> {
         let is_due = now >= self.look_at_us;
         if is_due {
             self.sampled = self.sampled.max(self.cpu());
+            self.meter(now);
         }
         let cpu_left = limits
             .cpu_ms

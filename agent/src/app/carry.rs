@@ -6,7 +6,8 @@ use std::sync::Arc;
 use writ_chassis::clock::Clock;
 use writ_protocol::id::OrderId;
 use writ_protocol::limits::BATCH_LINGER;
-use writ_protocol::record::Record;
+use writ_protocol::reason::Code;
+use writ_protocol::record::{Record, StepOutcome};
 use writ_protocol::time::Timestamp;
 
 use super::{Agent, AppError, FIRST_LINGER, PAUSE, outcome_name};
@@ -38,7 +39,10 @@ impl Agent {
             match effect {
                 Effect::Keep(manifest) => writes.push(Write::Keep(manifest)),
                 Effect::KeepHalts(halts) => writes.push(Write::KeepHalts(halts)),
-                Effect::Append(record) => writes.push(Write::Record(record)),
+                Effect::Append(record) => {
+                    self.count(&record);
+                    writes.push(Write::Record(record));
+                }
                 Effect::Blobs { order_id, blobs } => {
                     let chunks = blobs.iter().flat_map(|blob| evidence::chunks(order_id, blob));
                     writes.extend(chunks.map(Write::Record));
@@ -58,6 +62,14 @@ impl Agent {
             self.act(act);
         }
         Ok(())
+    }
+
+    fn count(&self, record: &Record) {
+        if let Record::StepResult(result) = record
+            && (result.outcome, result.code) == (StepOutcome::Aborted, Some(Code::GrantExhausted))
+        {
+            self.metrics.steps_stopped_at_grant.inc();
+        }
     }
 
     fn conclusion(&mut self, ending: Box<Ending>) -> Write {

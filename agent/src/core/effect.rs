@@ -62,6 +62,8 @@ pub struct StepRef {
     pub id: String,
     /// Which attempt.
     pub attempt: u32,
+    /// What is left of the grant when it begins, micro-units.
+    pub left_micros: u64,
     /// Whether another step triggered it.
     pub notified: bool,
     /// `SHA-256(order id ‖ step)`.

@@ -69,6 +69,15 @@ pub enum Input {
         /// What was seen.
         result: Result<Seen, Failure>,
     },
+    /// What the step under way has used so far.
+    Metered {
+        /// The order.
+        order_id: OrderId,
+        /// Which step.
+        index: usize,
+        /// What was used since it began; what looking used is told apart, with what was seen.
+        usage: Usage,
+    },
     /// A step was carried out, or failed.
     Applied {
         /// The order.

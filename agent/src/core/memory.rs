@@ -230,7 +230,7 @@ impl AgentCore {
             Code::Internal,
             "the manifest that ordered this is lost",
         ));
-        self.end(lost);
+        self.end(lost, now);
     }
 }
 

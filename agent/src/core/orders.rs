@@ -191,10 +191,11 @@ impl AgentCore {
     }
 
     /// Ends an order: out of the books, signed and durable.
-    pub(super) fn end(&mut self, running: Running) {
+    pub(super) fn end(&mut self, mut running: Running, now: Now) {
         let Some(held) = self.held.remove(&running.order_id) else {
             return;
         };
+        running.book_looks(&held, self.corrected(now.wall), &mut self.out);
         self.queue.retain(|id| *id != running.order_id);
         self.remember_done(running.order_id);
         let verdict = running.verdict();

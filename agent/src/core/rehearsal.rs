@@ -4,6 +4,8 @@
 //! A host on which nothing differs any more is not stale: nothing would be changed there. After a restart in the middle of an order there is
 //! no second rehearsal, because what differs by then is the order's own doing.
 
+use std::collections::BTreeMap;
+
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Meter, Usage};
 use writ_protocol::manifest::OrderKind;
@@ -106,7 +108,23 @@ impl Rehearsal {
         self.wanted == Some(found) || self.differing().next().is_none()
     }
 
-    fn take(&mut self, result: Result<Seen, Failure>) {
+    /// What looking used that no result accounts for yet.
+    pub(super) fn unbooked(&self) -> impl Iterator<Item = &Usage> {
+        self.seen.iter().flatten().map(|sight| &sight.usage)
+    }
+
+    /// The same by step, to be accounted for now.
+    pub(super) fn take_unbooked(&mut self) -> BTreeMap<usize, Usage> {
+        let sights = self.seen.iter_mut().enumerate();
+        sights
+            .filter_map(|(index, sight)| {
+                let used = &mut sight.as_mut()?.usage;
+                Some((index, std::mem::replace(used, Usage::none(Meter::Agent))))
+            })
+            .collect()
+    }
+
+    fn take(&mut self, result: Result<Seen, Failure>, looked: Usage) {
         let kept = self.differing().count() < DIFFERENCES_MAX;
         self.seen.push(Some(match result {
             Ok(seen) => Sight {
@@ -121,7 +139,7 @@ impl Rehearsal {
                 digest: Digest::ZERO,
                 differs: true,
                 changes: Vec::new(),
-                usage: Usage::none(Meter::Agent),
+                usage: looked,
                 failure: Some(failure.detail),
             },
         }));
@@ -190,18 +208,19 @@ impl AgentCore {
 
     fn price_of(&self, running: &Running, usage: &Usage) -> u64 {
         let held = self.held.get(&running.order_id);
-        held.map_or(0, |held| super::results::price(held, usage))
+        held.map_or(0, |held| super::grant::price(held, usage))
     }
 }
 
-/// A step was looked at to compare.
-pub(super) fn rehearsed(running: &mut Running, index: usize, result: Result<Seen, Failure>) {
+/// A step was looked at to compare; `looked` is what was seen of what that used, where it failed.
+pub(super) fn rehearsed(running: &mut Running, index: usize, result: Result<Seen, Failure>, looked: Usage) {
     if result.is_err() && running.told.is_some() {
         running.told = None;
+        running.looked.insert(index, looked);
         return;
     }
     let differs = !matches!(&result, Ok(seen) if seen.changes.is_empty());
-    running.rehearsal.take(result);
+    running.rehearsal.take(result, looked);
     let targets = running.steps.get(index).map(|step| step.notify.clone());
     for target in targets.filter(|_| differs).into_iter().flatten() {
         if let Some(slot) = running.notified.get_mut(target) {

@@ -7,10 +7,11 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, Record, StepIntent, StepOutcome, StepResult};
 use writ_protocol::time::Timestamp;
 
+use super::grant::price;
 use super::rehearsal::rehearsed;
-use super::running::{Running, Stage, Stop};
+use super::running::{Stage, Stop};
 use super::steps::{Lease, ended_early, lease_lost, push_result, step_ref};
-use super::{AgentCore, Effect, Failure, Held, Now, Ran, Seen, StepPlan, StepRef};
+use super::{AgentCore, Effect, Failure, Now, Ran, Seen, StepPlan, StepRef};
 
 impl AgentCore {
     pub(super) fn observed(
@@ -33,8 +34,9 @@ impl AgentCore {
             return;
         };
         running.stage = Stage::Between;
+        let mut looked = running.seen_by_meter();
         if running.rehearsal.is_under_way() {
-            rehearsed(&mut running, index, result);
+            rehearsed(&mut running, index, result, looked);
             self.running = Some(running);
             return;
         }
@@ -46,19 +48,18 @@ impl AgentCore {
             .get(&step.id)
             .map_or(1, |progress| progress.attempt + 1);
         let is_check = held.order.kind == OrderKind::Check;
-        let grant = held.order.grant.amount_micros;
+        if let Ok(seen) = &result {
+            looked.clone_from(&seen.usage);
+        }
         let intent = step_ref(held, &running, index, &step, attempt);
         match result {
             Err(_) if running.told.is_some() => running.told = None,
             Err(failure) => {
                 let why = (failure.code, failure.detail);
-                let result = ended_early(order_id, &step, StepOutcome::Failed, Some(why), at);
-                push_result(
-                    &mut running,
-                    index,
-                    StepResult { attempt, ..result },
-                    &mut self.out,
-                );
+                let mut result = ended_early(order_id, &step, StepOutcome::Failed, Some(why), at);
+                (result.attempt, result.cost_micros) = (attempt, price(held, &looked));
+                result.usage = looked.clone();
+                push_result(&mut running, index, result, &mut self.out);
             }
             Ok(seen) => match nothing_to_do(&seen, attempt, is_check) {
                 Some(outcome) => {
@@ -67,13 +68,11 @@ impl AgentCore {
                     looked_at(&mut result, seen);
                     result.cost_micros = price(held, &result.usage);
                     push_result(&mut running, index, result, &mut self.out);
+                    running.forget_late_stop();
                 }
                 None if running.stop.is_some() => running.told = None,
                 None if running.rehearsal.has_moved(index, &seen) => running.stop(has_moved(&step)),
-                None if is_spent(running.cost_micros.saturating_add(running.unknown_micros), grant) => {
-                    let stop = grant_spent(&running, grant);
-                    running.stop(stop);
-                }
+                None if running.is_spent(held, running.cost_micros) => running.stop_at_grant(held),
                 None if matches!(self.lease(&running, now), Lease::Lost | Lease::Wait) => {
                     running.stop(lease_lost());
                 }
@@ -87,6 +86,9 @@ impl AgentCore {
                     (running.before, running.stage) = (Some((seen, at)), Stage::Applying(index));
                 }
             },
+        }
+        if running.stage == Stage::Between && running.ended.get(index) == Some(&None) {
+            running.looked.insert(index, looked);
         }
         self.running = Some(running);
     }
@@ -108,11 +110,13 @@ impl AgentCore {
             .get(&step.id)
             .map_or(1, |progress| progress.attempt + 1);
         let ended_at = Timestamp::from_micros(ran.ended_at.as_micros().saturating_add(self.offset_us));
+        let usage = running.with_look(ran.usage.clone());
+        let cost_micros = price(held, &usage);
+        let was_aborted = running.was_ended(held, &ran, cost_micros);
         let (seen, started_at) = match running.before.take() {
             Some((seen, started_at)) => (Some(seen), started_at),
             None => (None, ended_at),
         };
-        let was_aborted = ran.was_stopped && running.stop.is_some();
         let (outcome, code, detail) = match (&ran.failure, &running.stop) {
             (Some(_), Some(stop)) if was_aborted => {
                 (StepOutcome::Aborted, Some(stop.code), stop.detail.clone())
@@ -122,11 +126,6 @@ impl AgentCore {
         };
         let mut blobs: Vec<_> = ran.output.iter().cloned().collect();
         blobs.extend(ran.artefacts.iter().cloned());
-        let mut usage = ran.usage;
-        if let Some(seen) = &seen {
-            usage.cpu_user_us = usage.cpu_user_us.saturating_add(seen.usage.cpu_user_us);
-            usage.cpu_system_us = usage.cpu_system_us.saturating_add(seen.usage.cpu_system_us);
-        }
         let result = StepResult {
             order_id,
             step: step.id.clone(),
@@ -141,7 +140,7 @@ impl AgentCore {
             limits: ran.limits,
             isolation: ran.isolation,
             kill_confidence: ran.kill_confidence,
-            cost_micros: price(held, &usage),
+            cost_micros,
             usage,
             started_at,
             ended_at,
@@ -150,6 +149,9 @@ impl AgentCore {
             artefacts: ran.artefacts.iter().map(super::Blob::reference).collect(),
         };
         push_result(&mut running, index, result, &mut self.out);
+        if !was_aborted {
+            running.forget_late_stop();
+        }
         if !blobs.is_empty() {
             self.out.push(Effect::Blobs { order_id, blobs });
         }
@@ -183,31 +185,6 @@ fn looked_at(result: &mut StepResult, seen: Seen) {
     if result.outcome == StepOutcome::Changed {
         "was under way at a restart and is done".clone_into(&mut result.detail);
     }
-}
-
-fn grant_spent(running: &Running, grant: u64) -> Stop {
-    let (spent, unknown) = (running.cost_micros, running.unknown_micros);
-    let mut detail = format!("{spent} of {grant} micro-units are spent");
-    if unknown > 0 {
-        detail = format!(
-            "{detail}, and up to {unknown} by what was under way when the agent ended; raise the grant and order it again"
-        );
-    }
-    Stop::soft(OrderOutcome::Stopped, Code::GrantExhausted, &detail)
-}
-
-fn is_spent(cost_micros: u64, grant: u64) -> bool {
-    #[cfg(feature = "planted")]
-    if writ_protocol::planted::is(writ_protocol::planted::Bug::GrantIgnored) {
-        return false;
-    }
-    cost_micros >= grant
-}
-
-/// The price by the order's own rate card; what cannot be priced counts as the whole grant.
-pub(super) fn price(held: &Held, usage: &writ_protocol::exec::Usage) -> u64 {
-    let grant = &held.order.grant;
-    grant.rates.price(usage).unwrap_or(grant.amount_micros)
 }
 
 fn intend(step: &StepRef, plan: &StepPlan, observed: Digest) -> Effect {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use writ_protocol::evidence::{STEPS_MAX, StepSummary};
+use writ_protocol::exec::Usage;
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, StepOutcome, StepResult};
@@ -92,6 +93,10 @@ pub(super) struct Running {
     pub(super) told: Option<u8>,
     pub(super) before: Option<(Seen, Timestamp)>,
     pub(super) rehearsal: Rehearsal,
+    /// What the step under way had used when it was looked at last.
+    pub(super) metered: Option<Usage>,
+    /// What looking used at steps that did not start then, by number; no result accounts for it.
+    pub(super) looked: BTreeMap<usize, Usage>,
 }
 
 /// How an order ended, in one word.
@@ -126,6 +131,8 @@ impl Running {
             told: None,
             before: None,
             rehearsal: Rehearsal::default(),
+            metered: None,
+            looked: BTreeMap::new(),
         }
     }
 
@@ -192,6 +199,7 @@ impl Running {
             *slot = Some(well);
         }
         self.before = None;
+        self.metered = None;
         self.told = None;
         self.stage = Stage::Between;
     }
@@ -199,10 +207,14 @@ impl Running {
     /// Books the result of a step that ended before the restart; its record is in the journal.
     pub(super) fn book_again(&mut self, index: usize, result: &StepResult) {
         self.book(index, result);
-        if result.outcome == StepOutcome::Aborted {
+        let did_not_start =
+            result.outcome == StepOutcome::Skipped && result.code == Some(Code::GrantExhausted);
+        if result.outcome == StepOutcome::Aborted || did_not_start {
             // So did the order, but for its last record: that what stopped it is over by now does not let it go on.
             let (code, outcome) = match result.code {
-                Some(code @ (Code::Draining | Code::Quarantined)) => (code, OrderOutcome::Stopped),
+                Some(code @ (Code::Draining | Code::Quarantined | Code::GrantExhausted)) => {
+                    (code, OrderOutcome::Stopped)
+                }
                 code => (code.unwrap_or(Code::StepFailed), OrderOutcome::Aborted),
             };
             self.stop(Stop::soft(outcome, code, &result.detail));

@@ -61,7 +61,7 @@ impl AgentCore {
             if let Some(stop) = stop {
                 let mut never = Running::new(order_id, self.corrected(now.wall));
                 never.stop(stop);
-                self.end(never);
+                self.end(never, now);
             }
         }
     }
@@ -130,7 +130,7 @@ impl AgentCore {
         let is_over = running.stop.is_some() || running.first_failure.is_some() && running.steps.is_empty();
         let next = running.next().map(|(index, step)| (index, step.clone()));
         match next.filter(|_| !is_over) {
-            None => self.end(running),
+            None => self.end(running, now),
             Some((index, step)) => self.start(running, index, &step, now),
         }
         self.running
@@ -260,6 +260,7 @@ pub(super) fn step_ref(
         index,
         id: step.id.clone(),
         attempt,
+        left_micros: running.left(held),
         notified: running.notified.get(index) == Some(&true),
         idempotency_key: Digest::of_parts(&[running.order_id.as_uuid().as_bytes(), step.id.as_bytes()]),
     }

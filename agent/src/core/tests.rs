@@ -1,7 +1,7 @@
 //! The core alone: every state meets every input, orders go through their lives, and long random lives keep the promises.
 
 use uuid::Uuid;
-use writ_protocol::exec::StepMode;
+use writ_protocol::exec::{Exit, Meter, StepMode, Usage};
 use writ_protocol::halt::{Halt, HaltAction, Scope};
 use writ_protocol::manifest::{Manifest, OrderKind};
 use writ_protocol::record::{Change, StepOutcome};
@@ -9,6 +9,7 @@ use writ_protocol::record::{Change, StepOutcome};
 use super::*;
 use crate::tests::scene::{boot, manifest, name, order, order_id, step};
 
+mod grants;
 mod lives;
 mod orders;
 mod stale;
@@ -67,6 +68,18 @@ fn ready(order: OrderId) -> Input {
 
 fn ran() -> Box<Ran> {
     Box::new(Ran::nothing(Timestamp::default()))
+}
+
+/// A reading of the meter: processor time, microseconds.
+fn used(index: usize, cpu_user_us: u64) -> Input {
+    Input::Metered {
+        order_id: order_id(1),
+        index,
+        usage: Usage {
+            cpu_user_us,
+            ..Usage::none(Meter::Cgroup2)
+        },
+    }
 }
 
 fn stop(action: HaltAction) -> Input {

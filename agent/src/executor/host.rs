@@ -1,5 +1,6 @@
 //! The executor of a real host: providers in a sandbox.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
@@ -10,10 +11,10 @@ use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
 use writ_protocol::record;
 use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
-use writ_sandbox::{Control, Sandbox, Stream};
+use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
 use super::{Executor, Job, OnOutput};
-use crate::core::{Blob, Failure, Ran, Seen};
+use crate::core::{Blob, Failure, Ran, Seen, StepRef};
 
 /// Longest text of one attribute in a record, bytes.
 const ATTRIBUTE_CHARS: usize = 256;
@@ -66,10 +67,11 @@ impl HostExecutor {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` with a context that can be stopped.
+    /// Runs `work` with a context that can be stopped, on a resource whose limits the order pays for; with what its processes used.
     fn with<T>(
         &self,
         job: &Job,
+        used: &mut Usage,
         work: impl FnOnce(&Resource, &Context<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let missing = || Failure {
@@ -78,6 +80,7 @@ impl HostExecutor {
         };
         let bundle = job.bundle.as_ref().ok_or_else(missing)?;
         let resource = bundle.graph().resources.get(job.step.index).ok_or_else(missing)?;
+        let resource = paid_for(resource, &job.step);
         let control = Control::new().map_err(|error| failure(error.code(), &error))?;
         let ids = StepIds {
             run_id: job.step.order.run_id.to_string(),
@@ -101,8 +104,9 @@ impl HostExecutor {
             ids: &ids,
             notified: job.step.notified,
         };
-        let done = work(resource, &context);
+        let done = work(&resource, &context);
         self.present().running = None;
+        *used = control.used();
         done
     }
 
@@ -249,13 +253,15 @@ impl HostExecutor {
 
 impl Executor for HostExecutor {
     fn observe(&self, job: &Job) -> Result<Seen, Failure> {
-        let (changes, digest, usage) = self.with(job, |resource, context| {
+        let mut used = Usage::none(Meter::Agent);
+        let (changes, digest, mut usage) = self.with(job, &mut used, |resource, context| {
             if self.applies(resource, job.step.order.order_id)? {
                 self.look(resource, context)
             } else {
                 Ok((Vec::new(), Resource::not_applying(), Usage::none(Meter::Agent)))
             }
         })?;
+        usage.at_least(&used);
         let told = changes.iter().take(CHANGES_MAX).map(for_record).collect();
         self.present().seen = Some((job.step.order.order_id, job.step.index, changes));
         Ok(Seen {
@@ -266,12 +272,21 @@ impl Executor for HostExecutor {
     }
 
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {
-        let done = self.with(job, |resource, context| {
+        let mut used = Usage::none(Meter::Agent);
+        let done = self.with(job, &mut used, |resource, context| {
             self.carry_out(job, resource, context, on_output)
         });
         let mut ran = done.unwrap_or_else(|failure| self.nothing(Some(failure)));
+        // What ran before and after the change itself, and before a failure, is to be paid as well.
+        ran.usage.at_least(&used);
         ran.ended_at = self.clock.now();
         ran
+    }
+
+    fn used(&self, order_id: OrderId) -> Option<Usage> {
+        let present = self.present();
+        let (_, control) = present.running.as_ref().filter(|(of, _)| *of == order_id)?;
+        Some(control.used())
     }
 
     fn stop(&self, order_id: OrderId, hard: bool, reason: &str) {
@@ -287,6 +302,23 @@ impl Executor for HostExecutor {
             None => {}
         }
     }
+}
+
+/// A resource with no more processor time than what is left of the grant buys, and the grace in which it may end after that. The kernel holds
+/// every process to it and the sandbox the tree, should the meter of the order be late.
+fn paid_for<'a>(resource: &'a Resource, step: &StepRef) -> Cow<'a, Resource> {
+    let Some(bought) = step.order.grant.rates.cpu_seconds(step.left_micros) else {
+        return Cow::Borrowed(resource);
+    };
+    let cpu_ms = bought
+        .saturating_add(TERMINATE_GRACE.as_secs())
+        .saturating_mul(1_000);
+    if cpu_ms >= resource.limits.cpu_ms {
+        return Cow::Borrowed(resource);
+    }
+    let mut resource = resource.clone();
+    resource.limits.cpu_ms = cpu_ms;
+    Cow::Owned(resource)
 }
 
 fn for_record(change: &Change) -> record::Change {

@@ -7,7 +7,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use writ_protocol::exec::{Exit, Meter, Usage};
 
-use super::{Step, add};
+use super::Step;
 use crate::error::Error;
 use crate::observation::CommandObservation;
 
@@ -113,7 +113,7 @@ impl Step<'_, '_> {
             }
             other => other?,
         };
-        add(usage, &outcome.usage);
+        usage.add(&outcome.usage);
         match outcome.exit {
             Exit::Code(code) => Ok(code),
             Exit::Signal(signal) => Err(no_answer(format!("signal {signal} ended it"))),

@@ -107,7 +107,10 @@ impl Watch<'_> {
             written_bytes,
             ..
         } = used;
-        let memory = used.max_rss_bytes.max(self.sampled_memory.unwrap_or(0));
+        let memory = used
+            .max_rss_bytes
+            .max(self.sampled_memory.unwrap_or(0))
+            .max(self.metered.peak_memory_bytes);
         let (cgroup_read, cgroup_written) = self.cgroup.and_then(StepCgroup::storage).unwrap_or_default();
         Usage {
             cpu_user_us: cpu.user_us,
@@ -119,7 +122,7 @@ impl Watch<'_> {
                 .unwrap_or(0)
                 .max(memory),
             read_bytes: read_bytes.max(cgroup_read),
-            written_bytes: written_bytes.max(cgroup_written),
+            written_bytes: written_bytes.max(cgroup_written).max(self.metered.written_bytes),
             output_bytes: self.capture.total(),
             meter: if self.cgroup.is_some() {
                 Meter::Cgroup2

@@ -1,5 +1,7 @@
 //! Accounting: what the kernel counted, the daemonised child included.
 
+use std::time::Duration;
+
 use writ_protocol::exec::{Exit, Isolation, Meter};
 use writ_sandbox::CgroupBase;
 
@@ -51,6 +53,45 @@ fn what_was_used_before_a_kill_is_counted() {
             outcome.usage.cpu_us(),
             stage.name()
         );
+    }
+}
+
+#[test]
+fn what_is_used_is_known_while_it_runs_the_daemonised_child_included() {
+    for stage in Stage::all() {
+        for burn in ["burn", "burn-daemonised"] {
+            let me = super::stage::OFFENDER;
+            let spec = stage.shell(&format!(
+                "{me} {burn} 300; {me} {burn} 300; echo burnt; sleep 1000"
+            ));
+            let mut seen = None;
+            let outcome = stage.run_until_it_speaks(&spec, |control| {
+                // A reading comes every 0.4 s, and without a cgroup in ticks of the kernel; a minute at most is waited for it.
+                for _ in 0..6_000 {
+                    if control.used().cpu_us() >= 540_000 {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                seen = Some((control.used(), control.clone()));
+                control.kill("enough");
+            });
+            let name = format!("{burn}, {}", stage.name());
+            let (used, control) = seen.expect("the program spoke");
+            assert!((540_000..900_000).contains(&used.cpu_us()), "{used:?}, {name}");
+            assert!(used.wall_us > 0 && used.peak_memory_bytes > 0, "{used:?}, {name}");
+            // What was said once is never taken back.
+            assert!(
+                outcome.usage.cpu_us() >= used.cpu_us(),
+                "{used:?}, {outcome:?}, {name}"
+            );
+            assert!(
+                outcome.usage.peak_memory_bytes >= used.peak_memory_bytes,
+                "{name}"
+            );
+            assert!(outcome.usage.written_bytes >= used.written_bytes, "{name}");
+            assert_eq!(control.used().cpu_us(), outcome.usage.cpu_us(), "{name}");
+        }
     }
 }
 

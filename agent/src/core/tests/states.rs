@@ -141,6 +141,9 @@ pub(super) fn inputs() -> Vec<(&'static str, Input)> {
                 ran: Box::new(Ran::failed(failure, Timestamp::default())),
             },
         ),
+        ("little a", used(0, 1_000_000)),
+        ("spent a", used(0, 10_000_000_000)),
+        ("spent b", used(1, 10_000_000_000)),
         ("tick", Input::Tick),
     ]
 }
@@ -182,6 +185,19 @@ fn every_state_takes_every_input() {
                     .iter()
                     .any(|e| matches!(e, Effect::Stop { hard: h, .. } if *h == hard));
                 assert!(told, "{place}: the running step is told to end");
+            }
+            let is_metered = matches!(
+                (state, input),
+                ("observing a" | "applying a", "spent a")
+                    | ("observing b" | "applying b" | "draining", "spent b")
+            );
+            if matches!(input, "little a" | "spent a" | "spent b") {
+                let told = matches!(effects.as_slice(), [Effect::Stop { hard: false, .. }]);
+                assert_eq!(
+                    (told, effects.len()),
+                    (is_metered, usize::from(is_metered)),
+                    "{place}"
+                );
             }
             if state == "draining" && input == "manifest" {
                 assert!(effects.is_empty(), "{place}: the next life takes it");
