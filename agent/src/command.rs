@@ -173,8 +173,15 @@ pub async fn build(config: AgentConfig, lifecycle: LifecycleHandle) -> Result<Ag
     // Ends what an earlier life of this agent left running, before anything is taken up again.
     let sandbox = Sandbox::new(writ_sandbox::Config {
         cgroup,
+        closed: vec![config.state_dir.clone()],
         ..writ_sandbox::Config::default()
     })?;
+    if let Some(why) = sandbox.lacks_cgroups_because() {
+        tracing::warn!(
+            why,
+            "steps get no cgroup: what daemonised processes use is a lower bound"
+        );
+    }
     let executor = HostExecutor::new(sandbox, ProviderHost::new(Path::new("/"))?, Arc::clone(&clock))
         .knowing(machine::known);
     let options = Options {

@@ -44,7 +44,7 @@ pub enum Isolation {
     None,
     /// Own mount, pid, ipc and uts namespaces, and a network namespace unless the step names destinations.
     Namespaces,
-    /// New root, own uid, no capabilities, Landlock and seccomp.
+    /// The namespaces, a new root, ids that are not root's, no capabilities, a system call filter, and Landlock where the kernel has it.
     Strict,
 }
 
@@ -66,13 +66,14 @@ pub enum StepMode {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EffectiveLimit {
     /// Which: of each process `cpu` (s), `as`, `fsize` (bytes), `nofile`, `core`; of the user `nproc`; of the whole tree `cpu.tree` (ms), `wall` (ms),
-    /// `output` (bytes), `cgroup.memory` (bytes), `cgroup.pids`.
+    /// `output` (bytes), `cgroup.memory` (bytes), `cgroup.pids`; of a `strict` step `uid` (the id it runs as), `capabilities` (0: none is left), `no-new-privs`
+    /// (1), `seccomp` (2: a filter) and `landlock` (the version of the interface in force, 0 where the kernel has none).
     pub name: String,
     /// The value asked for.
     pub requested: u64,
     /// The value read back; for `wall` and `output`, which the agent enforces itself, the value in force.
     pub effective: u64,
-    /// Who enforces it: `rlimit`, `cgroup`, `agent`.
+    /// Who enforces it: `rlimit`, `cgroup`, `agent`, or the `kernel` for what makes a step strict.
     pub by: String,
 }
 

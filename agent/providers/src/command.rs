@@ -5,7 +5,7 @@ mod guard;
 
 use std::collections::BTreeMap;
 
-use writ_protocol::exec::Exit;
+use writ_protocol::exec::{Exit, Isolation};
 use writ_protocol::graph::{CommandSpec, Resource};
 use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
 
@@ -93,7 +93,12 @@ impl Step<'_, '_> {
     fn environment(&self) -> BTreeMap<String, String> {
         let mut env = self.spec.env.clone();
         let accounts = self.host.accounts();
-        let home = accounts.home(rustix::process::geteuid().as_raw()).unwrap_or("/");
+        // A strict step is not the agent's user and sees nobody's home; what it has to itself is /tmp.
+        let home = if self.spec.isolation >= Isolation::Strict {
+            "/tmp"
+        } else {
+            accounts.home(rustix::process::geteuid().as_raw()).unwrap_or("/")
+        };
         for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", home), ("LANG", "C.UTF-8")] {
             env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }

@@ -1,9 +1,16 @@
-//! The system calls that no safe function covers. Everything `unsafe` of the house stands in this file.
+//! The system calls that no safe function covers. Everything `unsafe` of the house stands in this file and below it.
+
+mod confine;
 
 use std::io;
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
+
+pub(crate) use confine::{
+    filter_system_calls, landlock_allow, landlock_restrict, landlock_ruleset, landlock_version,
+    restrict_mount,
+};
 
 /// Which side of a fork this is.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::net::sockopt::Timeout;
-use writ_protocol::exec::{Isolation, Limits};
+use writ_protocol::exec::Limits;
 
 use crate::cgroup::StepCgroup;
 use crate::clock::wait_for;
@@ -108,7 +108,7 @@ fn instruction(spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Vec<u8>, Erro
         cwd: spec.cwd.clone(),
         env: spec.env.clone(),
         rlimits: rlimits(&spec.limits),
-        namespaces: spec.isolation == Isolation::Namespaces,
+        isolation: spec.isolation,
         network: spec.network,
         cgroup_procs,
     };

@@ -40,6 +40,8 @@ pub struct Config {
     pub linger: Duration,
     /// Where step cgroups are made.
     pub cgroup: CgroupBase,
+    /// Directories that no strict step may have as working directory, have in it, or be in: the agent's own.
+    pub closed: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -49,6 +51,7 @@ impl Default for Config {
             shim: "/proc/self/exe".into(),
             linger: LINGER,
             cgroup: CgroupBase::Discover,
+            closed: Vec::new(),
         }
     }
 }
@@ -58,6 +61,9 @@ impl Default for Config {
 pub struct Sandbox {
     starter: Starter,
     cgroups: Option<Cgroups>,
+    /// Why there are none although they were looked for.
+    lacking: Option<String>,
+    closed: Vec<PathBuf>,
 }
 
 impl Sandbox {
@@ -66,8 +72,9 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Io`] when a base was named and no cgroup can be made there.
     pub fn new(config: Config) -> Result<Self, Error> {
+        let mut lacking = None;
         let cgroups = match config.cgroup {
-            CgroupBase::Discover => cgroup::discover().and_then(|base| Cgroups::open(&base).ok()),
+            CgroupBase::Discover => discover().map_err(|why| lacking = Some(why)).ok(),
             CgroupBase::At(base) => {
                 Some(Cgroups::open(&base).map_err(Error::io("make a cgroup below the configured base"))?)
             }
@@ -76,12 +83,19 @@ impl Sandbox {
         Ok(Self {
             starter: Starter::new(config.shim, config.linger),
             cgroups,
+            lacking,
+            closed: config.closed,
         })
     }
 
     /// Whether steps get a cgroup of their own: exact metering and a certain end.
     pub const fn has_cgroups(&self) -> bool {
         self.cgroups.is_some()
+    }
+
+    /// Why [`CgroupBase::Discover`] found no place for cgroups; `None` when there is one, or none was looked for.
+    pub fn lacks_cgroups_because(&self) -> Option<&str> {
+        self.lacking.as_deref()
     }
 
     /// Runs one program to its end, and ends everything that it started. Blocks; stop it from elsewhere through `control`.
@@ -98,10 +112,11 @@ impl Sandbox {
         on_output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Outcome, Error> {
         check(spec)?;
+        self.check_directory(spec)?;
         if let Stop::Terminate(reason) | Stop::Kill(reason) = control.wanted() {
             return Ok(never_started(spec, reason));
         }
-        let own = u64::from(spec.isolation == Isolation::Namespaces);
+        let own = u64::from(spec.isolation >= Isolation::Namespaces);
         let cgroup = self
             .cgroups
             .as_ref()
@@ -113,23 +128,46 @@ impl Sandbox {
         control.book_used(ran.as_ref().ok().map(|outcome| &outcome.usage));
         ran
     }
+
+    /// What a strict step may write must not be the agent's, which may be the same user.
+    fn check_directory(&self, spec: &Spec) -> Result<(), Error> {
+        if spec.isolation < Isolation::Strict || spec.cwd == "/" {
+            return Ok(());
+        }
+        // One that is not there is refused later on, as such.
+        let true_path = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let cwd = true_path(Path::new(&spec.cwd));
+        let meets = |closed: &PathBuf| {
+            let closed = true_path(closed);
+            closed.starts_with(&cwd) || cwd.starts_with(&closed)
+        };
+        match self.closed.iter().find(|closed| meets(closed)) {
+            None => Ok(()),
+            Some(closed) => Err(Error::Isolation {
+                wanted: spec.isolation,
+                detail: format!(
+                    "working directory {} meets {}, which is the agent's own; use another",
+                    spec.cwd,
+                    closed.display()
+                ),
+            }),
+        }
+    }
 }
 
-/// Whether limits on processes bind this user: the kernel exempts root.
-pub(crate) fn is_exempt_from_process_limit() -> bool {
-    geteuid().is_root()
+/// Whether limits on processes do not bind a step: the kernel exempts root, which a strict step never is.
+pub(crate) fn is_exempt_from_process_limit(isolation: Isolation) -> bool {
+    geteuid().is_root() && isolation < Isolation::Strict
+}
+
+fn discover() -> Result<Cgroups, String> {
+    let base =
+        cgroup::discover().ok_or("no cgroup version 2 hierarchy that holds this process is mounted")?;
+    Cgroups::open(&base).map_err(|error| format!("none can be made below {}: {error}", base.display()))
 }
 
 fn check(spec: &Spec) -> Result<(), Error> {
     let refuse = |rule: String| Err(Error::Spec { rule });
-    if spec.isolation > Isolation::Namespaces {
-        let detail =
-            "this agent offers none and namespaces; ask for one of these or upgrade the agent".to_owned();
-        return Err(Error::Isolation {
-            wanted: spec.isolation,
-            detail,
-        });
-    }
     if spec.argv.first().is_none_or(String::is_empty) {
         return refuse("argv is empty".to_owned());
     }

@@ -6,6 +6,7 @@
 mod namespaces;
 mod program;
 mod starter;
+mod strict;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -85,7 +86,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failur
     let cgroup = cgroup
         .transpose()
         .map_err(|e| Failure::setup("open the step's cgroup", e))?;
-    if instruction.namespaces {
+    if instruction.has_init() {
         namespaces::enter_first()?;
     } else {
         // What the program daemonises comes to us, so that it is seen, counted and ended.
@@ -94,10 +95,11 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failur
     }
     // Entering a user namespace may clear it.
     die_with_parent()?;
+    let reaper = rustix::process::getpid();
     match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let failure = match first_child(socket, instruction, cgroup) {
+            let failure = match first_child(socket, instruction, cgroup, reaper) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -110,7 +112,12 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failur
 /// What never happens: a function returns this when success means that it does not return.
 enum Never {}
 
-fn first_child(socket: &OwnedFd, instruction: &Instruction, cgroup: Option<File>) -> Result<Never, Failure> {
+fn first_child(
+    socket: &OwnedFd,
+    instruction: &Instruction,
+    cgroup: Option<File>,
+    reaper: Pid,
+) -> Result<Never, Failure> {
     if let Some(procs) = cgroup {
         // Before anything else: what this process does from here on is the step's.
         rustix::io::write(&procs, b"0").map_err(|e| Failure::setup("enter the step's cgroup", e))?;
@@ -119,10 +126,10 @@ fn first_child(socket: &OwnedFd, instruction: &Instruction, cgroup: Option<File>
     if parent_is_gone(socket) {
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
-    if instruction.namespaces {
-        namespaces::run_init(socket, instruction)
+    if instruction.has_init() {
+        namespaces::run_init(socket, instruction, reaper)
     } else {
-        program::become_it(socket, instruction)
+        program::become_it(socket, instruction, None)
     }
 }
 
@@ -144,7 +151,7 @@ fn parent_is_gone(socket: &OwnedFd) -> bool {
 
 /// Tells how the program ended. Of a namespace's init only an unnatural end is news; its program's end it told itself.
 fn report_exit(socket: &OwnedFd, reaped: &Reaped, instruction: &Instruction) {
-    if !instruction.namespaces || reaped.signal.is_some() {
+    if !instruction.has_init() || reaped.signal.is_some() {
         wire::report(
             socket.as_fd(),
             &Report::Exited {

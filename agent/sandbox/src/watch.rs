@@ -74,6 +74,7 @@ struct Seen {
     /// The program, and a handle on it unless it was gone before we could look.
     program: Option<(Pid, Option<OwnedFd>)>,
     limits: Option<Vec<EffectiveLimit>>,
+    isolation: Option<Isolation>,
     failure: Option<Failure>,
     /// Exit code, signal.
     exited: Option<(Option<i32>, Option<i32>)>,
@@ -247,8 +248,9 @@ impl<'a> Watch<'a> {
                 self.seen.forked = true;
                 self.seen.first = pidfd_of_child(pid, self.launched.reaper());
             }
-            Report::Ready { limits } => {
+            Report::Ready { limits, isolation } => {
                 self.seen.limits = Some(limits);
+                self.seen.isolation = Some(isolation);
                 let pid = Some(sender).filter(|&pid| pid > 1).and_then(Pid::from_raw);
                 self.seen.program = pid.map(|pid| (pid, pidfd_of(pid)));
             }
@@ -368,7 +370,7 @@ impl<'a> Watch<'a> {
 
     /// Processes of the tree now, without our init.
     fn processes(&self) -> u64 {
-        let own = u64::from(self.spec.isolation == Isolation::Namespaces);
+        let own = u64::from(self.spec.isolation >= Isolation::Namespaces);
         let enough = usize::try_from(self.spec.limits.processes)
             .unwrap_or(usize::MAX)
             .saturating_add(2);

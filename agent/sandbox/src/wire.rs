@@ -12,7 +12,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
-use writ_protocol::exec::EffectiveLimit;
+use writ_protocol::exec::{EffectiveLimit, Isolation};
 
 /// Longest instruction, bytes of JSON: program, arguments and environment.
 pub(crate) const INSTRUCTION_BYTES_MAX: usize = 1 << 20;
@@ -31,8 +31,8 @@ pub(crate) struct Instruction {
     pub(crate) cwd: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) rlimits: Rlimits,
-    /// New mount, pid, ipc and uts namespaces.
-    pub(crate) namespaces: bool,
+    /// How far it is kept from the host.
+    pub(crate) isolation: Isolation,
     /// Keep the host's network.
     pub(crate) network: bool,
     /// `cgroup.procs` of the step's own cgroup.
@@ -57,7 +57,10 @@ pub(crate) enum Report {
     /// The reaper made its child: the program (isolation none) or the namespace's init.
     Forked { pid: i32 },
     /// Said by the process that becomes the program, last thing before it does.
-    Ready { limits: Vec<EffectiveLimit> },
+    Ready {
+        limits: Vec<EffectiveLimit>,
+        isolation: Isolation,
+    },
     /// Something cannot be done; nothing was run.
     Failed(Failure),
     /// The program ended.
@@ -82,12 +85,19 @@ pub(crate) enum Failure {
         requested: u64,
         detail: String,
     },
-    /// Namespaces cannot be had.
+    /// Namespaces, or a part of `strict`, cannot be had.
     Isolation { detail: String },
     /// The program or its directory cannot be used.
     Start { program: String, detail: String },
     /// Anything else.
     Setup { detail: String },
+}
+
+impl Instruction {
+    /// Whether the program lives under an init of its own.
+    pub(crate) fn has_init(&self) -> bool {
+        self.isolation >= Isolation::Namespaces
+    }
 }
 
 impl Failure {
@@ -258,7 +268,7 @@ mod tests {
             cwd: "/".into(),
             env: BTreeMap::new(),
             rlimits,
-            namespaces: true,
+            isolation: Isolation::Namespaces,
             network: false,
             cgroup_procs: None,
         }

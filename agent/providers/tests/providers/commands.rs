@@ -142,6 +142,32 @@ fn the_environment_is_the_documented_one() {
 }
 
 #[test]
+fn a_strict_command_has_no_home_of_the_hosts_and_is_never_root() {
+    let mut stage = Stage::real();
+    let strict = command(CommandSpec {
+        isolation: Isolation::Strict,
+        ..shell("id -u; echo $HOME; ls /home /root; test ! -e /sys")
+    });
+    match stage.apply(&strict, &[]) {
+        Ok(applied) => {
+            assert!(applied.failure.is_none(), "{:?}", applied.failure);
+            let run = applied.run.expect("ran");
+            assert_eq!(run.isolation_reached, Isolation::Strict);
+            let text = String::from_utf8(run.output.head).expect("is UTF-8");
+            let lines: Vec<&str> = text.lines().collect();
+            assert_ne!(lines.first(), Some(&"0"), "{text}");
+            assert_eq!(
+                lines.get(1..),
+                Some(&["/tmp", "/home:", "", "/root:"][..]),
+                "{text}"
+            );
+        }
+        // A host may lack a part of it, and then runs nothing.
+        Err(error) => assert_eq!(error.code(), Code::IsolationUnavailable),
+    }
+}
+
+#[test]
 fn endings_that_are_no_success_are_failures_with_their_codes() {
     let mut stage = Stage::real();
     let cases = [
@@ -183,6 +209,7 @@ fn endings_that_are_no_success_are_failures_with_their_codes() {
     assert_eq!(error.code(), Code::StepFailed);
     let strict = command(CommandSpec {
         isolation: Isolation::Strict,
+        cwd: Some("/proc/self".into()),
         ..shell("true")
     });
     assert_eq!(

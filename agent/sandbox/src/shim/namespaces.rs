@@ -6,8 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
+use writ_protocol::exec::Isolation;
 
+use super::strict::Room;
 use super::{Never, die_with_parent, program};
 use crate::kernel::{self, Fork};
 use crate::wire::{self, Failure, Instruction, Report};
@@ -35,15 +38,23 @@ pub(super) fn enter_first() -> Result<(), Failure> {
 }
 
 /// In the init: makes the other namespaces, starts the program, reaps until it ends, and says how it ended. Leaving ends the rest.
-pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction) -> Result<Never, Failure> {
+pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction, reaper: Pid) -> Result<Never, Failure> {
+    let is_strict = instruction.isolation >= Isolation::Strict;
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     flags.set(UnshareFlags::NEWNET, !instruction.network);
+    // It would show where on the host the agent keeps its steps.
+    flags.set(UnshareFlags::NEWCGROUP, is_strict);
     kernel::unshare(flags).map_err(|e| Failure::isolation("make namespaces", e))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|e| Failure::isolation("make mounts private", e))?;
-    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", "/proc", "proc", quiet, None)
-        .map_err(|e| Failure::isolation("mount /proc", e))?;
+    let room = if is_strict {
+        Some(Room::enter(instruction, reaper)?)
+    } else {
+        let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("proc", "/proc", "proc", quiet, None)
+            .map_err(|e| Failure::isolation("mount /proc", e))?;
+        None
+    };
     if !instruction.network {
         raise_loopback().map_err(|e| Failure::isolation("bring up the loopback interface", e))?;
     }
@@ -51,7 +62,7 @@ pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction) -> Result<Ne
         Fork::Parent(program) => program.as_raw_nonzero().get(),
         Fork::Child => {
             die_with_parent()?;
-            return program::become_it(socket, instruction);
+            return program::become_it(socket, instruction, room.as_ref());
         }
     };
     while let Some(reaped) = kernel::wait_any().map_err(|e| Failure::setup("wait for the program", e))? {

@@ -2,27 +2,50 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit};
-use writ_protocol::exec::EffectiveLimit;
+use writ_protocol::exec::{EffectiveLimit, Isolation};
 
-use super::Never;
+use super::strict::Room;
+use super::{Never, die_with_parent};
 use crate::wire::{self, Failure, Instruction, Report, Rlimits};
 
-pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction) -> Result<Never, Failure> {
+pub(super) fn become_it(
+    socket: &OwnedFd,
+    instruction: &Instruction,
+    room: Option<&Room>,
+) -> Result<Never, Failure> {
     let (program, arguments) = instruction
         .argv
         .split_first()
         .ok_or_else(|| Failure::setup("read argv", "it is empty"))?;
     rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| Failure::setup("give up new privileges", e))?;
-    std::env::set_current_dir(&instruction.cwd).map_err(|e| Failure::start(&instruction.cwd, e))?;
+    if let Some(room) = room {
+        room.give_up_privileges()?;
+        // Taking other ids clears it.
+        die_with_parent()?;
+    }
+    let cwd = room.map_or(Path::new(&instruction.cwd), Room::cwd);
+    std::env::set_current_dir(cwd).map_err(|e| Failure::start(&instruction.cwd, e))?;
     // Everything that needs memory comes before the memory limit.
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(&instruction.env);
-    let limits = install(&instruction.rlimits)?;
-    wire::report(socket.as_fd(), &Report::Ready { limits });
+    let mut command = Command::new(room.and_then(Room::program).unwrap_or(Path::new(program)));
+    command
+        .arg0(program)
+        .args(arguments)
+        .env_clear()
+        .envs(&instruction.env);
+    let confined = room.map(Room::close).transpose()?;
+    let mut limits = install(&instruction.rlimits)?;
+    let isolation = if confined.is_some() {
+        Isolation::Strict
+    } else {
+        instruction.isolation.min(Isolation::Namespaces)
+    };
+    limits.extend(confined.unwrap_or_default());
+    wire::report(socket.as_fd(), &Report::Ready { limits, isolation });
     Err(Failure::start(program, command.exec()))
 }
 

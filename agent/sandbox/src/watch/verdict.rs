@@ -21,15 +21,21 @@ impl Watch<'_> {
         if let Some(failure) = self.seen.failure.take() {
             return Err(self.error(failure));
         }
+        // Stopped before it was reached, it ran nothing.
+        let reached = self.seen.isolation.unwrap_or(self.spec.isolation);
+        if reached < self.spec.isolation {
+            let detail = format!("the shim reached only {reached:?}; is it of this version?");
+            return Err(self.error(Failure::Isolation { detail }));
+        }
         let usage = self.usage();
         let exit = self.exit(&usage)?;
         // The reaper speaks of usage only when nobody is left below it; below an init nobody can leave.
-        let namespace_ended = self.spec.isolation == Isolation::Namespaces && self.seen.used.is_some();
+        let namespace_ended = self.spec.isolation >= Isolation::Namespaces && self.seen.used.is_some();
         let certain = namespace_ended || emptied == Some(true);
         Ok(Outcome {
             exit,
             effective: self.effective(),
-            isolation_reached: self.spec.isolation,
+            isolation_reached: reached,
             kill_confidence: if certain {
                 KillConfidence::Certain
             } else {
@@ -140,7 +146,7 @@ impl Watch<'_> {
             .cgroup
             .map(|cgroup| cgroup.effective.clone())
             .unwrap_or_default();
-        if is_exempt_from_process_limit() {
+        if is_exempt_from_process_limit(self.spec.isolation) {
             // The kernel keeps the number and does not hold root to it; the watch does, by counting.
             effective
                 .iter_mut()

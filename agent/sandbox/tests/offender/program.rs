@@ -7,6 +7,9 @@
     reason = "a test's program: it is meant to misbehave"
 )]
 
+mod agent;
+mod attacks;
+
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::CommandExt;
@@ -26,6 +29,12 @@ fn main() {
         ["descriptors"] => descriptors(),
         ["identity"] => identity(),
         ["burn", millis] => burn(number(millis)),
+        ["burn-and-stay", millis] => {
+            burn(number(millis));
+            println!("burnt");
+            forever();
+        }
+        ["burn-in-processes", count, millis] => burn_in_processes(number(count), millis),
         ["burn-ignoring-xcpu", millis] => {
             ignore("XCPU");
             burn(number(millis));
@@ -52,8 +61,10 @@ fn main() {
             forever();
         }
         ["stay"] => forever(),
-        ["be-an-agent", mark] => be_an_agent(mark),
-        ["be-an-agent-that-leaves", mark] => be_an_agent_that_leaves(mark),
+        ["be-an-agent", mark] => agent::stays(mark),
+        ["be-an-agent-that-leaves", mark] => agent::leaves(mark),
+        ["be-an-agent-for", request] => agent::serves(request),
+        ["attack", rest @ ..] => attacks::attack(rest),
         other => panic!("unknown offence {other:?}"),
     }
 }
@@ -108,6 +119,15 @@ fn burn(millis: u64) {
         for i in 0..10_000_u64 {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(i));
         }
+    }
+}
+
+fn burn_in_processes(count: u64, millis: &str) {
+    let me = std::env::current_exe().expect("known");
+    let start = |_| Command::new(&me).args(["burn", millis]).spawn().expect("starts");
+    let burners: Vec<_> = (0..count).map(start).collect();
+    for mut burner in burners {
+        burner.wait().expect("ends");
     }
 }
 
@@ -239,42 +259,4 @@ fn identity() {
     let quiet = Command::new("true").stdin(Stdio::null()).status().expect("runs");
     println!("child {}", quiet.success());
     println!("cwd {}", std::env::current_dir().expect("known").display());
-}
-
-/// Runs a tree under namespaces and says when it is up; it goes on until somebody kills us.
-fn be_an_agent(mark: &str) {
-    agent_runs(
-        writ_protocol::exec::Isolation::Namespaces,
-        "setsid sleep 1000 & echo up; sleep 1000",
-        mark,
-        || println!("started"),
-    );
-}
-
-/// Starts something that has no namespace to die with, and dies without a goodbye.
-fn be_an_agent_that_leaves(mark: &str) {
-    let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo up; sleep 1000";
-    agent_runs(writ_protocol::exec::Isolation::None, script, mark, || {
-        shell(&format!("kill -KILL {}", std::process::id()));
-    });
-}
-
-fn agent_runs(isolation: writ_protocol::exec::Isolation, script: &str, mark: &str, mut on_up: impl FnMut()) {
-    let path = std::env::var("PATH").expect("is set");
-    let spec = writ_sandbox::Spec {
-        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        cwd: "/".to_owned(),
-        env: [
-            ("PATH".to_owned(), path),
-            ("WRIT_MARK".to_owned(), mark.to_owned()),
-        ]
-        .into(),
-        limits: writ_protocol::exec::Limits::default(),
-        isolation,
-        network: false,
-        grace: Duration::from_secs(1),
-    };
-    let sandbox = writ_sandbox::Sandbox::new(writ_sandbox::Config::default()).expect("makes a sandbox");
-    let control = writ_sandbox::Control::new().expect("makes a handle");
-    sandbox.run(&spec, &control, &mut |_, _| on_up()).expect("runs");
 }

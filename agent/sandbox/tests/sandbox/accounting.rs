@@ -38,8 +38,7 @@ fn a_daemonised_child_is_counted_too() {
 #[test]
 fn what_was_used_before_a_kill_is_counted() {
     for stage in Stage::all() {
-        let me = super::stage::OFFENDER;
-        let spec = stage.shell(&format!("{me} burn 300; echo burnt; sleep 1000"));
+        let spec = stage.offence(&["burn-and-stay", "300"]);
         let outcome = stage.run_until_it_speaks(&spec, |control| control.kill("halt"));
         // Without a cgroup the last look before the kill counts, in ticks of the kernel.
         let least = if stage.sandbox.has_cgroups() {

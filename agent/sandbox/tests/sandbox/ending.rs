@@ -110,7 +110,7 @@ fn a_fork_bomb_is_stopped() {
             "bomb() { test $1 -eq 0 || { bomb $(($1-1)) | bomb $(($1-1)) & wait; }; sleep 5; }; bomb 10";
         let mut spec = stage.shell(bomb);
         spec.limits.processes = 64;
-        spec.limits.wall_ms = 10_000;
+        spec.limits.wall_ms = 4_000;
         let outcome = stage.run(&spec);
         if rustix::process::geteuid().is_root() {
             assert!(

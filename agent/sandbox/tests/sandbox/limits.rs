@@ -2,9 +2,9 @@
 
 use writ_protocol::exec::{Exit, Isolation};
 use writ_protocol::reason::Code;
-use writ_sandbox::{CgroupBase, Error};
+use writ_sandbox::{CgroupBase, Config, Error, Sandbox};
 
-use super::stage::{Stage, said};
+use super::stage::{OFFENDER, Stage, said};
 
 #[test]
 fn limits_are_set_read_back_and_reported() {
@@ -73,8 +73,7 @@ fn processor_time_is_limited_over_the_whole_tree() {
         let used = outcome.usage.cpu_us();
         assert!((290_000..700_000).contains(&used), "{used} µs, {}", stage.name());
 
-        let me = super::stage::OFFENDER;
-        let mut spec = stage.shell(&format!("for i in 1 2 3 4; do {me} burn 60000 & done; wait"));
+        let mut spec = stage.offence(&["burn-in-processes", "4", "60000"]);
         spec.limits.cpu_ms = 400;
         let outcome = stage.run(&spec);
         assert_eq!(
@@ -148,9 +147,12 @@ fn memory_open_files_and_file_size_are_limited() {
 }
 
 #[test]
-fn isolation_that_is_not_offered_is_refused_and_never_weakened() {
+fn isolation_that_cannot_be_had_is_refused_and_never_weakened() {
     let stage = Stage::new(CgroupBase::Discover, Isolation::Strict);
-    let error = stage.try_run(&stage.shell("touch ran")).expect_err("refused");
+    let mut spec = stage.shell("touch ran");
+    // What shows the kernel is no part of the new root.
+    spec.cwd = "/proc/self".to_owned();
+    let error = stage.try_run(&spec).expect_err("refused");
     assert!(
         matches!(
             error,
@@ -162,7 +164,39 @@ fn isolation_that_is_not_offered_is_refused_and_never_weakened() {
         "{error}"
     );
     assert_eq!(error.code(), Code::IsolationUnavailable);
-    assert!(!stage.dir.path().join("ran").exists());
+    assert!(
+        matches!(&error, Error::Isolation { detail, .. } if detail.contains("working directory")),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_agents_own_directories_are_no_working_directory_of_a_strict_step() {
+    let mut stage = Stage::new(CgroupBase::Off, Isolation::Strict);
+    let below = stage.dir.path().join("state");
+    std::fs::create_dir(&below).expect("makes a directory");
+    stage.sandbox = Sandbox::new(Config {
+        shim: OFFENDER.into(),
+        cgroup: CgroupBase::Off,
+        closed: vec![below.clone()],
+        ..Config::default()
+    })
+    .expect("makes a sandbox");
+    // It holds the agent's, is the agent's, or gets there by another name.
+    let link = stage.dir.path().join("link");
+    std::os::unix::fs::symlink(&below, &link).expect("links");
+    for cwd in [stage.dir.path(), &below, &link] {
+        let mut spec = stage.shell("true");
+        spec.cwd = cwd.to_str().expect("is UTF-8").to_owned();
+        let error = stage.try_run(&spec).expect_err("refused");
+        assert!(
+            matches!(&error, Error::Isolation { detail, .. } if detail.contains("the agent's own")),
+            "{error}"
+        );
+        // Weaker isolation promises nothing of the kind.
+        spec.isolation = Isolation::None;
+        assert_eq!(stage.try_run(&spec).expect("runs").exit, Exit::Code(0));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod accounting;
+mod attacks;
 mod ending;
 mod limits;
 mod output;

@@ -12,6 +12,9 @@ use writ_sandbox::{CgroupBase, Config, Control, Error, Outcome, Sandbox, Spec, S
 /// The program of `tests/offender`.
 pub(crate) const OFFENDER: &str = env!("CARGO_BIN_EXE_writ-sandbox-offender");
 
+/// An id without rights that every Linux has.
+pub(crate) const NOBODY: u32 = 65_534;
+
 static MARKS: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) struct Stage {
@@ -23,37 +26,66 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(cgroup: CgroupBase, isolation: Isolation) -> Self {
+        let looks = cgroup == CgroupBase::Discover;
         let sandbox = Sandbox::new(Config {
             shim: OFFENDER.into(),
             cgroup,
             ..Config::default()
         })
         .expect("makes a sandbox");
+        let looked_and_found_none = looks && !sandbox.has_cgroups();
+        assert_eq!(
+            sandbox.lacks_cgroups_because().is_some(),
+            looked_and_found_none,
+            "the reason is to be said"
+        );
         let mark = format!(
             "writ-mark-{}-{}-end",
             std::process::id(),
             MARKS.fetch_add(1, Ordering::Relaxed)
         );
+        let dir = tempfile::tempdir().expect("makes a directory");
+        if rustix::process::geteuid().is_root() && isolation == Isolation::Strict {
+            // A strict step of root's agent is the owner of its directory.
+            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("gives it away");
+        }
         Self {
             sandbox,
-            dir: tempfile::tempdir().expect("makes a directory"),
+            dir,
             isolation,
             mark,
         }
     }
 
-    /// Every kind that this host gives; at least the two without a cgroup.
+    /// Every kind that this host gives; at least the two without a cgroup that every host gives.
     pub(crate) fn all() -> Vec<Self> {
         let mut stages = Vec::new();
-        for isolation in [Isolation::None, Isolation::Namespaces] {
+        for isolation in [Isolation::None, Isolation::Namespaces, Isolation::Strict] {
             for base in [CgroupBase::Discover, CgroupBase::Off] {
                 let stage = Self::new(base.clone(), isolation);
-                if base == CgroupBase::Off || stage.sandbox.has_cgroups() {
+                let has_base = base == CgroupBase::Off || stage.sandbox.has_cgroups();
+                if has_base && stage.is_offered() {
                     stages.push(stage);
                 }
             }
         }
         stages
+    }
+
+    /// Only of `strict` a host may lack a part; it then says which, and runs nothing.
+    pub(crate) fn is_offered(&self) -> bool {
+        if self.isolation < Isolation::Strict {
+            return true;
+        }
+        match self.try_run(&self.program(&["true"])) {
+            Ok(_) => true,
+            Err(Error::Isolation { wanted, detail }) => {
+                assert_eq!(wanted, Isolation::Strict);
+                check_is_the_hosts(&detail);
+                false
+            }
+            Err(error) => panic!("{}: {error}", self.name()),
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -131,7 +163,7 @@ impl Stage {
             "{} left processes",
             self.name()
         );
-        let certain = self.sandbox.has_cgroups() || self.isolation == Isolation::Namespaces;
+        let certain = self.sandbox.has_cgroups() || self.isolation >= Isolation::Namespaces;
         assert_eq!(
             outcome.kill_confidence == KillConfidence::Certain,
             certain,
@@ -144,6 +176,22 @@ impl Stage {
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().expect("is UTF-8").to_owned()
     }
+}
+
+/// A host may refuse namespaces and mounts. Whatever else fails is our own mistake.
+pub(crate) fn check_is_the_hosts(why: &str) {
+    let hosts = [
+        "make ",
+        "write /proc/self/",
+        "mount ",
+        "copy the mount",
+        "bind ",
+        "change the root",
+    ];
+    assert!(
+        hosts.iter().any(|beginning| why.starts_with(beginning)),
+        "isolation was refused, and not for want of the host: {why}"
+    );
 }
 
 /// Living processes with the mark in their environment.

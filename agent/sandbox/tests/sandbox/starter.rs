@@ -89,6 +89,7 @@ fn a_starter_that_is_not_needed_goes_and_a_run_meanwhile_goes_on() {
         shim: OFFENDER.into(),
         cgroup: CgroupBase::Off,
         linger: Duration::from_millis(20),
+        ..Config::default()
     })
     .expect("makes a sandbox");
     let stage = Stage { sandbox, ..stage() };

@@ -1,0 +1,100 @@
+//! The offender as an agent of its own: it dies in the middle, or runs what it is asked as another user and says what came of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits};
+use writ_sandbox::{Config, Control, Error, Sandbox, Spec};
+
+/// What is to be run.
+#[derive(Deserialize)]
+struct Request {
+    argv: Vec<String>,
+    cwd: String,
+    mark: String,
+    isolation: Isolation,
+    limits: Limits,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+enum Answer {
+    /// The isolation cannot be had by this user on this host.
+    Refused(String),
+    /// It ran.
+    Ran {
+        exit: Exit,
+        reached: Isolation,
+        effective: Vec<EffectiveLimit>,
+        certain: bool,
+        said: String,
+    },
+}
+
+/// Runs what a request in JSON says, and answers in the same way.
+pub(crate) fn serves(request: &str) {
+    let request: Request = serde_json::from_str(request).expect("a request");
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let env = [("PATH".to_owned(), path), ("WRIT_MARK".to_owned(), request.mark)];
+    let spec = Spec {
+        argv: request.argv,
+        cwd: request.cwd,
+        env: env.into(),
+        limits: request.limits,
+        isolation: request.isolation,
+        network: false,
+        grace: Duration::from_secs(1),
+    };
+    let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
+    let control = Control::new().expect("makes a handle");
+    let answer = match sandbox.run(&spec, &control, &mut |_, _| {}) {
+        Ok(outcome) => Answer::Ran {
+            exit: outcome.exit,
+            reached: outcome.isolation_reached,
+            effective: outcome.effective,
+            certain: outcome.kill_confidence == KillConfidence::Certain,
+            said: String::from_utf8_lossy(&outcome.output.head).into_owned(),
+        },
+        Err(Error::Isolation { detail, .. }) => Answer::Refused(detail),
+        Err(error) => panic!("{error}"),
+    };
+    println!("{}", serde_json::to_string(&answer).expect("serialises"));
+}
+
+/// Runs a tree under namespaces and says when it is up; it goes on until somebody kills us.
+pub(crate) fn stays(mark: &str) {
+    runs(
+        Isolation::Namespaces,
+        "setsid sleep 1000 & echo up; sleep 1000",
+        mark,
+        || println!("started"),
+    );
+}
+
+/// Starts something that has no namespace to die with, and dies without a goodbye.
+pub(crate) fn leaves(mark: &str) {
+    let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo up; sleep 1000";
+    runs(Isolation::None, script, mark, || {
+        super::shell(&format!("kill -KILL {}", std::process::id()));
+    });
+}
+
+fn runs(isolation: Isolation, script: &str, mark: &str, mut on_up: impl FnMut()) {
+    let path = std::env::var("PATH").expect("is set");
+    let spec = Spec {
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        cwd: "/".to_owned(),
+        env: [
+            ("PATH".to_owned(), path),
+            ("WRIT_MARK".to_owned(), mark.to_owned()),
+        ]
+        .into(),
+        limits: Limits::default(),
+        isolation,
+        network: false,
+        grace: Duration::from_secs(1),
+    };
+    let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
+    let control = Control::new().expect("makes a handle");
+    sandbox.run(&spec, &control, &mut |_, _| on_up()).expect("runs");
+}
