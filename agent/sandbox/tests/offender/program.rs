@@ -34,6 +34,14 @@ fn main() {
             println!("burnt");
             forever();
         }
+        ["burn-by-others-and-stay", how, times, millis] => {
+            let me = std::env::current_exe().expect("known");
+            for _ in 0..number(times) {
+                Command::new(&me).args([how, millis]).status().expect("runs");
+            }
+            println!("burnt");
+            forever();
+        }
         ["burn-in-processes", count, millis] => burn_in_processes(number(count), millis),
         ["burn-ignoring-xcpu", millis] => {
             ignore("XCPU");

@@ -59,10 +59,7 @@ fn what_was_used_before_a_kill_is_counted() {
 fn what_is_used_is_known_while_it_runs_the_daemonised_child_included() {
     for stage in Stage::all() {
         for burn in ["burn", "burn-daemonised"] {
-            let me = super::stage::OFFENDER;
-            let spec = stage.shell(&format!(
-                "{me} {burn} 300; {me} {burn} 300; echo burnt; sleep 1000"
-            ));
+            let spec = stage.offence(&["burn-by-others-and-stay", burn, "2", "300"]);
             let mut seen = None;
             let outcome = stage.run_until_it_speaks(&spec, |control| {
                 // A reading comes every 0.4 s, and without a cgroup in ticks of the kernel; a minute at most is waited for it.
