@@ -2,6 +2,7 @@
 
 mod answer;
 mod calls;
+mod costs;
 mod live;
 mod sse;
 
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 use crate::fault::{Fault, exit_of};
 
 pub use answer::*;
+pub use costs::{CostLine, CostReport, UnknownCost};
 pub use live::{Live, News};
 pub use sse::Event;
 

@@ -1,6 +1,7 @@
 //! The command line: every command, flag and example. Examples stand in one list so that a test can parse them all.
 
 mod budget;
+mod cost;
 mod dev;
 mod fleet;
 mod given;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use budget::*;
+pub(crate) use cost::*;
 pub(crate) use dev::*;
 pub(crate) use fleet::*;
 pub(crate) use given::*;
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// What may be spent, and what is
     #[command(subcommand)]
     Budget(Budget),
+    /// What orders cost
+    #[command(subcommand)]
+    Cost(Cost),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

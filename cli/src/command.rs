@@ -3,6 +3,7 @@
 mod agents;
 mod author;
 mod budgets;
+mod costs;
 mod demo;
 mod dev;
 mod doctor;
@@ -109,6 +110,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Agent(command) => agents::run(&desk, command),
         Command::Halt(args) => halts::run(&desk, &args),
         Command::Budget(command) => budgets::run(&desk, command),
+        Command::Cost(command) => costs::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

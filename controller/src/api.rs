@@ -5,6 +5,7 @@
 
 mod agents;
 mod budgets;
+mod costs;
 mod document;
 mod gate;
 mod halts;
@@ -139,6 +140,9 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(halts::release))
         .routes(routes!(budgets::list))
         .routes(routes!(budgets::get, budgets::set))
+        .routes(routes!(costs::report))
+        .routes(routes!(costs::top))
+        .routes(routes!(costs::unknown))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod budget;
+mod cost;
 mod enrol;
 mod error;
 mod evidence;
@@ -32,6 +33,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::Store;
 
 pub use budget::NewBudget;
+pub use cost::{CostBy, CostQuery, WINDOW_MAX};
 pub use enrol::NewJoinToken;
 pub use error::Error;
 pub use evidence::Pack;

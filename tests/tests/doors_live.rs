@@ -14,6 +14,8 @@ mod bounds;
 mod budgets;
 #[path = "doors_live/contract.rs"]
 mod contract;
+#[path = "doors_live/costs.rs"]
+mod costs;
 #[path = "doors_live/http.rs"]
 mod http;
 #[path = "doors_live/pages.rs"]
@@ -69,7 +71,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 15] = [
+const SECTIONS: [(&str, Section); 16] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -79,6 +81,7 @@ const SECTIONS: [(&str, Section); 15] = [
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
     ("budgets", budgets::a_budget_stands_in_the_way_and_is_raised),
+    ("costs", costs::reports_are_the_sums_of_the_ledger),
     ("resume", streams::a_reader_goes_on_where_it_was),
     ("places", streams::there_are_so_many_places),
     ("numbers", watching::metrics_are_those_of_the_catalogue),

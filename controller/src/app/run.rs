@@ -151,6 +151,7 @@ impl App {
             issued_at: now,
             expires_at,
             grant_micros: grant,
+            rate_card: self.settings.rates.version,
         };
         order::create_resting(tx, &common, &orders).await?;
         agent::bump(tx, &new.targets, now).await?;

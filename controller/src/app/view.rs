@@ -1,6 +1,7 @@
 //! What the desk shows: the forms in which doors hand things to operators. Fields are only ever added.
 
 mod budget;
+mod cost;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use writ_protocol::record::StepResult;
 use writ_store::{agent, halt, order, run, step, token};
 
 pub use budget::BudgetView;
+pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView};
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -18,6 +18,7 @@ mod tx;
 pub mod agent;
 pub mod audit;
 pub mod budget;
+pub mod cost;
 pub mod evidence;
 pub mod halt;
 pub mod idempotency;
@@ -41,7 +42,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 11..=11;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 12..=12;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -50,6 +51,7 @@ pub fn statements() -> Vec<&'static str> {
         audit::ALL,
         budget::ALL,
         budget::GRANT_STATEMENTS,
+        cost::ALL,
         evidence::ALL,
         halt::ALL,
         idempotency::ALL,

@@ -23,8 +23,8 @@ use crate::tx::Tx;
 statements! {
     CREATE = "-- order.create
         INSERT INTO run_order (order_id, run_id, agent_id, state, fencing_token, control_epoch, lease_ms, issued_at, expires_at,
-                               deadline_at, grant_micros, updated_at, rests_on)
-        SELECT u.order_id, $3, u.agent_id, 'pending', 1, $4, $5, $6, $7, $7, $8, $6, u.rests_on
+                               deadline_at, grant_micros, updated_at, rests_on, rate_card)
+        SELECT u.order_id, $3, u.agent_id, 'pending', 1, $4, $5, $6, $7, $7, $8, $6, u.rests_on, $10
         FROM unnest($1::uuid[], $2::uuid[], $9::bytea[]) u(order_id, agent_id, rests_on)";
     OUTSTANDING = "-- order.outstanding
         SELECT * FROM (
@@ -142,6 +142,8 @@ pub struct NewOrders {
     pub expires_at: Timestamp,
     /// What each may cost, micro-units.
     pub grant_micros: u64,
+    /// The version of the prices that they are made under.
+    pub rate_card: u32,
 }
 
 /// Creates one order for each agent, in one statement.
@@ -180,7 +182,8 @@ pub async fn create_resting(
         .bind(Instant(new.issued_at))
         .bind(Instant(new.expires_at))
         .bind(row::signed(new.grant_micros))
-        .bind(rests_on);
+        .bind(rests_on)
+        .bind(row::signed_small(new.rate_card));
     tx.run(query).await.map(|_| ())
 }
 

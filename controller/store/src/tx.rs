@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -54,6 +54,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
         "budgets",
         include_str!("../../../migrations/0011_budgets.sql"),
     ),
+    (12, "costs", include_str!("../../../migrations/0012_costs.sql")),
 ];
 
 /// Longest a statement may take before the server ends it.

@@ -15,14 +15,14 @@ use super::host::Host;
 use super::journal::{accepted, done, step};
 
 /// The step that the tests' config has, and one that it might have.
-const STEP: &str = "file:/etc/motd";
+pub(crate) const STEP: &str = "file:/etc/motd";
 const OTHER: &str = "file:/other";
 
 /// What an order's records say after its acceptance.
-type Records = fn(&Order) -> Vec<Record>;
+pub(crate) type Records = fn(&Order) -> Vec<Record>;
 
 /// What a step was about to do, as its agent wrote it down before.
-fn begun(order: &Order) -> Record {
+pub(crate) fn begun(order: &Order) -> Record {
     Record::StepIntent(StepIntent {
         order_id: order.order_id,
         step: STEP.to_owned(),
@@ -35,14 +35,14 @@ fn begun(order: &Order) -> Record {
 }
 
 /// How a step ended that was begun, or in the instant in which it was looked at.
-fn ended(order: &Order, step_id: &str, outcome: StepOutcome, after: u64) -> Record {
+pub(crate) fn ended(order: &Order, step_id: &str, outcome: StepOutcome, after: u64) -> Record {
     let mut result = step(order, outcome, "ended");
     step_id.clone_into(&mut result.step);
     result.ended_at = result.started_at.plus(Duration::from_millis(after));
     Record::StepResult(Box::new(result))
 }
 
-fn over(order: &Order, outcome: OrderOutcome, cost: u64) -> Record {
+pub(crate) fn over(order: &Order, outcome: OrderOutcome, cost: u64) -> Record {
     done(order, outcome, cost, Digest::of(b"s"))
 }
 
@@ -57,7 +57,7 @@ fn refused(order: &Order, code: Code) -> Record {
 }
 
 /// Ways to an end after which nobody knows what it cost.
-const UNKNOWN: [(&str, Records); 4] = [
+pub(crate) const UNKNOWN: [(&str, Records); 4] = [
     ("killed in a step, then the lease was lost", |o| {
         vec![begun(o), over(o, OrderOutcome::Aborted, 0)]
     }),
@@ -75,7 +75,7 @@ const UNKNOWN: [(&str, Records); 4] = [
 ];
 
 /// Ways to an end that look like one of those, with what they cost.
-const KNOWN: [(&str, u64, Records); 4] = [
+pub(crate) const KNOWN: [(&str, u64, Records); 4] = [
     ("never begun", 0, |o| vec![refused(o, Code::Expired)]),
     ("failed while it ran", 40, |o| {
         let failed = ended(o, STEP, StepOutcome::Failed, 1);

@@ -15,6 +15,7 @@
 mod agents;
 mod budgets;
 mod cancel;
+mod cost_reports;
 mod costs;
 mod desk;
 mod enrolment;

@@ -120,6 +120,7 @@ pub(crate) fn new_orders(n: u8) -> order::NewOrders {
         issued_at: NOW,
         expires_at: later(60),
         grant_micros: 77,
+        rate_card: 1,
     }
 }
 

@@ -8,6 +8,7 @@
 mod agents;
 mod budgets;
 mod claims;
+mod costs;
 mod fixture;
 mod halts;
 mod liveness;
