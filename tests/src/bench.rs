@@ -11,6 +11,7 @@ pub mod bed;
 pub mod envelope;
 pub mod fleet;
 pub mod footprint;
+pub mod halt;
 pub mod ingest;
 pub mod latency;
 pub mod spawn;

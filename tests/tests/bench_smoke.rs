@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, footprint, ingest, latency, spawn, swarm};
+use writ_tests::bench::{Row, footprint, halt, ingest, latency, spawn, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -78,6 +78,34 @@ fn a_swarm_prints_how_fast_it_accepts_and_comes_back() -> anyhow::Result<()> {
         }
     }
     assert_eq!(costs.len(), 3 * 4 * 2);
+    Ok(())
+}
+
+#[test]
+fn a_halt_prints_how_soon_it_is_confirmed_and_how_soon_all_is_still() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = halt::Size { agents: 3, rounds: 1 };
+    halt::run(size, gather(&mut rows))?;
+    let wanted = [
+        "confirmed-p50",
+        "confirmed-p99",
+        "stopped-p50",
+        "stopped-p99",
+        "ended-p50",
+        "ended-p99",
+        "soft-confirmed-p50",
+        "soft-confirmed-p99",
+    ];
+    assert_eq!(cases(&rows), wanted.map(|case| (case, 3)));
+    for row in &rows {
+        assert!(row.value > 0.0, "a halt takes time: {row:?}");
+        assert!(row.value < 60.0, "{row:?}");
+    }
+    let value = |case: &str| rows.iter().find(|row| row.case == case).map(|row| row.value);
+    assert!(
+        value("stopped-p99") <= value("ended-p99"),
+        "the ledger learns of an end after it: {rows:?}"
+    );
     Ok(())
 }
 

@@ -4,10 +4,8 @@ use writ_tests::world::{LONG, Options, SHORT, World, eventually, story};
 
 use serde_json::json;
 use writ_cli::api::Halt;
-use writ_cli::clock;
 use writ_cli::dev::trust::load_key;
 use writ_protocol::evidence::verify::verify;
-use writ_protocol::halt::{Lift, sign_lift};
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 
@@ -78,22 +76,11 @@ fn a_soft_halt_lets_a_step_end_and_starts_no_other() -> anyhow::Result<()> {
 /// Signs as the operator, has the controller sign too, and waits until the agent goes on.
 fn lift(world: &World, halt: &Halt) -> anyhow::Result<()> {
     let client = world.client()?;
-    let terms = client.lift_terms(&halt.id)?;
-    let lift = Lift {
-        tenant: terms.tenant,
-        halt_id: halt.id.parse()?,
-        control_epoch: terms.control_epoch,
-        reason: "it is out".to_owned(),
-        issued_at: clock::now(),
-    };
-    let envelope = sign_lift(lift, &[&load_key(&world.operator_key())?])?.to_json()?;
-    let lifted = client.release_halt(&halt.id, &String::from_utf8(envelope)?)?;
+    let key = load_key(&world.operator_key())?;
+    let lifted = client.lift_halt(halt.id.parse()?, "it is out", &key)?;
     assert_eq!(lifted.state, "lifted");
-    let seen = format!(
-        "SELECT 1 FROM agent_liveness WHERE control_epoch >= {}",
-        terms.control_epoch
-    );
-    eventually("the agent has taken the lift", LONG, || {
-        world.db(&seen).ok().filter(|rows| !rows.is_empty()).map(drop)
+    eventually("every agent has taken the lift", LONG, || {
+        let status = client.halt_status(&halt.id).ok()?;
+        (status.pending + status.unreachable == 0).then_some(())
     })
 }

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
+use writ_protocol::halt::{Lift, sign_lift};
+use writ_protocol::id::HaltId;
+use writ_protocol::key::SigningKey;
 
+use crate::clock;
 use crate::exit::Exit;
 use crate::fault::Fault;
 
@@ -241,6 +245,24 @@ impl Client {
     /// A fault.
     pub fn lift_terms(&self, halt: &str) -> anyhow::Result<LiftTerms> {
         self.get(&format!("/api/v1/halts/{halt}/lift-terms"))
+    }
+
+    /// Lifts a halt with the operator's word, signed here.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn lift_halt(&self, halt_id: HaltId, reason: &str, key: &SigningKey) -> anyhow::Result<Halt> {
+        let id = halt_id.to_string();
+        let terms = self.lift_terms(&id)?;
+        let lift = Lift {
+            tenant: terms.tenant,
+            halt_id,
+            control_epoch: terms.control_epoch,
+            reason: reason.to_owned(),
+            issued_at: clock::now(),
+        };
+        let envelope = sign_lift(lift, &[key])?.to_json()?;
+        self.release_halt(&id, &String::from_utf8(envelope)?)
     }
 
     /// Lifts a halt with the operator's signed word.

@@ -1,13 +1,11 @@
 //! `writ halt`: stopping takes one, going on takes two: the operator's signature is made here, with a key that never leaves this machine.
 
 use serde_json::{Value, json};
-use writ_protocol::halt::{self, Lift};
 use writ_protocol::id::HaltId;
 
 use super::Desk;
 use crate::api::{Client, Halt, HaltStatus};
 use crate::args;
-use crate::clock;
 use crate::dev::trust::load_key;
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -51,16 +49,8 @@ fn release(desk: &Desk, client: &Client, id: &str, args: &args::Halt) -> anyhow:
                 .into());
         }
     };
-    let terms = client.lift_terms(id)?;
-    let lift = Lift {
-        tenant: terms.tenant,
-        halt_id,
-        control_epoch: terms.control_epoch,
-        reason: args.reason.clone().unwrap_or_default(),
-        issued_at: clock::now(),
-    };
-    let envelope = halt::sign_lift(lift, &[&key])?.to_json()?;
-    let lifted = client.release_halt(id, &String::from_utf8(envelope)?)?;
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let lifted = client.lift_halt(halt_id, reason, &key)?;
     one(desk, &lifted)
 }
 
@@ -139,6 +129,8 @@ fn told(halts: &[Halt]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use writ_protocol::halt;
+
     use super::*;
 
     #[test]

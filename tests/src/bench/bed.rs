@@ -7,7 +7,7 @@ mod files;
 mod statements;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub struct Bed {
     desk: Arc<App>,
     stack: GuardedStack,
     interrupt: Interrupt,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bed {
@@ -105,7 +105,7 @@ impl Bed {
             desk: Arc::new(desk),
             stack,
             interrupt,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -192,8 +192,16 @@ impl Bed {
     /// # Errors
     /// When the controller refuses.
     pub fn order(&self, label: &str) -> anyhow::Result<Run> {
+        self.check(label, "  - file: /nowhere\n    content: x\n")
+    }
+
+    /// As [`Bed::order`], against these resources.
+    ///
+    /// # Errors
+    /// When the controller refuses.
+    pub fn check(&self, label: &str, resources: &str) -> anyhow::Result<Run> {
         let config = format!(
-            "version: 1\nproject: bench\ntargets: {{ labels: {{ {label}: \"true\" }} }}\nresources:\n  - file: /nowhere\n    content: x\n"
+            "version: 1\nproject: bench\ntargets: {{ labels: {{ {label}: \"true\" }} }}\nresources:\n{resources}"
         );
         let sources = Sources {
             config_name: "bench.yaml".to_owned(),
@@ -201,6 +209,29 @@ impl Bed {
             files: std::collections::BTreeMap::new(),
         };
         self.client()?.submit_check(&sources)
+    }
+
+    /// The operator's own signing key.
+    pub fn operator_key(&self) -> PathBuf {
+        self.stack.layout().operator_key()
+    }
+
+    /// The bench's folder; it goes with the stage.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Spans of time out of the ledger, which it counts in microseconds: from an instant on, of what an id names.
+    ///
+    /// # Errors
+    /// When the database refuses the query.
+    pub fn spans(&self, sql: &'static str, id: Uuid, since: &str) -> anyhow::Result<Vec<Duration>> {
+        let asked = sqlx::query_scalar::<_, i64>(sql)
+            .bind(id)
+            .bind(since)
+            .fetch_all(&self.pool);
+        let micros = self.runtime.block_on(asked)?;
+        Ok(micros.into_iter().map(span).collect())
     }
 
     /// One number out of the ledger.
@@ -304,16 +335,17 @@ impl Bed {
                 .await?;
             asked.fetch_all(&self.pool).await
         })?;
-        Ok(micros
-            .into_iter()
-            .map(|us| Duration::from_micros(u64::try_from(us).unwrap_or(0)))
-            .collect())
+        Ok(micros.into_iter().map(span).collect())
     }
 }
 
 /// Says something of how a bench gets on, beside its figures.
 pub fn tell(text: &str) {
     Teller::default().say(text);
+}
+
+fn span(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 fn run_uuid(run: &str) -> anyhow::Result<String> {

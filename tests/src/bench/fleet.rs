@@ -1,5 +1,5 @@
-//! Many agents in one process: the real core over real connections with credentials and TLS of their own, on disks in memory, carrying out
-//! nothing. Each enrolled through the desk as a host does, so that nothing in the product skips a check.
+//! Many agents in one process: the real core over real connections with credentials and TLS of their own. Where a bench says nothing else, on
+//! disks in memory and carrying out nothing. Each enrolled through the desk as a host does, so that nothing in the product skips a check.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use writ_agent::executor::bundles::BundleCache;
 use writ_agent::executor::{Executor, Job, OnOutput};
 use writ_agent::identity::{Card, Identity, Login};
 use writ_agent::journal::Journal;
+use writ_agent::journal::disk::Disk;
 use writ_agent::journal::disk::sim::SimDisk;
 use writ_agent::link::nats::{self, Place};
 use writ_agent::metrics::AgentMetrics;
@@ -57,6 +58,32 @@ const EVER: &str = "-infinity";
 /// Labels of the agent of a number, from 0.
 pub type Labels = fn(usize) -> BTreeMap<String, String>;
 
+/// What an agent works with.
+#[derive(Debug)]
+pub struct Kit {
+    /// Where its journal lies.
+    pub disk: Arc<dyn Disk>,
+    /// Bundles that it keeps.
+    pub bundles: BundleCache,
+    /// Carries its steps out.
+    pub executor: Arc<dyn Executor>,
+}
+
+impl Kit {
+    /// Disks in memory, and steps that find nothing to do.
+    ///
+    /// # Errors
+    /// When there is no chance to be had.
+    pub fn idle() -> anyhow::Result<Self> {
+        let ids = SystemIds::new(Arc::new(SystemClock))?;
+        Ok(Self {
+            disk: Arc::new(SimDisk::new(seed_from(&ids))),
+            bundles: BundleCache::new(Arc::new(SimDisk::new(1)), 1 << 20),
+            executor: Arc::new(Idle),
+        })
+    }
+}
+
 /// Agents that run.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -68,6 +95,19 @@ pub struct Fleet {
 /// # Errors
 /// When one cannot be enrolled or is not heard.
 pub fn start(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Fleet> {
+    start_with(bed, count, labels, |_| Kit::idle())
+}
+
+/// As [`start`], each agent with a kit of the bench's: asked for by its number.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(
+    bed: &Bed,
+    count: usize,
+    labels: Labels,
+    kit: impl Fn(usize) -> anyhow::Result<Kit>,
+) -> anyhow::Result<Fleet> {
     tell(&format!("enrolling {count} agents"));
     let identities = enrol(bed, count, labels)?;
     tell("connecting them");
@@ -76,12 +116,12 @@ pub fn start(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Fleet> {
     let ca_file = bed.authority();
     let _inside = bed.runtime().enter();
     let mut fleet = Fleet::default();
-    for identity in identities {
+    for (number, identity) in identities.into_iter().enumerate() {
         let (name, id) = (identity.card.name.clone(), identity.card.identity.agent_id);
         let witness = Arc::new(Witness::new(name, id.as_uuid()));
         fleet.witnesses.push(Arc::clone(&witness));
         let agent = open(
-            identity,
+            (identity, kit(number)?),
             ca_file.clone(),
             witness,
             (life.clone(), metrics.clone()),
@@ -206,7 +246,7 @@ async fn enrol_one(desk: &App, number: usize, labels: BTreeMap<String, String>) 
 }
 
 async fn open(
-    identity: Identity,
+    (identity, kit): (Identity, Kit),
     ca_file: PathBuf,
     witness: Arc<Witness>,
     (lifecycle, metrics): (LifecycleHandle, AgentMetrics),
@@ -226,16 +266,15 @@ async fn open(
     let (transport, pump) = nats::open(place, login, &key, seed_from(ids.as_ref())).await?;
     let (to, incoming) = mpsc::channel(INCOMING_MAX);
     lifecycle.spawn_contained("bench.pump", pump.run(to));
-    let disk = SimDisk::new(seed_from(ids.as_ref()));
-    Journal::create(&disk, card.journal_id)?;
+    Journal::create(kit.disk.as_ref(), card.journal_id)?;
     let hostname = card.name.clone();
     let parts = Parts {
         identity,
-        disk: Arc::new(disk),
-        bundles: BundleCache::new(Arc::new(SimDisk::new(1)), 1 << 20),
+        disk: kit.disk,
+        bundles: kit.bundles,
         transport: Arc::new(Witnessed { transport, witness }),
         incoming,
-        executor: Arc::new(Idle),
+        executor: kit.executor,
         clock,
         ids,
         lifecycle,

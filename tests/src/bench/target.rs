@@ -20,6 +20,7 @@ pub fn of(row: &Row) -> Option<Target> {
         ("latency", "p99") if row.n <= 100 => Target::AtMost(250.0),
         ("swarm", "accepted") if row.n == 10_000 => Target::AtMost(5.0),
         ("swarm", "back") if row.n == 10_000 => Target::AtMost(60.0),
+        ("halt", "confirmed-p99" | "soft-confirmed-p99") if row.n <= 200 => Target::AtMost(0.5),
         ("ingest", _) => Target::OfFloor(0.5),
         ("footprint", "rss") => Target::AtMost(10.0),
         ("footprint", "cpu") => Target::Below(0.05),

@@ -30,7 +30,7 @@ struct Arguments {
     /// Print the rows of the table in docs/benchmarks.md, each beside its target.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`.
+    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     agents: Option<u32>,
     /// How long `footprint` watches the idle agent, instead of a minute.
@@ -46,6 +46,8 @@ enum Bench {
     Latency,
     /// A fleet on one machine: one order to each, the way back after the bus was killed, and an order after the controller was.
     Swarm,
+    /// Stops of a fleet whose agents each run a step: from the call of the API to each agent's confirmation in the ledger.
+    Halt,
     /// Event batches into the ledger, against a bare insert of the same rows.
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
@@ -79,6 +81,17 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         match one {
             Bench::Envelope => bench::envelope::run(report)?,
             Bench::Latency => bench::latency::run(&latencies(arguments.agents), report)?,
+            Bench::Halt => {
+                let named = arguments.agents.map(|agents| agents as usize);
+                let agents = named.unwrap_or(bench::halt::SIZE.agents);
+                bench::halt::run(
+                    bench::halt::Size {
+                        agents,
+                        ..bench::halt::SIZE
+                    },
+                    report,
+                )?;
+            }
             Bench::Ingest => bench::ingest::run(bench::ingest::SIZE, report)?,
             Bench::Footprint => {
                 let idle = arguments.seconds.map_or(SIZE.idle, Duration::from_secs);
