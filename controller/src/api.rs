@@ -133,6 +133,7 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(runs::blob))
         .routes(routes!(runs::evidence))
         .routes(routes!(runs::cancel))
+        .routes(routes!(runs::resume))
         .routes(routes!(halts::list, halts::set))
         .routes(routes!(halts::get))
         .routes(routes!(halts::status))

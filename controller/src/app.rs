@@ -14,6 +14,7 @@ mod life;
 mod manifest;
 mod once;
 mod plan;
+mod resume;
 pub mod rule;
 mod run;
 mod settle;

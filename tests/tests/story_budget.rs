@@ -1,5 +1,5 @@
 //! Stories: a run that would spend three times its budget stops at it, the ledger adds up to the last micro-unit, a budget that is used up lets
-//! nothing through, and once it is raised only what was left is done. And one step that would spend ten times its budget is ended by an agent that
+//! nothing through, and once it is raised the run goes on with what was left. And one step that would spend ten times its budget is ended by an agent that
 //! reaches nobody.
 
 use anyhow::{Context as _, ensure};
@@ -84,7 +84,8 @@ fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<
         );
 
         let runs = world.db("SELECT count(*) FROM run")?;
-        let refused = apply(world, "0.001").err().context("it was ordered")?;
+        let resume = || world.client()?.resume_run(&stopped.id, Some(1_000));
+        let refused = resume().err().context("it was ordered")?;
         let code = refused.downcast_ref::<Fault>().and_then(|f| f.code.as_deref());
         ensure!(code == Some("W0505"), "{refused:#}");
         ensure!(world.db("SELECT count(*) FROM run")? == runs, "a run was left");
@@ -95,9 +96,12 @@ fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<
         );
 
         cap(world, 10_000)?;
-        let done = apply(world, "0.001")?;
+        let done = world.end_of(&resume()?.id)?;
         ensure!(done.has_succeeded(), "{done:?}");
         ensure!(world.lines("ledger") == 3, "only what was left was done");
+        let again = resume().err().context("it went on twice")?;
+        let code = again.downcast_ref::<Fault>().and_then(|f| f.code.as_deref());
+        ensure!(code == Some("W0004"), "{again:#}");
         settled(world)?;
         world.prove(&[&done.id])
     })
@@ -115,7 +119,10 @@ fn one_step_that_would_spend_ten_budgets_is_ended_by_an_agent_that_reaches_nobod
         world.kill("nats")?;
         world.kill("controller-1")?;
         ensure!(!world.programs().is_empty(), "it runs while the agent is cut off");
-        world.wait_log("lab-1", "W0313")?;
+        // Where the machine has other things to do it takes longer to use that much processor time.
+        eventually("the agent has ended it", LONG, || {
+            world.wait_log("lab-1", "W0313").ok()
+        })?;
         ensure!(world.programs().is_empty(), "nothing is left of it");
 
         world.start_part("nats")?;

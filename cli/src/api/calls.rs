@@ -179,6 +179,17 @@ impl Client {
         )
     }
 
+    /// Goes on with a run that stopped at its budget, under this one from now on, micro-units.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn resume_run(&self, run: &str, budget_micros: Option<u64>) -> anyhow::Result<Run> {
+        self.post(
+            &format!("/api/v1/runs/{run}/resume"),
+            &json!({ "budgetMicros": budget_micros }),
+        )
+    }
+
     /// A run's evidence pack.
     ///
     /// # Errors

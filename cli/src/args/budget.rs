@@ -80,7 +80,7 @@ impl BudgetWindow {
 }
 
 /// An amount as people write it, in micro-units; nothing is rounded.
-fn micros(text: &str) -> Result<u64, String> {
+pub(super) fn micros(text: &str) -> Result<u64, String> {
     let wrong = || "an amount such as 25 or 25.50 is wanted, at most six places".to_owned();
     let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -163,6 +163,25 @@ pub(crate) enum Run {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Go on with a run that stopped at its budget, and follow it to its end
+    ///
+    /// Orders the same plan again on the hosts that stopped with W0313. What is done is found done.
+    #[command(
+        after_help = "Examples:\n  writ run resume run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b\n  \
+                      writ run resume run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --budget 2.50"
+    )]
+    Resume {
+        /// Its id
+        run: String,
+        /// What it may cost from now on; as much again as its config allows when not given
+        #[arg(long, value_name = "AMOUNT", value_parser = super::budget::micros)]
+        budget: Option<u64>,
+        /// Return when the orders are given
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        patience: Patience,
+    },
     /// Cancel what has not begun and stop what runs
     #[command(
         after_help = "Example:\n  writ run cancel run_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"wrong port\""

@@ -1,4 +1,4 @@
-//! `writ run list|show|watch|logs|cancel`.
+//! `writ run list|show|watch|logs|resume|cancel`.
 
 use std::time::Duration;
 
@@ -27,6 +27,20 @@ pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
         } => {
             let since = since.map(|since| since.instant(clock::now()));
             logs(desk, &run, Wanted { host, step, since }, follow)
+        }
+        args::Run::Resume {
+            run,
+            budget,
+            no_wait,
+            patience,
+        } => {
+            let next = desk.client()?.resume_run(&run, budget)?;
+            desk.teller.say(&format!("{} continues {run}", next.id));
+            if no_wait {
+                desk.printer.show(&next, || summary(&next))?;
+                return Ok(Exit::Done);
+            }
+            watch(desk, &next.id, Duration::from_secs(patience.timeout))
         }
         args::Run::Cancel { run, reason } => {
             let run = desk.client()?.cancel_run(&run, &reason)?;

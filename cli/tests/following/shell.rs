@@ -56,7 +56,7 @@ fn kind(asked: &Asked, _: usize) -> Answer {
             json!({"id": "join_1", "token": "writ_join_x", "expiresAt": "2026-01-01T00:00:00Z"})
         }
         ["runs"] if asked.line.starts_with("GET") => items(run),
-        ["runs"] | ["runs", _] | ["runs", _, "cancel"] => run,
+        ["runs"] | ["runs", _] | ["runs", _, "cancel" | "resume"] => run,
         ["runs", _, "steps"] => items(step),
         ["runs", _, "artefacts"] => items(file),
         ["plans", _] | ["runs", _, "plan"] => json!({"digest": plan().1, "plan": plan().0}),

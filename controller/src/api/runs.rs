@@ -237,6 +237,31 @@ pub(super) async fn cancel(
     ))
 }
 
+/// Under what a run goes on.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Resumption {
+    /// What it may cost from now on, micro-units of the rate card's currency; as much again as its config allows where absent.
+    #[serde(default)]
+    budget_micros: Option<u64>,
+}
+
+/// Goes on with a run that stopped at its budget.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/resume", tag = "runs", params(("run" = String, Path)), request_body = Resumption,
+    responses((status = 201, body = RunView), (status = "default", content_type = "application/problem+json", body = Document)))]
+pub(super) async fn resume(
+    State(doors): State<Doors>,
+    Extension(caller): Extension<Caller>,
+    Path(run): Path<String>,
+    Body(body): Body<Resumption>,
+) -> Result<(StatusCode, Json<RunView>), Problem> {
+    let run = doors
+        .app
+        .resume_run(&caller, id("run", &run)?, body.budget_micros)
+        .await?;
+    Ok((StatusCode::CREATED, Json(run)))
+}
+
 fn digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|_| {
         Problem::new(

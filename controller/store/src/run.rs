@@ -49,6 +49,8 @@ statements! {
     STORE_PLAN = "-- plan.store
         INSERT INTO plan (digest, document, envelope, bundle_digest, run_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (digest) DO NOTHING";
+    LATER_OF_PLAN = "-- run.later_of_plan
+        SELECT run_id FROM run WHERE run_id > $1 AND plan_digest = $2 ORDER BY run_id LIMIT 1";
     READ_PLAN = "-- plan.read
         SELECT digest, document, envelope, bundle_digest, run_id FROM plan WHERE digest = $1";
     PLAN_OF_RUN = "-- plan.of_run
@@ -332,6 +334,20 @@ pub async fn plan_of(tx: &mut Tx, run: RunId) -> Result<Option<StoredPlan>, Erro
         .await?
         .as_ref()
         .map(read_stored)
+        .transpose()
+}
+
+/// The first run of a plan that was ordered after a run of it; run ids grow with time.
+///
+/// # Errors
+/// [`Error`].
+pub async fn later_of_plan(tx: &mut Tx, after: RunId, plan: &Digest) -> Result<Option<RunId>, Error> {
+    let query = query(LATER_OF_PLAN)
+        .bind(after.as_uuid())
+        .bind(plan.as_bytes().as_slice());
+    tx.row(query)
+        .await?
+        .map(|r| row::uuid(&r, "run_id", RunId::from_uuid))
         .transpose()
 }
 

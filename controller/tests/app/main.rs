@@ -30,6 +30,7 @@ mod life;
 mod manifests;
 mod once;
 mod poison;
+mod resume;
 mod runs;
 mod settling;
 mod sharing;

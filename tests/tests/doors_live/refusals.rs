@@ -226,6 +226,8 @@ fn things_that_are_not(door: &Door, scene: &Scene<'_>) -> anyhow::Result<()> {
     door.get("/api/v1/stream?after=odd")?.refused(400, "W0001")?;
     door.post(&format!("/api/v1/runs/{NO_RUN}/cancel"), &reason)?
         .refused(404, "W0003")?;
+    door.post(&format!("/api/v1/runs/{NO_RUN}/resume"), &json!({}))?
+        .refused(404, "W0003")?;
     door.post(
         &format!("/api/v1/halts/{NO_HALT}/release"),
         &json!({ "envelope": "{}" }),

@@ -141,14 +141,16 @@ pub(crate) fn roles_are_scopes(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     for (path, body) in &changes {
         viewer.post(path, body)?.refused(403, "W0006")?;
     }
-    let admins: [(&str, Value); 3] = [
+    let admins: [(&str, Value); 4] = [
         ("/api/v1/tokens", json!({ "name": "more", "role": "admin" })),
         ("/api/v1/agents/lab-1/remove", reason),
         ("/api/v1/join-tokens", json!({ "ttlSeconds": 60 })),
+        (&format!("/api/v1/runs/{run}/resume"), json!({})),
     ];
     for (path, body) in &admins {
         viewer.post(path, body)?.refused(403, "W0006")?;
     }
+    operator.post(admins[3].0, &admins[3].1)?.refused(403, "W0006")?;
     operator
         .post("/api/v1/tokens", &admins[0].1)?
         .refused(403, "W0006")?;

@@ -15,12 +15,13 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 21] = [
+    let all: [&[&str]; 22] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
         &["run", "watch", RUN],
         &["run", "cancel", RUN, "--reason", "x"],
+        &["run", "resume", RUN, "--budget", "0.000041", "--no-wait"],
         &["agent", "list"],
         &["agent", "show", "web-1"],
         &["agent", "rm", "web-1"],
