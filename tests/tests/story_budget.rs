@@ -22,11 +22,11 @@ const BURN: &str = r#"
     creates: "@/three"
     depends_on: ["command:two"]
 "#;
-/// One step that says that it began, does not let itself be asked to end, and would use so many seconds of processor time; 34 of them are ten
-/// times 40 micro-units by the first rate card.
+/// One step that says that it began, does not let itself be asked to end, and would use so many seconds of processor time; 17 of them are ten
+/// times 20 micro-units by the first rate card.
 const STUBBORN: &str = r#"
   - command: long
-    argv: [sh, -c, "trap '' TERM; echo x >> @/ledger; ulimit -t 34; while :; do :; done"]
+    argv: [sh, -c, "trap '' TERM; echo x >> @/ledger; ulimit -t 17; while :; do :; done"]
     creates: "@/long"
 "#;
 /// What a second of one processor and the gibibyte of memory that a step may hold cost by the first rate card, micro-units.
@@ -110,8 +110,8 @@ fn a_run_stops_at_its_budget_and_goes_on_under_a_larger_one() -> anyhow::Result<
 #[test]
 fn one_step_that_would_spend_ten_budgets_is_ended_by_an_agent_that_reaches_nobody() -> anyhow::Result<()> {
     story(Options::default(), |world| {
-        cap(world, 41)?;
-        let budget = "project: story\nbudget: { amount: 0.000040, currency: USD }\n";
+        cap(world, 21)?;
+        let budget = "project: story\nbudget: { amount: 0.000020, currency: USD }\n";
         let config = world.config(STUBBORN).replacen("project: story\n", budget, 1);
         let plan = world.check_config(config)?;
         let run = world.client()?.submit_apply(&plan.digest)?;
@@ -139,15 +139,15 @@ fn one_step_that_would_spend_ten_budgets_is_ended_by_an_agent_that_reaches_nobod
             .concat()
             .parse()?;
         let words = run.orders[0].detail.as_deref().unwrap_or_default();
-        ensure!(words.contains(&format!("{cost} of 40 micro-units")), "{words}");
+        ensure!(words.contains(&format!("{cost} of 20 micro-units")), "{words}");
         // One second until it is asked to end, five in which it does not.
-        let over = cost.saturating_sub(40);
+        let over = cost.saturating_sub(20);
         println!("{over} micro-units over the grant, {} are the bound", 6 * RATE);
-        ensure!((1..=6 * RATE).contains(&over), "{cost} of 40: {run:?}");
+        ensure!((1..=6 * RATE).contains(&over), "{cost} of 20: {run:?}");
 
         let budget = settled(world)?;
         ensure!(
-            (budget.spent_micros, budget.overrun_micros) == (40, over),
+            (budget.spent_micros, budget.overrun_micros) == (20, over),
             "{budget:?}"
         );
         for notice in [

@@ -44,5 +44,29 @@ pub(crate) fn a_budget_stands_in_the_way_and_is_raised(scene: &mut Scene<'_>) ->
     door.post(&of("tenant"), &watched)?.fine()?;
     let listed = door.get("/api/v1/budgets")?.fine()?.items();
     ensure!(listed.len() == 1 && listed[0]["mode"] == "observe", "{listed:?}");
+    a_run_goes_on(scene)
+}
+
+/// A run that stops at its budget is gone on with by an admin, once.
+fn a_run_goes_on(scene: &Scene<'_>) -> anyhow::Result<()> {
+    const BURN: &str = "
+  - command: burn
+    argv: [sh, -c, \"(ulimit -t 10; while :; do :; done); touch @/burnt\"]
+    creates: \"@/burnt\"
+";
+    let budget = "project: story\nbudget: { amount: 0.000002, currency: USD }\n";
+    let config = scene.world.config(BURN).replacen("project: story\n", budget, 1);
+    let plan = scene.world.check_config(config)?;
+    let run = scene.world.client()?.submit_apply(&plan.digest)?;
+    let run = scene.world.end_of(&run.id)?;
+    ensure!(run.state == "stopped", "{run:?}");
+    let path = format!("/api/v1/runs/{}/resume", run.id);
+    let larger = json!({ "budgetMicros": 1_000_000 });
+    let next = scene.door.post(&path, &larger)?.fine()?;
+    ensure!(next.field("reason") == format!("continues {}", run.id));
+    scene.door.post(&path, &larger)?.refused(409, "W0004")?;
+    let next = next.field("id");
+    scene.world.client()?.cancel_run(&next, "seen")?;
+    scene.world.end_of(&next)?;
     Ok(())
 }
