@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use writ_protocol::exec::{Isolation, Limits};
+use writ_protocol::exec::{Exit, Isolation, Limits};
 
 use super::{
     ALWAYS, BY_NAMESPACES, BY_STRICT, OF_ROOT_BY_STRICT, Scene, attack, is_held, offender, scenes, text,
@@ -165,6 +165,24 @@ fn writing_to_the_kernel_through_proc() {
             "/proc/kcore",
         ],
     );
+}
+
+#[test]
+fn writing_where_only_landlock_refuses() {
+    let words = |_: &Scene| ["open-for-writing", "/dev/urandom"].map(str::to_owned).to_vec();
+    attack(BY_STRICT, words, |_, fate| {
+        let landlock = fate.effective.iter().find(|limit| limit.name == "landlock");
+        if landlock.expect("is recorded").effective > 0 {
+            fate.was_held();
+        } else {
+            assert_eq!(
+                fate.exit,
+                Exit::Code(99),
+                "it was recorded as absent: {}",
+                fate.said
+            );
+        }
+    });
 }
 
 #[test]
