@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
@@ -69,6 +69,7 @@ enum Answer {
 /// Where one attack takes place.
 pub(crate) struct Scene {
     dir: TempDir,
+    offender: Rc<Offender>,
     pub(crate) isolation: Isolation,
     /// Who the agent is; `None` for who runs the tests.
     user: Option<u32>,
@@ -107,7 +108,7 @@ impl Fate {
 }
 
 impl Scene {
-    fn new(user: Option<u32>, isolation: Isolation) -> Self {
+    fn new(offender: &Rc<Offender>, user: Option<u32>, isolation: Isolation) -> Self {
         let dir = tempfile::tempdir().expect("makes a directory");
         let open = |path: &Path, mode| {
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("opens it");
@@ -125,7 +126,17 @@ impl Scene {
             std::os::unix::fs::chown(dir.path().join("work"), Some(owner), Some(owner))
                 .expect("gives it away");
         }
-        Self { dir, isolation, user }
+        Self {
+            dir,
+            offender: Rc::clone(offender),
+            isolation,
+            user,
+        }
+    }
+
+    /// The offender where every user may start it.
+    pub(crate) fn offender(&self) -> PathBuf {
+        self.offender.path()
     }
 
     /// The step's working directory.
@@ -165,7 +176,7 @@ impl Scene {
             "isolation": self.isolation,
             "limits": limits,
         });
-        let mut agent = Command::new(offender());
+        let mut agent = Command::new(self.offender());
         agent
             .args(["be-an-agent-for", &request.to_string()])
             .current_dir("/");
@@ -222,18 +233,22 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The offender where every user may start it.
-pub(crate) fn offender() -> PathBuf {
-    static COPY: OnceLock<TempDir> = OnceLock::new();
-    let dir = COPY.get_or_init(|| {
+/// A copy of the offender that every user may start: what was built may lie where others cannot go.
+struct Offender(TempDir);
+
+impl Offender {
+    fn copy() -> Rc<Self> {
         let dir = tempfile::tempdir().expect("makes a directory");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("opens it");
-        let copy = dir.path().join("offender");
-        std::fs::copy(OFFENDER, &copy).expect("copies");
-        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).expect("opens it");
-        dir
-    });
-    dir.path().join("offender")
+        let copy = Self(dir);
+        std::fs::copy(OFFENDER, copy.path()).expect("copies");
+        std::fs::set_permissions(copy.path(), PermissionsExt::from_mode(0o755)).expect("opens it");
+        Rc::new(copy)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("offender")
+    }
 }
 
 /// An id of this test's own, so that no other test counts against its number of processes.
@@ -248,10 +263,11 @@ pub(crate) fn scenes(held: Held) -> Vec<Scene> {
     } else {
         &[(None, held.other)]
     };
+    let offender = Offender::copy();
     let mut scenes = Vec::new();
     for &(user, least) in users {
         let modes = MODES.into_iter().filter(|&mode| mode >= least);
-        scenes.extend(modes.map(|mode| Scene::new(user, mode)));
+        scenes.extend(modes.map(|mode| Scene::new(&offender, user, mode)));
     }
     scenes
 }
@@ -269,7 +285,7 @@ pub(crate) fn attack_within(
     after: impl Fn(&Scene, &Fate),
 ) {
     for scene in scenes(held) {
-        let mut argv = vec![text(&offender()), "attack".to_owned()];
+        let mut argv = vec![text(&scene.offender()), "attack".to_owned()];
         argv.extend(words(&scene));
         if let Some(fate) = scene.run(&argv, limits) {
             after(&scene, &fate);
@@ -277,7 +293,18 @@ pub(crate) fn attack_within(
     }
 }
 
-/// The same for a program of the host's or another deed of the offender's.
+/// The same for another deed of the offender's.
+pub(crate) fn deed(held: Held, limits: Limits, words: &[&str], after: impl Fn(&Scene, &Fate)) {
+    for scene in scenes(held) {
+        let mut argv = vec![text(&scene.offender())];
+        argv.extend(words.iter().map(|&word| word.to_owned()));
+        if let Some(fate) = scene.run(&argv, limits) {
+            after(&scene, &fate);
+        }
+    }
+}
+
+/// The same for a program of the host's.
 pub(crate) fn program(held: Held, limits: Limits, argv: &[&str], after: impl Fn(&Scene, &Fate)) {
     for scene in scenes(held) {
         let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();

@@ -4,16 +4,18 @@ use std::os::unix::fs::PermissionsExt;
 
 use writ_protocol::exec::{Exit, Isolation, Limits};
 
-use super::{
-    ALWAYS, BY_NAMESPACES, BY_STRICT, OF_ROOT_BY_STRICT, Scene, attack, is_held, offender, scenes, text,
-};
+use super::{ALWAYS, BY_NAMESPACES, BY_STRICT, OF_ROOT_BY_STRICT, Scene, attack, is_held, scenes, text};
 
 #[test]
 fn strict_is_to_be_had_wherever_namespaces_are() {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("reads");
     let in_a_cage = !mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
     let ran = |scene: &Scene| {
-        let argv = [text(&offender()), "attack".to_owned(), "who-am-i".to_owned()];
+        let argv = [
+            text(&scene.offender()),
+            "attack".to_owned(),
+            "who-am-i".to_owned(),
+        ];
         scene.run(&argv, Limits::default()).is_some()
     };
     let had: Vec<(bool, bool, String)> = scenes(BY_NAMESPACES)
@@ -41,7 +43,7 @@ fn setuid_program() {
         OF_ROOT_BY_STRICT,
         |scene| {
             let program = scene.work().join("setuid");
-            std::fs::copy(offender(), &program).expect("copies");
+            std::fs::copy(scene.offender(), &program).expect("copies");
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o6755)).expect("sets the mode");
             vec!["become-root-by".to_owned(), text(&program)]
         },

@@ -2,7 +2,7 @@
 
 use writ_protocol::exec::{Exit, Limits};
 
-use super::{ALWAYS, BY_NAMESPACES, Scene, attack, attack_within, offender, program, text};
+use super::{ALWAYS, BY_NAMESPACES, Scene, attack, attack_within, deed, program};
 
 /// Scripts that leave something running in every way there is.
 fn leaves(script: &str) {
@@ -71,8 +71,7 @@ fn memory_without_end() {
         memory_bytes: 96 << 20,
         ..Limits::default()
     };
-    let offender = text(&offender());
-    program(ALWAYS, limits, &[&offender, "hold", "300"], |_, fate| {
+    deed(ALWAYS, limits, &["hold", "300"], |_, fate| {
         assert!(
             fate.exit == Exit::Code(42) || fate.exit == Exit::Limit("memory".to_owned()),
             "{}: {:?}, {}",
@@ -89,8 +88,7 @@ fn descriptors_without_end() {
         open_files: 32,
         ..Limits::default()
     };
-    let offender = text(&offender());
-    program(ALWAYS, limits, &[&offender, "open-files", "200"], |_, fate| {
+    deed(ALWAYS, limits, &["open-files", "200"], |_, fate| {
         assert_eq!(fate.exit, Exit::Code(42), "{}: {}", fate.scene, fate.said);
     });
 }
@@ -101,9 +99,8 @@ fn processor_time_without_end() {
         cpu_ms: 300,
         ..Limits::default()
     };
-    let offender = text(&offender());
-    let argv = [&*offender, "burn-ignoring-xcpu", "60000"];
-    program(ALWAYS, limits, &argv, |_, fate| fate.met_limit(&["cpu"]));
+    let words = ["burn-ignoring-xcpu", "60000"];
+    deed(ALWAYS, limits, &words, |_, fate| fate.met_limit(&["cpu"]));
 }
 
 #[test]
@@ -112,8 +109,7 @@ fn flood_of_output() {
         output_bytes: 4 << 10,
         ..Limits::default()
     };
-    let offender = text(&offender());
-    program(ALWAYS, limits, &[&offender, "flood", "8"], |_, fate| {
+    deed(ALWAYS, limits, &["flood", "8"], |_, fate| {
         assert_eq!(fate.exit, Exit::Code(0), "{}: the writer was held up", fate.scene);
         assert!(fate.said.len() <= 4 << 10, "{}: {}", fate.scene, fate.said.len());
     });
