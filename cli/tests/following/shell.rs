@@ -2,6 +2,7 @@
 //! code is the table's, names that are nearly right are told, and nothing is coloured where that is not wanted.
 
 mod codes;
+mod costs;
 mod doctor;
 mod examples;
 mod forms;
@@ -64,6 +65,8 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["runs", _, "evidence"] => return Answer::Bytes(b"pack".to_vec()),
         ["budgets"] => items(budget()),
         ["budgets", _] => budget(),
+        ["costs", "unknown"] => costs::unknown(),
+        ["costs", ..] => costs::costs(asked, &costs::total()),
         ["halts"] if asked.line.starts_with("GET") => items(halt()),
         ["halts"] | ["halts", _] | ["halts", _, "release"] => halt(),
         ["halts", _, "status"] => json!({"stopped": 3, "pending": 0, "unreachable": 0, "waitingFor": []}),

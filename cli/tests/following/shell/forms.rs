@@ -15,7 +15,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 22] = [
+    let all: [&[&str]; 24] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -29,6 +29,8 @@ fn every_list_and_show_comes_in_every_form() {
         &["budget", "list"],
         &["budget", "show", "project:web"],
         &["budget", "set", "project:web", "--cap", "1"],
+        &["cost", "report"],
+        &["cost", "top"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],
