@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use serde_json::json;
 use uuid::Uuid;
 use writ_agent::executor::bundles::BundleCache;
@@ -52,6 +52,8 @@ const STOPPED: &str = "SELECT (extract(epoch FROM s.ended_at - $2::text::timesta
 const ENDED: &str =
     "SELECT (extract(epoch FROM pg_xact_commit_timestamp(e.xmin) - $2::text::timestamptz) * 1e6)::bigint
     FROM event e JOIN run_order o USING (order_id) WHERE o.run_id = $1 AND e.kind = 9";
+/// Orders of a run that have ended.
+const OVER: &str = "SELECT count(*) FROM run_order WHERE deadline_at IS NULL AND run_id = $1::text::uuid";
 const _: () = assert!(Kind::OrderDone as u8 == 9);
 
 /// What is measured.
@@ -159,11 +161,22 @@ impl Crowd<'_> {
         self.bed.end_of(&check.id, PATIENCE)?;
         let client = self.bed.client()?;
         let run = client.submit_apply(&client.plan_of(&check.id)?.digest)?;
-        self.bed.until("steps that run", PATIENCE, self.agents, |_| {
+        let run_id: RunId = run.id.parse()?;
+        let uuid = run_id.as_uuid().to_string();
+        self.bed.until("steps that run", PATIENCE, self.agents, |bed| {
+            if bed.count(OVER, &uuid)? > 0 {
+                let first = client
+                    .run(&run.id)?
+                    .orders
+                    .into_iter()
+                    .find(|o| o.detail.is_some());
+                let why = first.and_then(|order| order.detail).unwrap_or_default();
+                bail!("orders ended whose steps were to go on for an hour: {why}");
+            }
             Ok(fs::read_dir(&marks)?.count() as u64)
         })?;
         self.bed.pause(SETTLE)?;
-        Ok(run.id.parse()?)
+        Ok(run_id)
     }
 
     /// Sets a halt over all and waits until every agent has confirmed it; its id, and when the API was called.
