@@ -1,9 +1,9 @@
-//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases and budgets.
+//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets and schedules.
 //!
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`]; [`share`] is about controllers alone.
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -13,6 +13,7 @@ pub mod halt;
 pub mod lease;
 pub mod order;
 pub mod run;
+pub mod schedule;
 pub mod session;
 pub mod share;
 
