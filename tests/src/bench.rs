@@ -14,6 +14,7 @@ pub mod footprint;
 pub mod halt;
 pub mod ingest;
 pub mod latency;
+pub mod sandbox;
 pub mod spawn;
 pub mod stopwatch;
 pub mod swarm;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, footprint, halt, ingest, latency, spawn, swarm};
+use writ_tests::bench::{Row, footprint, halt, ingest, latency, sandbox, spawn, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -140,6 +140,24 @@ fn spawn_prints_each_kind_of_step_beside_the_bare_process() -> anyhow::Result<()
         "{rows:?}"
     );
     Ok(())
+}
+
+#[test]
+fn sandbox_prints_a_strict_step_beside_its_floor() {
+    let mut rows = Vec::new();
+    if let Err(error) = sandbox::run(3, gather(&mut rows)) {
+        // A host that gives no strict isolation measures none, and says so.
+        let why = format!("{error:#}");
+        assert!(why.contains("does this host give one?"), "{why}");
+        return;
+    }
+    let said: Vec<&str> = cases(&rows).into_iter().map(|(case, _)| case).collect();
+    assert_eq!(said, ["strict-p50", "strict", "strict-large-p50", "strict-large"]);
+    for pair in rows.chunks(2) {
+        let ratio = pair[0].ratio.expect("has a floor");
+        assert!((pair[1].value - ratio).abs() < 1e-9, "{pair:?}");
+        assert_eq!(pair[1].unit, "ratio");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The system calls that no safe function covers. Everything `unsafe` of the house stands in this file and below it.
 
+mod bare;
 mod confine;
 
 use std::io;
@@ -7,6 +8,7 @@ use std::io;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+pub(crate) use bare::run_in_namespaces;
 pub(crate) use confine::{
     filter_system_calls, landlock_allow, landlock_restrict, landlock_ruleset, landlock_version,
     restrict_mount,

@@ -1,4 +1,4 @@
-//! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in `kernel`.
+//! Runs one process tree under limits, accounts for it and ends it. The only `unsafe` of the house is in and below `kernel`.
 //!
 //! How a step becomes a process: the agent starts its own binary again as a *shim* (so that the big process never forks). This *starter* forks
 //! a *reaper* for each step, as a child of the agent; the agent tells the reaper over a socket what to do, and watches. The reaper's child joins
@@ -9,7 +9,8 @@
 //! agent ┬─ starter (makes reapers; goes when it was not needed for a while)
 //!       └─ reaper (own session, subreaper, dies with the agent)
 //!            ├─ none:        program
-//!            └─ namespaces:  init (pid 1) ── program
+//!            ├─ namespaces:  init (pid 1) ── program
+//!            └─ strict:      init (pid 1, new root) ── program (own ids, no capabilities, Landlock, seccomp)
 //! ```
 //!
 //! The binary that embeds this crate calls [`maybe_run_shim`] before anything else in `main`.
@@ -31,6 +32,15 @@ mod starter;
 mod tree;
 mod watch;
 mod wire;
+
+/// Runs a program without arguments in the namespaces of a strict step, and nothing more: the floor that benches put beside a step. Its exit
+/// status; 127 also when it could not be started, -1 when a signal ended it.
+///
+/// # Errors
+/// When the kernel refuses the process or one of its namespaces.
+pub fn run_bare(program: &std::ffi::CStr) -> std::io::Result<i32> {
+    kernel::run_in_namespaces(program)
+}
 
 pub use capture::CapturedOutput;
 pub use control::Control;

@@ -77,6 +77,14 @@ impl Programs {
         })
     }
 
+    /// `writ-agent` alone, for whoever needs nothing else of a stack.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the command that builds it.
+    pub fn agent() -> anyhow::Result<PathBuf> {
+        std::path::absolute(own("writ-agent")?).context("finding the present folder")
+    }
+
     /// A program of PostgreSQL.
     ///
     /// # Errors

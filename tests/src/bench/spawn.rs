@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use writ_cli::dev::programs::{Programs, Wanted};
+use writ_cli::dev::programs::Programs;
 use writ_protocol::exec::{Exit, Isolation, Limits};
 use writ_sandbox::{Config, Control, Sandbox, Spec};
 
@@ -20,7 +20,7 @@ const PEER: &str = "std::process::Command of the same program";
 /// What is run.
 const PROGRAM: &str = "/bin/true";
 /// Memory held by the process that asks, in the last case: a fork of it would have to copy its tables.
-const BALLAST_BYTES: usize = 256 << 20;
+pub(super) const BALLAST_BYTES: usize = 256 << 20;
 /// Runs before the first that counts.
 const WARM_UP: usize = 10;
 
@@ -32,14 +32,8 @@ pub const RUNS: usize = 500;
 /// # Errors
 /// When there is no agent beside this program, or a step does not end well.
 pub fn run(runs: usize, mut report: impl FnMut(Row)) -> anyhow::Result<()> {
-    let agent = Programs::find(&Wanted {
-        no_postgres: true,
-        no_nats: true,
-        ..Wanted::default()
-    })?
-    .agent;
     let config = Config {
-        shim: agent,
+        shim: Programs::agent()?,
         ..Config::default()
     };
     let sandbox = Sandbox::new(config.clone())?;
@@ -87,7 +81,7 @@ fn measure(
     Ok(())
 }
 
-fn step(sandbox: &Sandbox, isolation: Isolation) -> anyhow::Result<()> {
+pub(super) fn step(sandbox: &Sandbox, isolation: Isolation) -> anyhow::Result<()> {
     let spec = Spec {
         argv: vec![PROGRAM.to_owned()],
         cwd: "/".to_owned(),

@@ -54,6 +54,8 @@ enum Bench {
     Footprint,
     /// What it costs to run a step, against a bare process.
     Spawn,
+    /// What it costs to run a strict step, against a bare process in the same namespaces.
+    Sandbox,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -98,6 +100,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
                 bench::footprint::run(Size { idle, ..SIZE }, report)?;
             }
             Bench::Spawn => bench::spawn::run(bench::spawn::RUNS, report)?,
+            Bench::Sandbox => bench::sandbox::run(bench::sandbox::RUNS, report)?,
             Bench::Swarm => {
                 let named = arguments.agents.map(|agents| Swarm::of(agents as usize));
                 for size in named.map_or_else(|| SIZES.to_vec(), |size| vec![size]) {
