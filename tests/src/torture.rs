@@ -8,7 +8,7 @@ mod check;
 mod effects;
 mod many;
 mod plan;
-mod proxy;
+pub mod proxy;
 mod quiet;
 mod twin;
 mod ward;

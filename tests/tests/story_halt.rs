@@ -1,13 +1,20 @@
 //! Story: a person stops the fleet, hard and soft, and two let it go on.
 
+use writ_tests::torture::proxy::{Proxies, Weather};
 use writ_tests::world::{LONG, Options, SHORT, World, eventually, story};
 
+use std::process::Command;
+use std::time::Duration;
+
 use serde_json::json;
-use writ_cli::api::Halt;
+use writ_cli::api::{Halt, HaltStatus};
+use writ_cli::clock;
+use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::dev::trust::load_key;
 use writ_protocol::evidence::verify::verify;
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
+use writ_protocol::time::Timestamp;
 
 const TWO_STEPS: &str = r#"
   - command: first
@@ -60,7 +67,7 @@ fn a_soft_halt_lets_a_step_end_and_starts_no_other() -> anyhow::Result<()> {
         let halt = client.set_halt(&json!("all"), "soft", "a quiet word")?;
         eventually("the agent has taken the halt", SHORT, || {
             let status = client.halt_status(&halt.id).ok()?;
-            (status.stopped == 1).then_some(())
+            (status.ending == 1).then_some(())
         })?;
         world.write("go", "")?;
         let run = world.end_of(&run.id)?;
@@ -71,6 +78,104 @@ fn a_soft_halt_lets_a_step_end_and_starts_no_other() -> anyhow::Result<()> {
         assert_eq!(world.lines("second"), 0, "nothing was started after the halt");
         Ok(())
     })
+}
+
+/// Runs the operator's own program: its exit code, and what it says.
+fn writ(world: &World, args: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
+    let agent = Programs::find(&Wanted::default())?.agent;
+    let (base, token) = world.door()?;
+    let ran = Command::new(agent.with_file_name("writ"))
+        .args(args)
+        .args(["--server", &base])
+        .env("WRIT_TOKEN", token)
+        .output()?;
+    let said = String::from_utf8(ran.stdout)? + &String::from_utf8(ran.stderr)?;
+    Ok((ran.status.code(), said))
+}
+
+/// Two hosts each run a step of some seconds, and another would follow. One of them cannot be reached any more when the fleet is halted.
+const SLOW: &str = r#"
+  - command: first
+    argv: [sh, -c, "echo x >> @/first; sleep 8"]
+    limits: { wall: 20s }
+  - command: second
+    argv: [sh, -c, "echo x >> @/second"]
+    limits: { wall: 20s }
+    depends_on: ["command:first"]
+"#;
+const LEASE: Duration = Duration::from_secs(4);
+const WALL: Duration = Duration::from_secs(20);
+
+#[test]
+fn an_agent_that_is_cut_off_is_shown_with_the_latest_time_of_its_end_and_ends_by_then() -> anyhow::Result<()>
+{
+    let options = Options {
+        agents: 2,
+        lease_ms: Some(4_000),
+        ..Options::default()
+    };
+    story(options, |world| {
+        let wire = Proxies::open(1, world.bus_port()?, 1)?;
+        world.aim("lab-2", wire.port(1)?)?;
+        world.stop("lab-2")?;
+        world.start_part("lab-2")?;
+        let run = world.apply_no_wait(SLOW)?;
+        world.wait_lines("first", 2)?;
+        wire.set(1, Weather::Cut)?;
+        let cut_at = clock::now();
+        let halt = world.client()?.set_halt(&json!("all"), "hard", "one is away")?;
+        let status = eventually("one has stopped and one is out of reach", LONG, || {
+            let status = world.client().ok()?.halt_status(&halt.id).ok()?;
+            ((status.stopped, status.ending, status.unreachable) == (1, 0, 1)).then_some(status)
+        })?;
+        let by = Timestamp::parse(status.all_stopped_by.as_deref().unwrap_or_default())?;
+        let most = cut_at.plus(LEASE).plus(WALL).plus(Duration::from_secs(15));
+        assert!(
+            by > cut_at && by < most,
+            "a lease, the step's wall limit and a little: {by}, cut off at {cut_at}"
+        );
+        console_says(world, &status)?;
+
+        eventually("nothing runs on either host", LONG, || {
+            world.programs().is_empty().then_some(())
+        })?;
+        let still_at = clock::now();
+        assert!(still_at < by, "still at {still_at}, promised by {by}");
+        world.wait_log("lab-2", "W0300")?;
+
+        wire.set(1, Weather::Fair)?;
+        let run = world.wait_state(
+            &run.id,
+            |run| run.orders.iter().all(|order| order.state == "aborted"),
+            LONG,
+        )?;
+        let code = |host: &str| {
+            let order = run.orders.iter().find(|order| order.agent_name == host);
+            order.and_then(|order| order.code.clone())
+        };
+        assert_eq!(code("lab-1").as_deref(), Some("W0301"), "killed by the halt");
+        assert_eq!(
+            code("lab-2").as_deref(),
+            Some("W0300"),
+            "stopped for itself, by its lease"
+        );
+        assert_eq!(world.lines("second"), 0, "nothing was started after the cut");
+        let late = format!("SELECT count(*) FROM step WHERE ended_at > '{by}'");
+        assert_eq!(world.db(&late)?, ["0"], "the agent's own record says so too");
+        eventually("the one that was away has heard of the halt too", LONG, || {
+            let status = world.client().ok()?.halt_status(&halt.id).ok()?;
+            (status.stopped == 2 && status.all_stopped_by.is_none()).then_some(())
+        })
+    })
+}
+
+/// The operator's own console line.
+fn console_says(world: &World, status: &HaltStatus) -> anyhow::Result<()> {
+    let (_, said) = writ(world, &["halt", "--list"])?;
+    let by = status.all_stopped_by.as_deref().unwrap_or_default();
+    let line = format!("stopped 1 · unreachable 1 · all stopped at the latest by {by}");
+    assert!(said.contains(&line), "{said}");
+    Ok(())
 }
 
 /// Signs as the operator, has the controller sign too, and waits until the agent goes on.

@@ -325,13 +325,16 @@ pub struct Halt {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HaltStatus {
-    /// Agents that have taken it.
+    /// Agents that have taken it and carry out nothing that it covers.
     pub stopped: u64,
+    /// Agents that have taken it and in which a step still ends.
+    #[serde(default)]
+    pub ending: u64,
     /// Agents that are heard and have not taken it yet.
     pub pending: u64,
     /// Agents that are not heard.
     pub unreachable: u64,
-    /// The latest instant at which any of those may still start a step.
+    /// The latest instant by which everything that it covers has stopped.
     #[serde(default)]
     pub all_stopped_by: Option<String>,
     /// Everything else.

@@ -96,17 +96,19 @@ fn progress(halt: &Halt) -> String {
     let Some(status) = status.and_then(|value| serde_json::from_value::<HaltStatus>(value).ok()) else {
         return "-".to_owned();
     };
+    let latest = match &status.all_stopped_by {
+        Some(at) => format!(" · all stopped at the latest by {at}"),
+        None => String::new(),
+    };
+    let some = |count: u64, what: &str| match count {
+        0 => String::new(),
+        count => format!(" · {what} {count}"),
+    };
+    let open = some(status.ending, "ending") + &some(status.pending, "pending");
     let HaltStatus {
-        stopped,
-        pending,
-        unreachable,
-        all_stopped_by,
-        ..
+        stopped, unreachable, ..
     } = status;
-    let latest = all_stopped_by
-        .map(|at| format!(", all by {at}"))
-        .unwrap_or_default();
-    format!("{stopped} stopped, {pending} pending, {unreachable} unreachable{latest}")
+    format!("stopped {stopped}{open} · unreachable {unreachable}{latest}")
 }
 
 fn told(halts: &[Halt]) -> String {

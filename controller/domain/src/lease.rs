@@ -24,6 +24,15 @@ pub fn stops_by(heard_at: Timestamp, lease: Duration) -> Timestamp {
     heard_at.plus(lease)
 }
 
+/// The time that an agent needs to end a step's processes, and to look at its clock: a step of a wall limit that was started at the last moment
+/// has ended by then.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// The latest instant at which a step that was started until `last_start` still runs, where its wall limit is `wall_ms`.
+pub fn ends_by(last_start: Timestamp, wall_ms: u64) -> Timestamp {
+    last_start.plus(Duration::from_millis(wall_ms)).plus(END_WITHIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

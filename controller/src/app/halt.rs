@@ -1,21 +1,18 @@
-//! Halts: set by one signature, lifted by two, confirmed by each agent, and counted.
+//! Halts: set by one signature, lifted by two, confirmed by each agent, and counted. How far one has come stands in `progress`.
+
+mod progress;
 
 use serde_json::json;
-use writ_domain::halt::{Subject, covers};
-use writ_domain::lease::stops_by;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::halt::{self as word, Halt, HaltAction, Lift, Scope};
-use writ_protocol::id::{AgentId, HaltId};
+use writ_protocol::id::HaltId;
 use writ_protocol::reason::Code;
 use writ_protocol::statement;
-use writ_protocol::time::Timestamp;
-use writ_store::{Tx, agent, audit, halt, meta, order};
+use writ_store::{Tx, agent, audit, halt, meta};
 
-use super::view::{HaltStatusView, HaltView, LiftTermsView};
-use super::{App, Caller, Error, OperatorRole, PAGE_MAX, Page, Paged, once};
+use super::view::{HaltView, LiftTermsView};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
-/// Most agents named in a status.
-const NAMES_MAX: usize = 100;
 /// Longest reason, bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 
@@ -193,74 +190,6 @@ impl App {
             .ok_or_else(|| Error::not_found("halt", id))?;
         Ok(HaltView::from(&row))
     }
-
-    /// How far a stop has come: who confirmed, who is out of reach, and until when those may still start a step.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn halt_status(&self, id: HaltId) -> Result<HaltStatusView, Error> {
-        let now = self.now();
-        let mut tx = self.store.begin("halt.status").await?;
-        let row = halt::read(&mut tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("halt", id))?;
-        let acked = halt::acked(&mut tx, id, row.lifted_at.is_some()).await?;
-        let mut status = HaltStatusView {
-            stopped: 0,
-            pending: 0,
-            unreachable: 0,
-            all_stopped_by: None,
-            waiting_for: Vec::new(),
-        };
-        let (mut after, mut latest): (String, Option<Timestamp>) = (String::new(), None);
-        loop {
-            let agents = agent::page(&mut tx, &after, &std::collections::BTreeMap::new(), PAGE_MAX).await?;
-            let Some(last) = agents.last() else { break };
-            after.clone_from(&last.name);
-            let waiting: Vec<&agent::Agent> = agents
-                .iter()
-                .filter(|a| in_scope(&row.scope, a) && !acked.contains(&a.agent_id))
-                .collect();
-            status.stopped +=
-                agents.iter().filter(|a| in_scope(&row.scope, a)).count() as u64 - waiting.len() as u64;
-            for one in &waiting {
-                let heard = one.seen.as_ref().map(|s| s.at);
-                let silent = heard.is_none_or(|at| now.since(at) > self.settings.hello_interval * 2);
-                if silent {
-                    status.unreachable += 1;
-                } else {
-                    status.pending += 1;
-                }
-                if status.waiting_for.len() < NAMES_MAX {
-                    status.waiting_for.push(one.name.clone());
-                }
-            }
-            latest = latest.max(self.latest(&mut tx, &waiting).await?);
-        }
-        status.all_stopped_by = latest.map(|t| t.to_string());
-        Ok(status)
-    }
-
-    /// Until when agents may still start steps, by the leases of what they accepted.
-    async fn latest(&self, tx: &mut Tx, waiting: &[&agent::Agent]) -> Result<Option<Timestamp>, Error> {
-        let ids: Vec<AgentId> = waiting.iter().map(|a| a.agent_id).collect();
-        let reach = order::reach(tx, &ids).await?;
-        // An order that is under way to an agent can be accepted until it is heard of: one lease from its last hello.
-        let heard = waiting
-            .iter()
-            .filter_map(|a| a.seen.as_ref())
-            .map(|s| stops_by(s.at, self.settings.lease));
-        Ok(reach.into_iter().map(|(.., by)| by).chain(heard).max())
-    }
-}
-
-fn in_scope(scope: &Scope, agent: &agent::Agent) -> bool {
-    let idle = Subject {
-        agent_id: agent.agent_id,
-        labels: &agent.labels,
-        order: None,
-    };
-    covers(scope, &idle) || matches!(scope, Scope::Project(_) | Scope::Run(_))
 }
 
 async fn in_force(tx: &mut Tx, id: HaltId) -> Result<halt::Halt, Error> {

@@ -357,16 +357,19 @@ impl From<&halt::Halt> for HaltView {
 }
 
 /// How far a stop has come.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Default, Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HaltStatusView {
-    /// Agents that have taken it.
+    /// Agents that have taken it and carry out nothing that it covers.
     pub stopped: u64,
+    /// Agents that have taken it and in which a step still ends: by itself under a soft halt, killed under another.
+    pub ending: u64,
     /// Agents in its scope that are heard and have not taken it yet.
     pub pending: u64,
     /// Agents in its scope that have not been heard for two hello intervals.
     pub unreachable: u64,
-    /// The latest instant at which any of those may still start a step, RFC 3339; null when none may.
+    /// The latest instant by which everything that it covers has stopped, RFC 3339, whether or not anybody hears of it: the leases of those that
+    /// have not taken it, and the wall limits of steps that may be under way. Null when all has stopped.
     pub all_stopped_by: Option<String>,
     /// Names of agents that have not taken it, at most a hundred.
     pub waiting_for: Vec<String>,

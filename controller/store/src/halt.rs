@@ -1,5 +1,7 @@
 //! Halts, their lifts, and who has taken them.
 
+use std::collections::BTreeMap;
+
 use sqlx::postgres::PgRow;
 use sqlx::query;
 use sqlx::types::Json;
@@ -32,7 +34,7 @@ statements! {
         SELECT u.halt_id, u.agent_id, u.lifted, $4 FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) u(halt_id, agent_id, lifted)
         JOIN halt USING (halt_id) ON CONFLICT (halt_id, agent_id, lifted) DO NOTHING";
     ACKED = "-- halt.acked
-        SELECT agent_id FROM halt_ack WHERE halt_id = $1 AND lifted = $2";
+        SELECT agent_id, at FROM halt_ack WHERE halt_id = $1 AND lifted = $2";
 }
 
 /// A halt's row.
@@ -150,15 +152,14 @@ pub async fn ack(tx: &mut Tx, acks: &[(HaltId, AgentId, bool)], now: Timestamp) 
     tx.run(query).await.map(|_| ())
 }
 
-/// Agents that have taken a halt, or its lift.
+/// Agents that have taken a halt, or its lift, and when that was committed.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn acked(tx: &mut Tx, id: HaltId, lifted: bool) -> Result<Vec<AgentId>, Error> {
+pub async fn acked(tx: &mut Tx, id: HaltId, lifted: bool) -> Result<BTreeMap<AgentId, Timestamp>, Error> {
     let rows = tx.rows(query(ACKED).bind(id.as_uuid()).bind(lifted)).await?;
-    rows.iter()
-        .map(|r| row::uuid(r, "agent_id", AgentId::from_uuid))
-        .collect()
+    let read = |r: &PgRow| Ok((row::uuid(r, "agent_id", AgentId::from_uuid)?, row::time(r, "at")?));
+    rows.iter().map(read).collect()
 }
 
 fn read_halt(r: &PgRow) -> Result<Halt, Error> {

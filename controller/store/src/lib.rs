@@ -42,7 +42,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 12..=12;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 13..=13;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

@@ -64,8 +64,9 @@ statements! {
               failed, skipped, cost_micros, statement, journal_id, first_seq, last_seq, epoch, generation)
         WHERE o.order_id = u.order_id";
     REACH = "-- order.reach
-        SELECT o.agent_id, a.name, max(o.heard_at + o.lease_ms * interval '1 millisecond') AS stops_by
-        FROM run_order o JOIN agent a USING (agent_id) WHERE o.state = 'accepted' AND o.agent_id = ANY($1) GROUP BY 1, 2";
+        SELECT o.agent_id, o.run_id, r.project, o.state = 'accepted' AS taken, o.heard_at + o.lease_ms * interval '1 millisecond' AS leased_until
+        FROM run_order o JOIN run r USING (run_id)
+        WHERE o.agent_id = ANY($1) AND (o.state IN ('pending', 'accepted') OR o.state = 'unresolved')";
 }
 
 /// An order's row.
@@ -318,18 +319,35 @@ pub async fn save(tx: &mut Tx, orders: &[Order], now: Timestamp) -> Result<(), E
         .map(|_| ())
 }
 
-/// For agents with accepted orders: until when they may start steps without hearing from us.
+/// An order that an agent may be carrying out: it is open, or was given up without a word of its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reach {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The order's run.
+    pub run_id: RunId,
+    /// The run's project.
+    pub project: String,
+    /// Whether the agent has accepted it and not ended it.
+    pub taken: bool,
+    /// Until when the agent may start steps without hearing from us; none before its first word.
+    pub leased_until: Option<Timestamp>,
+}
+
+/// What agents may be carrying out.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn reach(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<(AgentId, String, Timestamp)>, Error> {
+pub async fn reach(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<Reach>, Error> {
     let rows = tx.rows(query(REACH).bind(uuids(agents))).await?;
     let read = |r: &PgRow| {
-        Ok((
-            row::uuid(r, "agent_id", AgentId::from_uuid)?,
-            row::get(r, "name")?,
-            row::time(r, "stops_by")?,
-        ))
+        Ok(Reach {
+            agent_id: row::uuid(r, "agent_id", AgentId::from_uuid)?,
+            run_id: row::uuid(r, "run_id", RunId::from_uuid)?,
+            project: row::get(r, "project")?,
+            taken: row::get(r, "taken")?,
+            leased_until: row::maybe_time(r, "leased_until")?,
+        })
     };
     rows.iter().map(read).collect()
 }

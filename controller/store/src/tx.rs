@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -55,6 +55,11 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
         include_str!("../../../migrations/0011_budgets.sql"),
     ),
     (12, "costs", include_str!("../../../migrations/0012_costs.sql")),
+    (
+        13,
+        "halt_reach",
+        include_str!("../../../migrations/0013_halt_reach.sql"),
+    ),
 ];
 
 /// Longest a statement may take before the server ends it.

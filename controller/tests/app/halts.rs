@@ -1,12 +1,13 @@
 //! Halts: set by one, lifted by two, confirmed by each agent and counted.
 
 use writ_controller::app::{NewHalt, Page, SignedHalt};
+use writ_domain::lease::ends_by;
+use writ_protocol::exec::Limits;
 use writ_protocol::halt::{self, HaltAction, Lift, Scope};
 use writ_protocol::id::HaltId;
 use writ_protocol::key::SigningKey;
 use writ_protocol::reason::Code;
 use writ_protocol::record::{HaltObserved, Record};
-use writ_protocol::time::Timestamp;
 
 use super::desk::{Desk, TENANT, admin, code, operator, operator_key, viewer};
 use super::host::{Host, labels};
@@ -271,17 +272,40 @@ async fn a_status_counts_who_stopped_and_until_when_the_others_may_go_on() {
     let status = desk.app.halt_status(id).await.unwrap();
     assert_eq!((status.stopped, status.pending, status.unreachable), (0, 2, 1));
     assert_eq!(status.waiting_for, ["web-1", "web-2", "web-3"]);
-    let lease = desk.app.settings().lease;
-    assert_eq!(status.all_stopped_by, Some(desk.now().plus(lease).to_string()));
+    let (lease, wall) = (desk.app.settings().lease, Limits::default().wall_ms);
+    assert_eq!(
+        status.all_stopped_by,
+        Some(ends_by(desk.now().plus(lease), wall).to_string()),
+        "its last step may begin at the end of its lease"
+    );
     observed(&desk, &mut working, id, false).await;
     observed(&desk, &mut idle, id, false).await;
     let status = desk.app.halt_status(id).await.unwrap();
-    assert_eq!((status.stopped, status.pending, status.unreachable), (2, 0, 1));
-    let last: Timestamp = super::desk::START.plus(lease);
+    assert_eq!(
+        (status.stopped, status.ending),
+        (1, 1),
+        "the ledger has no end yet of what it kills"
+    );
+    assert_eq!((status.pending, status.unreachable), (0, 1));
+    let last = super::desk::START.plus(lease).max(ends_by(desk.now(), 0));
     assert_eq!(
         status.all_stopped_by,
         Some(last.to_string()),
-        "the silent one's last word"
+        "the silent one's last word, and the time to kill"
+    );
+    let soft = desk
+        .app
+        .set_halt(&operator(), all(HaltAction::Soft))
+        .await
+        .unwrap();
+    let soft = soft.view.id.parse().unwrap();
+    observed(&desk, &mut working, soft, false).await;
+    let status = desk.app.halt_status(soft).await.unwrap();
+    assert_eq!((status.ending, status.pending, status.unreachable), (1, 1, 1));
+    assert_eq!(
+        status.all_stopped_by,
+        Some(ends_by(desk.now(), wall).to_string()),
+        "a soft halt waits for the step"
     );
     let lift = signed_lift(&desk, id, |_| (), &[&operator_key()]).await;
     desk.app.release_halt(&operator(), id, &lift).await.unwrap();

@@ -29,7 +29,7 @@ const DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// How an agent's network is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Weather {
+pub enum Weather {
     /// Everything passes at once.
     #[default]
     Fair,
@@ -47,7 +47,7 @@ pub(super) enum Weather {
 
 /// The proxies of all agents.
 #[derive(Debug)]
-pub(super) struct Proxies {
+pub struct Proxies {
     // Its tasks end with it.
     _runtime: Runtime,
     wires: Vec<(u16, watch::Sender<Weather>)>,
@@ -58,7 +58,7 @@ impl Proxies {
     ///
     /// # Errors
     /// When there is no port.
-    pub(super) fn open(count: usize, upstream: u16, seed: u64) -> anyhow::Result<Self> {
+    pub fn open(count: usize, upstream: u16, seed: u64) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -84,7 +84,7 @@ impl Proxies {
     ///
     /// # Errors
     /// When there is none of that number.
-    pub(super) fn port(&self, number: usize) -> anyhow::Result<u16> {
+    pub fn port(&self, number: usize) -> anyhow::Result<u16> {
         Ok(self.wire(number)?.0)
     }
 
@@ -92,7 +92,7 @@ impl Proxies {
     ///
     /// # Errors
     /// When there is none of that number.
-    pub(super) fn set(&self, number: usize, weather: Weather) -> anyhow::Result<()> {
+    pub fn set(&self, number: usize, weather: Weather) -> anyhow::Result<()> {
         self.wire(number)?.1.send_replace(weather);
         Ok(())
     }

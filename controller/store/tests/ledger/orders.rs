@@ -196,19 +196,34 @@ async fn an_agent_may_start_steps_for_one_lease_after_its_last_word() {
     let mut tx = store.begin("test").await.unwrap();
     add_second_run(&mut tx).await;
     tx.commit().await.unwrap();
-    for (n, heard) in [(1, 5), (9, 50), (2, 7)] {
+    for (n, state, heard) in [
+        (1, OrderState::Accepted, Some(5)),
+        (9, OrderState::Unresolved, Some(50)),
+        (2, OrderState::Accepted, Some(7)),
+        (3, OrderState::Succeeded, Some(9)),
+    ] {
         change(&store, n, |o| {
-            (o.state, o.heard_at) = (OrderState::Accepted, Some(later(heard)));
+            (o.state, o.heard_at) = (state, heard.map(later));
+            o.deadline_at = o
+                .deadline_at
+                .filter(|_| !state.is_terminal() && state != OrderState::Unresolved);
         })
         .await;
     }
     let mut tx = store.begin("test").await.unwrap();
     let mut got = order::reach(&mut tx, &[agent_id(1), agent_id(3)]).await.unwrap();
     got.sort();
+    let of = |run, taken, heard: u64| order::Reach {
+        agent_id: agent_id(1),
+        run_id: run_id(run),
+        project: "web".to_owned(),
+        taken,
+        leased_until: Some(later(heard + 180)),
+    };
     assert_eq!(
         got,
-        [(agent_id(1), "host-1".to_owned(), later(50 + 180))],
-        "the latest of its leases; an order that nobody took does not count"
+        [of(1, true, 5), of(2, false, 50)],
+        "one that was given up may still be under way; one that ended is not"
     );
 }
 
