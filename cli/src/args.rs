@@ -5,6 +5,7 @@ mod cost;
 mod dev;
 mod fleet;
 mod given;
+mod incident;
 mod plans;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use cost::*;
 pub(crate) use dev::*;
 pub(crate) use fleet::*;
 pub(crate) use given::*;
+pub(crate) use incident::*;
 pub(crate) use plans::*;
 
 use crate::output::Format;
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     /// What orders cost
     #[command(subcommand)]
     Cost(Cost),
+    /// What went wrong, and who answers for it
+    #[command(subcommand)]
+    Incident(Incident),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

@@ -11,6 +11,7 @@ mod evidence;
 mod explain;
 mod halts;
 mod help;
+mod incidents;
 mod plans;
 mod problems;
 mod review;
@@ -111,6 +112,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Halt(args) => halts::run(&desk, &args),
         Command::Budget(command) => budgets::run(&desk, command),
         Command::Cost(command) => costs::run(&desk, &command),
+        Command::Incident(command) => incidents::run(&desk, command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

@@ -9,6 +9,7 @@ mod costs;
 mod document;
 mod gate;
 mod halts;
+mod incidents;
 mod listen;
 mod ops;
 mod page;
@@ -144,6 +145,11 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(costs::report))
         .routes(routes!(costs::top))
         .routes(routes!(costs::unknown))
+        .routes(routes!(incidents::list))
+        .routes(routes!(incidents::get))
+        .routes(routes!(incidents::ack))
+        .routes(routes!(incidents::close))
+        .routes(routes!(incidents::log))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

@@ -9,6 +9,7 @@ mod evidence;
 mod forget;
 mod halt;
 mod hello;
+mod incident;
 mod ingest;
 mod life;
 mod manifest;

@@ -1,12 +1,14 @@
 //! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` lists them all, and a test compares.
 
 mod budgets;
+mod incidents;
 mod shards;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Metrics, MetricsError};
 
 pub use budgets::{BudgetMetrics, BudgetSums};
+pub use incidents::IncidentMetrics;
 pub use shards::ShardMetrics;
 
 /// Upper bounds of durations, seconds.
@@ -89,6 +91,8 @@ pub struct ControllerMetrics {
     pub shards: ShardMetrics,
     /// What budgets hold.
     pub budgets: BudgetMetrics,
+    /// What nobody has closed.
+    pub incidents: IncidentMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
     /// Controllers that live, this one among them.
@@ -151,6 +155,7 @@ impl ControllerMetrics {
             )?,
             shards: ShardMetrics::new(&m)?,
             budgets: BudgetMetrics::new(&m)?,
+            incidents: IncidentMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(
                 "controllers_live_count",

@@ -99,6 +99,8 @@ ids! {
     JoinTokenId, "join", "join token";
     /// A signed stop.
     HaltId, "halt", "halt";
+    /// Something that went wrong, and what became of it.
+    IncidentId, "incident", "incident";
     /// An operator's API token.
     TokenId, "token", "API token";
     /// One life of a controller process: the holder of leases.

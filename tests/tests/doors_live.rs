@@ -18,6 +18,8 @@ mod contract;
 mod costs;
 #[path = "doors_live/http.rs"]
 mod http;
+#[path = "doors_live/incidents.rs"]
+mod incidents;
 #[path = "doors_live/pages.rs"]
 mod pages;
 #[path = "doors_live/refusals.rs"]
@@ -71,7 +73,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 16] = [
+const SECTIONS: [(&str, Section); 17] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -80,6 +82,7 @@ const SECTIONS: [(&str, Section); 16] = [
     ("lists", pages::walks_of_halts_and_tokens_see_everything_once),
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
+    ("incidents", incidents::an_incident_is_answered_for),
     ("budgets", budgets::a_budget_stands_in_the_way_and_is_raised),
     ("costs", costs::reports_are_the_sums_of_the_ledger),
     ("resume", streams::a_reader_goes_on_where_it_was),

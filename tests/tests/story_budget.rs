@@ -156,6 +156,27 @@ fn one_step_that_would_spend_ten_budgets_is_ended_by_an_agent_that_reaches_nobod
         ] {
             ensure!(world.db(notice)? == ["100"], "{notice}: {:?}", world.db(notice)?);
         }
+        an_incident_tells_of_it(world, &run)?;
         world.audit()
     })
+}
+
+/// The ledger has opened an incident of the run that names the order, and the log says so too.
+fn an_incident_tells_of_it(world: &World, run: &Run) -> anyhow::Result<()> {
+    let client = world.client()?;
+    let mut incidents = client.incidents()?;
+    // On a machine that was slow for long the run may have been given up in between.
+    incidents.retain(|one| one.kind == "budget");
+    let [one] = incidents.as_slice() else {
+        anyhow::bail!("one incident of the run: {incidents:?}");
+    };
+    let of_run = one.rest.get("runId").and_then(|id| id.as_str());
+    ensure!(one.state == "open" && of_run == Some(run.id.as_str()), "{one:?}");
+    let order = run.orders.first().context("an order")?;
+    let entries = client.incident(one.id.parse()?)?.entries;
+    ensure!(
+        entries.iter().any(|entry| entry.body.contains(&order.id)),
+        "{entries:?}"
+    );
+    Ok(())
 }

@@ -48,6 +48,7 @@ fn a_hard_halt_ends_a_step_and_two_signatures_lift_it() -> anyhow::Result<()> {
             (execution.outcome, execution.code),
             (OrderOutcome::Aborted, Some(Code::Halted))
         );
+        an_incident_tells_of_it(world, &halt, &run.orders[0].id)?;
 
         lift(world, &halt)?;
         world.write("go", "")?;
@@ -78,6 +79,52 @@ fn a_soft_halt_lets_a_step_end_and_starts_no_other() -> anyhow::Result<()> {
         assert_eq!(world.lines("second"), 0, "nothing was started after the halt");
         Ok(())
     })
+}
+
+/// The ledger has opened an incident that names the halt and the order; whoever writes in its log beside the controller is seen.
+fn an_incident_tells_of_it(world: &World, halt: &Halt, order: &str) -> anyhow::Result<()> {
+    let client = world.client()?;
+    let incidents = client.incidents()?;
+    let [one] = incidents.as_slice() else {
+        anyhow::bail!("one incident: {incidents:?}");
+    };
+    let of_halt = one.rest.get("haltId").and_then(|id| id.as_str());
+    assert_eq!(of_halt, Some(halt.id.as_str()), "{one:?}");
+    let id = one.id.parse()?;
+    let entries = client.incident(id)?.entries;
+    assert!(
+        entries.iter().any(|entry| entry.body.contains(order)),
+        "{entries:?}"
+    );
+    client.change_incident(id, "close", "put out")?;
+    let (fine, said) = writ(world, &["incident", "verify"])?;
+    assert!(
+        fine == Some(0) && said.contains("2 entries of 1 incidents hold"),
+        "{said}"
+    );
+    let change = "UPDATE incident_entry SET body = replace(body, 'put out', 'put off')";
+    assert!(
+        world.db(change).is_err(),
+        "the ledger refuses to change what was said"
+    );
+    let disable = "ALTER TABLE incident_entry DISABLE TRIGGER USER";
+    let enable = "ALTER TABLE incident_entry ENABLE TRIGGER USER";
+    world.db(&format!("{disable}; {change}; {enable}"))?;
+    let (broken, said) = writ(world, &["incident", "verify"])?;
+    assert!(
+        broken == Some(16) && said.contains("entry 2 was changed"),
+        "{broken:?} {said}"
+    );
+    let back = "UPDATE incident_entry SET body = replace(body, 'put off', 'put out')";
+    world.db(&format!("{disable}; {back}; {enable}"))?;
+    let listed = "UPDATE incident SET reason = 'nothing'";
+    world.db(listed)?;
+    let (broken, said) = writ(world, &["incident", "verify"])?;
+    assert!(
+        broken == Some(16) && said.contains("the log says otherwise"),
+        "{broken:?} {said}"
+    );
+    Ok(())
 }
 
 /// Runs the operator's own program: its exit code, and what it says.

@@ -132,6 +132,56 @@ pub struct Run {
     pub rest: Rest,
 }
 
+/// An incident: what its entries in the log add up to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Incident {
+    /// Its id.
+    pub id: String,
+    /// `halt`, `budget`, `dispute`, `fork` or `clone`.
+    pub kind: String,
+    /// `open`, `acknowledged` or `closed`.
+    pub state: String,
+    /// For people.
+    pub summary: String,
+    /// How many orders it is about.
+    pub orders: u64,
+    /// When it was opened.
+    pub opened_at: String,
+    /// Who has seen it.
+    pub acked_by: Option<String>,
+    /// Who closed it.
+    pub closed_by: Option<String>,
+    /// Why it was closed.
+    pub reason: Option<String>,
+    /// The number of its last entry in the log.
+    pub last_seq: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// An entry of the log of incidents as it is kept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentEntry {
+    /// Its number, from 1, without holes.
+    pub seq: u64,
+    /// Its JSON, to the byte.
+    pub body: String,
+    /// The digest of it and of all before it.
+    pub hash: String,
+}
+
+/// An incident with its first entries.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct IncidentDetail {
+    /// What they add up to.
+    pub incident: Incident,
+    /// At most a hundred.
+    pub entries: Vec<IncidentEntry>,
+}
+
 /// A budget, and what is taken of it in the window that is open. Amounts are micro-units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

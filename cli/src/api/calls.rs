@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
 use writ_protocol::halt::{Lift, sign_lift};
-use writ_protocol::id::HaltId;
+use writ_protocol::id::{HaltId, IncidentId};
 use writ_protocol::key::SigningKey;
 
 use crate::clock;
@@ -12,7 +12,8 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 
 use super::{
-    Agent, Artefact, Budget, Client, Halt, HaltStatus, LiftTerms, NewJoinToken, Page, PlanAnswer, Run, Step,
+    Agent, Artefact, Budget, Client, Halt, HaltStatus, Incident, IncidentDetail, IncidentEntry, LiftTerms,
+    NewJoinToken, Page, PlanAnswer, Run, Step,
 };
 
 /// Most pages of a list that are followed.
@@ -26,15 +27,26 @@ impl Client {
     /// # Errors
     /// A fault.
     pub fn list<T: serde::de::DeserializeOwned>(&self, path: &str, limit: usize) -> anyhow::Result<Vec<T>> {
+        self.list_after(path, None, limit)
+    }
+
+    /// Items of a list after a cursor, at most `limit`.
+    fn list_after<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        mut cursor: Option<String>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<T>> {
+        let joint = if path.contains('?') { '&' } else { '?' };
         let mut all = Vec::new();
-        let mut at = path.to_owned();
         for _ in 0..PAGES_MAX {
-            let page: Page<T> = self.get(&at)?;
+            let after = cursor.map(|at| format!("{joint}cursor={at}")).unwrap_or_default();
+            let page: Page<T> = self.get(&format!("{path}{after}"))?;
             all.extend(page.items);
-            let next = page.next.filter(|_| all.len() < limit);
-            let Some(next) = next else { break };
-            let joint = if path.contains('?') { '&' } else { '?' };
-            at = format!("{path}{joint}cursor={next}");
+            cursor = page.next.filter(|_| all.len() < limit);
+            if cursor.is_none() {
+                break;
+            }
         }
         all.truncate(limit);
         Ok(all)
@@ -221,6 +233,45 @@ impl Client {
     /// A fault.
     pub fn set_budget(&self, budget: &str, body: &Value) -> anyhow::Result<Budget> {
         self.post(&format!("/api/v1/budgets/{budget}"), body)
+    }
+
+    /// Every incident, the newest first.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn incidents(&self) -> anyhow::Result<Vec<Incident>> {
+        self.list("/api/v1/incidents", usize::MAX)
+    }
+
+    /// One incident with its first entries.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn incident(&self, id: IncidentId) -> anyhow::Result<IncidentDetail> {
+        self.get(&format!("/api/v1/incidents/{id}"))
+    }
+
+    /// `ack` or `close` of an incident.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn change_incident(&self, id: IncidentId, verb: &str, reason: &str) -> anyhow::Result<Incident> {
+        self.post(
+            &format!("/api/v1/incidents/{id}/{verb}"),
+            &json!({ "reason": reason }),
+        )
+    }
+
+    /// The log of all incidents after the entry of a number, the oldest first; all of it after 0.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn incident_log(&self, after: u64) -> anyhow::Result<Vec<IncidentEntry>> {
+        self.list_after(
+            "/api/v1/incident-log?limit=500",
+            Some(after.to_string()),
+            usize::MAX,
+        )
     }
 
     /// Halts.

@@ -6,6 +6,7 @@ mod costs;
 mod doctor;
 mod examples;
 mod forms;
+mod incidents;
 mod terminal;
 
 use serde_json::{Value, json};
@@ -71,6 +72,10 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["halts"] | ["halts", _] | ["halts", _, "release"] => halt(),
         ["halts", _, "status"] => json!({"stopped": 3, "pending": 0, "unreachable": 0, "waitingFor": []}),
         ["halts", _, "lift-terms"] => json!({"tenant": "dev", "controlEpoch": 3}),
+        ["incidents"] => items(incidents::incident()),
+        ["incidents", incidents::INCIDENT] => incidents::shown(),
+        ["incidents", incidents::INCIDENT, "ack" | "close"] => incidents::incident(),
+        ["incident-log"] => incidents::log(asked),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
         ["", "readyz"] => {
             json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})

@@ -10,6 +10,7 @@ use writ_domain::halt::{Subject, covers};
 use writ_domain::session::{Heard, Session, Verdict, judge};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed, RenewReply, RenewRequest};
 use writ_protocol::id::{AgentId, OrderId};
+use writ_protocol::incident::Kind;
 use writ_protocol::limits::{CLOCK_SKEW_MAX, HALTS_MAX};
 use writ_protocol::manifest::Generation;
 use writ_protocol::nats::UserKey;
@@ -19,6 +20,7 @@ use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
 use writ_store::{Tx, agent, halt, ingest, liveness, order, run};
 
+use super::incident::{self, Finding};
 use super::{App, Error, Incoming};
 
 type Agents = BTreeMap<UserKey, agent::Agent>;
@@ -65,7 +67,7 @@ impl App {
         let mut agents: Agents = known.map(|a| (a.user_key.clone(), a)).collect();
         let mut opened: Vec<Result<Hello, Error>> =
             asked.iter().map(|one| self.open_hello(one, &agents)).collect();
-        let is_news = self
+        let twins = self
             .check_sessions(&mut tx, &mut agents, &mut opened, received)
             .await?;
         let heard: Vec<&Hello> = opened.iter().flatten().collect();
@@ -90,6 +92,8 @@ impl App {
             self.answer_hello(agent, &hello, &common)
         };
         let answers = opened.into_iter().map(answer).collect();
+        let is_news = !twins.is_empty();
+        incident::report(&mut tx, twins, now).await?;
         tx.commit().await?;
         if is_news {
             self.nudge.notify_waiters();
@@ -172,18 +176,18 @@ impl App {
         Ok((agent, word))
     }
 
-    /// Writes down who speaks; puts agents in quarantine as which two do, and says whether there were any.
+    /// Writes down who speaks; puts agents in quarantine as which two do, and gives those.
     async fn check_sessions(
         &self,
         tx: &mut Tx,
         agents: &mut Agents,
         opened: &mut [Result<Hello, Error>],
         received: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Vec<Finding>, Error> {
         let said = opened.iter().flatten();
         let ids: Vec<AgentId> = said.map(|hello| hello.identity.agent_id).collect();
         let mut known: BTreeMap<AgentId, Heard> = liveness::sessions(tx, &ids).await?.into_iter().collect();
-        let (mut live, mut is_news) = (BTreeMap::new(), false);
+        let (mut live, mut twins) = (BTreeMap::new(), Vec::new());
         for slot in opened {
             let Ok(hello) = slot else { continue };
             let Some(agent) = agents.get_mut(&hello.identity.user_key) else {
@@ -212,14 +216,14 @@ impl App {
                         agent.name, session.session_id
                     );
                     set_apart(tx, agent, &detail, self.now()).await?;
-                    is_news = true;
+                    twins.push(Finding::twin(Kind::Clone, agent.agent_id, &detail));
                 }
                 Verdict::Clone => {}
             }
         }
         let live: Vec<liveness::Liveness> = live.into_values().collect();
         liveness::upsert(tx, &live).await?;
-        Ok(is_news)
+        Ok(twins)
     }
 
     /// Renews the leases of orders that agents report as running under their present token. All are locked at once, in order.

@@ -10,13 +10,16 @@ use bytes::Bytes;
 use writ_protocol::batch::{self, Batch};
 use writ_protocol::hello::{Committed, Watermark};
 use writ_protocol::id::{AgentId, JournalId};
+use writ_protocol::incident::Kind;
 use writ_protocol::manifest::Identity;
 use writ_protocol::nats::UserKey;
 use writ_protocol::reason::Code;
 use writ_protocol::subject::Shard;
+use writ_protocol::time::Timestamp;
 use writ_store::ingest::{DeadLetter, Mark};
 use writ_store::{Tx, agent, ingest, lease};
 
+use super::incident::{self, Finding};
 use super::life::Fence;
 use super::{App, Error};
 
@@ -137,6 +140,7 @@ impl App {
         }
         let (marks, has_moved) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
         let epoch = self.meta(&mut tx).await?.epoch;
+        report_forks(&mut tx, (batches, &outcomes), &agents, now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         if has_moved {
@@ -251,6 +255,25 @@ impl App {
             user_key: agent.user_key.clone(),
         }
     }
+}
+
+/// Two histories of one agent are for people to look at.
+async fn report_forks(
+    tx: &mut Tx,
+    (batches, outcomes): (&[Incoming], &[Outcome]),
+    agents: &Agents,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let forked = batches
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| **outcome == Outcome::Fork);
+    let found = forked.filter_map(|(incoming, _)| {
+        let agent = agents.get(&incoming.user_key)?;
+        let summary = format!("{} has sent two histories of one journal", agent.name);
+        Some(Finding::twin(Kind::Fork, agent.agent_id, &summary))
+    });
+    incident::report(tx, found.collect(), now).await
 }
 
 /// A message as it is set aside.

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cost;
+mod incident;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use writ_store::{agent, halt, order, run, step, token};
 
 pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView};
+pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -103,11 +103,15 @@ async fn repair(tasks: &Tasks, watch: &mut Watch) {
     }
 }
 
-/// Shows what waits on the shards held here, and what budgets hold.
+/// Shows what waits on the shards held here, what budgets hold, and how many incidents are open.
 pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
     let bus = streams::management(&tasks.client);
     while tasks.pause(LAG_EVERY).await {
         budgets(&tasks).await;
+        match tasks.app.incident_counts().await {
+            Ok(open) => tasks.metrics.incidents.show(&open),
+            Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
+        }
         let held = tasks.held.shards();
         let waiting = match tasks.app.relay_backlog().await {
             Ok(waiting) => waiting,

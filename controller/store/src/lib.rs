@@ -22,6 +22,7 @@ pub mod cost;
 pub mod evidence;
 pub mod halt;
 pub mod idempotency;
+pub mod incident;
 pub mod ingest;
 pub mod join;
 pub mod lease;
@@ -42,7 +43,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 13..=13;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 14..=14;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -55,6 +56,7 @@ pub fn statements() -> Vec<&'static str> {
         evidence::ALL,
         halt::ALL,
         idempotency::ALL,
+        incident::ALL,
         ingest::ALL,
         join::ALL,
         lease::ALL,

@@ -94,6 +94,17 @@ pub async fn break_writes(store: &Store, table: &str) -> Result<(), TestingError
     Ok(())
 }
 
+/// Does to a store's database what nobody may do through it, in one go.
+///
+/// # Errors
+/// [`TestingError`]: the database refuses.
+pub async fn tamper(store: &Store, sql: &str) -> Result<(), TestingError> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(store.pool())
+        .await?;
+    Ok(())
+}
+
 /// Undoes [`break_writes`].
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str); 14] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -59,6 +59,11 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
         13,
         "halt_reach",
         include_str!("../../../migrations/0013_halt_reach.sql"),
+    ),
+    (
+        14,
+        "incidents",
+        include_str!("../../../migrations/0014_incidents.sql"),
     ),
 ];
 

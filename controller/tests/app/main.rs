@@ -24,6 +24,7 @@ mod forget;
 mod halts;
 mod hello;
 mod host;
+mod incidents;
 mod ingest;
 mod journal;
 mod life;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::incidents::INCIDENT;
 use super::{RUN, kind, plan};
 use crate::stub::Stub;
 use crate::{err, out};
@@ -15,7 +16,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 24] = [
+    let all: [&[&str]; 29] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -31,6 +32,11 @@ fn every_list_and_show_comes_in_every_form() {
         &["budget", "set", "project:web", "--cap", "1"],
         &["cost", "report"],
         &["cost", "top"],
+        &["incident", "list"],
+        &["incident", "show", INCIDENT],
+        &["incident", "ack", INCIDENT],
+        &["incident", "close", INCIDENT, "--reason", "x"],
+        &["incident", "verify"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],

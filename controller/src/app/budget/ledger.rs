@@ -1,14 +1,18 @@
 //! Money reserved in the transaction that orders a run, and settled once its orders have ended.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use writ_domain::budget::{Account, Level, Mode, Refusal, Span, apply, event_of, reserve_all};
+use writ_domain::budget::{Account, GrantState, Level, Mode, Refusal, Span, apply, event_of, reserve_all};
 use writ_protocol::id::{OrderId, RunId};
+use writ_protocol::incident::OrderRef;
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 use writ_store::budget::{self, AccountName, AccountRow, GrantRow, NewGrants};
 use writ_store::{Tx, audit};
 
 use super::{Refused, account_of, money, run_account, scope_of};
+use crate::app::incident::{self, Finding};
 use crate::app::{App, Error};
 
 /// Most grants settled in one pass; the next pass takes the rest. Each is held against all steps of its order, and the runs of a pass wait for it.
@@ -187,8 +191,31 @@ pub(in crate::app) async fn settle(tx: &mut Tx, runs: &[RunId], now: Timestamp) 
         audit::write(tx, act, "budget.notice", &scope, body.clone()).await?;
         audit::tell(tx, now, "budget.notice", vec![("budgets".to_owned(), body)]).await?;
     }
+    report_disputes(tx, &grants, now).await?;
     // What cannot be followed stays reserved; where nothing can be, looking again would find the same.
     Ok(is_full && !grants.is_empty())
+}
+
+/// Money that may have been spent without a word is for people to look at.
+async fn report_disputes(tx: &mut Tx, settled: &[GrantRow], now: Timestamp) -> Result<(), Error> {
+    let mut disputed: BTreeMap<RunId, Vec<OrderRef>> = BTreeMap::new();
+    for one in settled
+        .iter()
+        .filter(|one| one.grant.state == GrantState::Disputed)
+    {
+        disputed.entry(one.run_id).or_default().push(OrderRef {
+            order_id: one.order_id,
+            state: one.order_state.name().to_owned(),
+            code: None,
+            journal_id: None,
+            seq: None,
+            statement: None,
+        });
+    }
+    let found = disputed
+        .into_iter()
+        .map(|(run, orders)| Finding::dispute(run, orders));
+    incident::report(tx, found.collect(), now).await
 }
 
 /// Settles one grant in its accounts, or leaves it and them as they are; whether it was settled.

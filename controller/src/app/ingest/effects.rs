@@ -11,8 +11,8 @@ use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, ingest, order, run, step};
 
-use super::super::Error;
 use super::super::run::rule;
+use super::super::{Error, incident};
 use super::Decoded;
 
 /// Longest words kept of an alarm.
@@ -53,6 +53,8 @@ pub struct Moved {
     pub runs: BTreeSet<RunId>,
     /// Agents of which an order ended: their next manifest no longer lists it.
     pub ended: BTreeSet<AgentId>,
+    /// Orders that something stopped which people have to look at.
+    pub stopped: BTreeSet<OrderId>,
     /// Orders that no database knows, and who reported them.
     pub orphans: BTreeMap<OrderId, AgentId>,
     /// For those who watch: topic and body of every change.
@@ -174,6 +176,9 @@ impl<'a> Effects<'a> {
                 if one.state.is_terminal() {
                     moved.ended.insert(one.agent_id);
                 }
+                if incident::is_one(one) {
+                    moved.stopped.insert(one.order_id);
+                }
             }
         }
         moved
@@ -200,6 +205,11 @@ impl<'a> Effects<'a> {
         // The next manifest no longer lists what has ended.
         agent::bump_unhurried(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
         self.store_rest(tx, moved.orphans, now).await?;
+        let stopped: Vec<&order::Order> = known
+            .iter()
+            .filter(|one| moved.stopped.contains(&one.order_id))
+            .collect();
+        incident::report_orders(tx, &stopped, now).await?;
         Ok(has_moved)
     }
 

@@ -20,7 +20,7 @@ statements! {
         INSERT INTO budget_grant (order_id, tenant_account, project_account, run_account, amount_micros, state, updated_at)
         SELECT unnest($1::uuid[]), $2, $3, $4, $5, 'open', $6";
     UNSETTLED = concat!("-- grant.unsettled
-        SELECT g.*, o.state AS order_state, ", known_cost!(), " AS cost_micros, ", metered!(), " AS metered
+        SELECT g.*, o.run_id, o.state AS order_state, ", known_cost!(), " AS cost_micros, ", metered!(), " AS metered
         FROM run_order o JOIN budget_grant g ON g.order_id = o.order_id
         WHERE o.run_id = ANY($1) AND o.state NOT IN ('pending', 'accepted')
             AND (g.state = 'open' OR g.state = 'disputed' AND o.state NOT IN ('expired', 'cancelled', 'unresolved'))
@@ -47,6 +47,8 @@ pub struct NewGrants {
 pub struct GrantRow {
     /// The order that carries it.
     pub order_id: OrderId,
+    /// Its run.
+    pub run_id: RunId,
     /// The accounts that it was reserved of.
     pub accounts: [Option<i64>; 3],
     /// The grant.
@@ -105,6 +107,7 @@ fn read_grant(r: &PgRow) -> Result<GrantRow, Error> {
     let (state, order_state): (String, String) = (row::get(r, "state")?, row::get(r, "order_state")?);
     Ok(GrantRow {
         order_id: row::uuid(r, "order_id", OrderId::from_uuid)?,
+        run_id: row::uuid(r, "run_id", RunId::from_uuid)?,
         accounts: [
             row::get(r, "tenant_account")?,
             row::get(r, "project_account")?,
