@@ -9,6 +9,7 @@
 
 mod agent;
 mod attacks;
+mod burner;
 
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -48,6 +49,9 @@ fn main() {
             burn(number(millis));
         }
         ["burn-daemonised", millis] => burn_daemonised(millis),
+        ["burn-truly", shape, millis] => burner::burn_truly(shape, millis),
+        ["keep-leaf", name, threads, millis] => burner::keep_leaf(name, threads, millis),
+        ["burn-leaf", name, threads, millis] => burner::burn_as_leaf(name, threads, millis),
         ["hold", mebibytes] => {
             hold(number(mebibytes));
             println!("held");

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use writ_protocol::exec::{Exit, Isolation, Meter};
-use writ_sandbox::CgroupBase;
+use writ_sandbox::{CgroupBase, Outcome};
 
-use super::stage::Stage;
+use super::stage::{Stage, said};
 
 #[test]
 fn processor_time_of_a_known_burner_is_counted_to_a_few_percent() {
@@ -33,6 +33,75 @@ fn a_daemonised_child_is_counted_too() {
         let used = outcome.usage.cpu_us();
         assert!((396_000..500_000).contains(&used), "{used} µs, {}", stage.name());
     }
+}
+
+/// What a burner of this shape burnt by the clocks of its processes, its first process's share of that, and what is recorded, microseconds.
+fn burnt(stage: &Stage, shape: &str) -> (u64, u64, Outcome) {
+    let outcome = stage.run(&stage.offence(&["burn-truly", shape, "800"]));
+    let what = format!("{shape}, {}: {}", stage.name(), said(&outcome));
+    assert_eq!(outcome.exit, Exit::Code(0), "{what}");
+    let (mut truth, mut first, mut clocks) = (0, 0, 0);
+    for entry in std::fs::read_dir(stage.dir.path()).expect("lists").flatten() {
+        let name = entry.file_name().into_string().expect("is UTF-8");
+        let text = std::fs::read_to_string(entry.path()).expect("was left");
+        let clock: u64 = text.parse().expect("a number");
+        if name.starts_with("clock-first") {
+            first = clock;
+        }
+        truth += clock;
+        clocks += 1;
+    }
+    // The first one, two leaves, and those who keep the leaves where somebody does.
+    assert_eq!(clocks, if shape == "all" { 5 } else { 3 }, "{what}");
+    (truth, first, outcome)
+}
+
+/// Processor time that is counted is the truth to 2 %, and its source is said.
+fn check_truth(shape: &str) {
+    for stage in Stage::all() {
+        let (truth, first, outcome) = burnt(&stage, shape);
+        let (used, usage) = (outcome.usage.cpu_us(), &outcome.usage);
+        let said = format!("{used} µs recorded of {truth}, {shape}, {}", stage.name());
+        let fiftieth = truth / 50;
+        assert!(used <= truth + fiftieth, "{said}");
+        if stage.sandbox.has_cgroups() {
+            assert_eq!(
+                (usage.meter, usage.lower_bound),
+                (Meter::Cgroup2, false),
+                "{said}"
+            );
+            assert!(used >= truth - fiftieth, "{said}");
+            continue;
+        }
+        // Without a cgroup the record says that it is a lower bound: of what nobody waited for, only what the looks happened to see is in it.
+        assert_eq!((usage.meter, usage.lower_bound), (Meter::Rusage, true), "{said}");
+        let known = if matches!(shape, "unwaited" | "all") {
+            first
+        } else {
+            truth
+        };
+        assert!(used >= known - known / 50, "{said}");
+    }
+}
+
+#[test]
+fn a_daemonised_burner_is_counted_to_two_percent() {
+    check_truth("daemonised");
+}
+
+#[test]
+fn a_burner_that_nobody_waits_for_is_counted_to_two_percent_where_there_is_a_cgroup() {
+    check_truth("unwaited");
+}
+
+#[test]
+fn the_threads_of_a_burner_are_counted_to_two_percent() {
+    check_truth("threads");
+}
+
+#[test]
+fn a_daemonised_threaded_burner_that_nobody_waits_for_is_counted_to_two_percent_where_there_is_a_cgroup() {
+    check_truth("all");
 }
 
 #[test]
