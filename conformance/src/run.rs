@@ -415,6 +415,7 @@ fn steps() -> Result<[StepResult; 2], MakeError> {
                 output_bytes: OUTPUT.len() as u64,
                 meter: Meter::Rusage,
                 lower_bound: true,
+                measured: None,
             },
             cost_micros: 15,
             output: Some(artefact("output", OUTPUT)),

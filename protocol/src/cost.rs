@@ -17,7 +17,7 @@ pub struct RateCard {
     pub currency: String,
     /// Price of one second of processor time.
     pub cpu_second_micros: u64,
-    /// Price of one gibibyte of peak memory held for one second of wall time.
+    /// Price of one gibibyte held for one second: of memory over time where it was measured, else of the peak over the whole wall time.
     pub memory_gib_second_micros: u64,
     /// Price of one gibibyte written to storage.
     pub written_gib_micros: u64,
@@ -57,10 +57,7 @@ impl RateCard {
     pub fn price(&self, usage: &Usage) -> Result<u64, PriceOverflow> {
         const GIB: u128 = 1 << 30;
         let cpu = share(u128::from(usage.cpu_us()), self.cpu_second_micros, 1_000_000)?;
-        let held = u128::from(usage.peak_memory_bytes)
-            .checked_mul(u128::from(usage.wall_us))
-            .ok_or(PriceOverflow)?;
-        let memory = share(held, self.memory_gib_second_micros, GIB * 1_000_000)?;
+        let memory = share(usage.held(), self.memory_gib_second_micros, GIB * 1_000_000)?;
         let written = share(u128::from(usage.written_bytes), self.written_gib_micros, GIB)?;
         cpu.checked_add(memory)
             .and_then(|sum| sum.checked_add(written))
@@ -86,7 +83,7 @@ pub struct Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Meter;
+    use crate::exec::{Measured, Meter, Source, Sources};
 
     #[test]
     fn each_component_is_rounded_up_and_added() {
@@ -107,6 +104,31 @@ mod tests {
         assert_eq!(card.price(&usage), Ok(22));
         usage.written_bytes = 1;
         assert_eq!(card.price(&usage), Ok(23));
+    }
+
+    #[test]
+    fn memory_is_priced_over_time_where_that_was_measured() {
+        let card = RateCard {
+            memory_gib_second_micros: 4,
+            ..RateCard::default()
+        };
+        let mut usage = Usage {
+            wall_us: 10_000_000,
+            peak_memory_bytes: 1 << 30,
+            ..Usage::none(Meter::Cgroup2)
+        };
+        assert_eq!(card.price(&usage), Ok(40));
+        let mut measured = Measured {
+            memory_byte_seconds: 3 << 30,
+            network_bytes: 0,
+            processes: 1,
+            sources: Sources::all(Source::Cgroup),
+        };
+        usage.measured = Some(measured);
+        assert_eq!(card.price(&usage), Ok(12));
+        measured.sources.memory = Source::Unknown;
+        usage.measured = Some(measured);
+        assert_eq!(card.price(&usage), Ok(40));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! How a step may run and what running it cost: limits asked for, limits the kernel confirmed, isolation, usage.
 
+mod measured;
+
 use serde::{Deserialize, Serialize};
+
+pub use measured::{Measured, Source, Sources, byte_seconds};
 
 /// Upper bounds on one step. Every field has a value: a limit nobody chose is the default here, never "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +115,9 @@ pub struct Usage {
     pub meter: Meter,
     /// Whether the figures may miss part of the tree.
     pub lower_bound: bool,
+    /// What more is known, and where each figure comes from. Agents did not always write it; then it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
 
 impl Usage {
@@ -126,11 +133,14 @@ impl Usage {
             output_bytes: 0,
             meter,
             lower_bound: false,
+            measured: None,
         }
     }
 
     /// Adds what another process used; the peak is the larger one, and of the sources the later one's is named.
     pub fn add(&mut self, other: &Self) {
+        let held = self.held().saturating_add(other.held());
+        self.measured = self.joined(other, held, u64::saturating_add);
         self.cpu_user_us = self.cpu_user_us.saturating_add(other.cpu_user_us);
         self.cpu_system_us = self.cpu_system_us.saturating_add(other.cpu_system_us);
         self.wall_us = self.wall_us.saturating_add(other.wall_us);
@@ -144,6 +154,7 @@ impl Usage {
 
     /// Raises every figure to at least another reading of the same work.
     pub fn at_least(&mut self, other: &Self) {
+        self.measured = self.joined(other, self.held().max(other.held()), u64::max);
         if other.cpu_us() > self.cpu_us() {
             (self.cpu_user_us, self.cpu_system_us) = (other.cpu_user_us, other.cpu_system_us);
             self.meter = other.meter;

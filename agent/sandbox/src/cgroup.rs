@@ -37,8 +37,21 @@ pub(crate) struct Cgroups {
 #[derive(Debug)]
 pub(crate) struct StepCgroup {
     dir: PathBuf,
+    /// Processes of ours that live in it beside the step's.
+    own: u64,
     /// Limits that the kernel confirmed.
     pub(crate) effective: Vec<EffectiveLimit>,
+}
+
+/// Which figures a cgroup has, and one of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Memory now and at its peak.
+    pub(crate) memory: bool,
+    /// Bytes to and from storage.
+    pub(crate) storage: bool,
+    /// Most processes and threads of the step at once; 0 where nobody counts them.
+    pub(crate) processes_peak: u64,
 }
 
 /// Where this process may make cgroups: its own one in the version 2 hierarchy.
@@ -92,6 +105,7 @@ impl Cgroups {
         fs::create_dir(&dir)?;
         let mut step = StepCgroup {
             dir,
+            own,
             effective: Vec::new(),
         };
         let processes = limits.processes.saturating_add(own);
@@ -160,13 +174,23 @@ impl StepCgroup {
         fs::read_to_string(self.dir.join("cgroup.threads")).map_or(0, |text| text.lines().count() as u64)
     }
 
-    /// Largest memory, where the host counts it.
-    pub(crate) fn memory_peak(&self) -> Option<u64> {
-        fs::read_to_string(self.dir.join("memory.peak"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+    /// Memory now and at its largest, where the host counts it.
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
+        Some((self.number("memory.current")?, self.number("memory.peak")?))
+    }
+
+    /// What the host counts in this cgroup beside processor time.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            memory: self.memory().is_some(),
+            storage: self.storage().is_some(),
+            processes_peak: self.number("pids.peak").unwrap_or(0).saturating_sub(self.own),
+        }
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.dir.join(file)).ok()?;
+        text.trim().parse().ok()
     }
 
     /// Whether the kernel killed a process of it for want of memory.

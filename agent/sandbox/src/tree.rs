@@ -115,19 +115,31 @@ pub(crate) fn descendants_cpu(root: i32) -> CpuTime {
     sum
 }
 
-/// Largest memory that one of the descendants of `root` ever held, bytes.
-pub(crate) fn descendants_peak_memory(root: i32) -> u64 {
-    let peak = |pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    };
-    descendants(root, SAMPLED_MAX)
-        .into_iter()
-        .filter_map(peak)
-        .max()
-        .unwrap_or(0)
-        .saturating_mul(1_024)
+/// What descendants hold, bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Largest memory that one of them ever held.
+    pub(crate) peak_bytes: u64,
+    /// Memory of their own that all of them hold now. What they share since a fork counts in each, what they map from files in none.
+    pub(crate) own_bytes: u64,
+}
+
+/// Memory of the descendants of `root`.
+pub(crate) fn descendants_memory(root: i32) -> Memory {
+    let mut memory = Memory::default();
+    for pid in descendants(root, SAMPLED_MAX) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(kibibytes.saturating_mul(1_024))
+        };
+        let of = |name: &str| field(name).unwrap_or(0);
+        memory.peak_bytes = memory.peak_bytes.max(of("VmHWM:"));
+        let own = of("RssAnon:").saturating_add(of("RssShmem:"));
+        memory.own_bytes = memory.own_bytes.saturating_add(own);
+    }
+    memory
 }
 
 /// Bytes that `root`, its descendants and what they have reaped wrote to storage.

@@ -108,6 +108,7 @@ impl<'a> Watch<'a> {
         let kept = usize::try_from(spec.limits.output_bytes)
             .unwrap_or(usize::MAX)
             .min(OUTPUT_BYTES_MAX);
+        let started_us = boot_us();
         Self {
             spec,
             control,
@@ -117,13 +118,13 @@ impl<'a> Watch<'a> {
             capture: Capture::new(kept),
             buffer: vec![0; READ_BYTES],
             open: [true; 2],
-            started_us: boot_us(),
+            started_us,
             ending: None,
             processors: processors(),
             look_at_us: 0,
             sampled: CpuTime::default(),
             sampled_memory: None,
-            metered: meter::Metered::default(),
+            metered: meter::Metered::since(started_us),
         }
     }
 
@@ -328,8 +329,11 @@ impl<'a> Watch<'a> {
         let since_start = now.saturating_sub(self.started_us);
         let wall_left = limits.wall_ms.saturating_mul(1_000).saturating_sub(since_start);
         let is_due = now >= self.look_at_us;
+        let mut processes = 0;
         if is_due {
             self.sampled = self.sampled.max(self.cpu());
+            processes = self.processes();
+            self.metered.processes = self.metered.processes.max(processes);
             self.meter(now);
         }
         let cpu_left = limits
@@ -345,7 +349,7 @@ impl<'a> Watch<'a> {
             self.end_now(Exit::Limit("wall".to_owned()));
         } else if cpu_left == 0 {
             self.end_now(Exit::Limit("cpu".to_owned()));
-        } else if is_due && self.processes() > limits.processes {
+        } else if processes > limits.processes {
             self.end_now(Exit::Limit("processes".to_owned()));
         }
         // All processors together cannot use more than this in the meantime. A bomb goes off early more often than late.
@@ -385,7 +389,7 @@ impl<'a> Watch<'a> {
         if self.sampled_memory.is_none() && self.seen.exited.is_none() {
             // What a killed init had not reaped yet, its reaper never learns. The look is bounded, the end waits for nothing else.
             self.sampled = self.sampled.max(self.cpu());
-            self.sampled_memory = Some(tree::descendants_peak_memory(self.launched.reaper()));
+            self.sampled_memory = Some(tree::descendants_memory(self.launched.reaper()).peak_bytes);
         }
         if let Some(cgroup) = self.cgroup {
             cgroup.kill();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use writ_protocol::evidence::verify::{OrderReport, Report};
-use writ_protocol::exec::{EffectiveLimit, Exit, Usage};
+use writ_protocol::exec::{EffectiveLimit, Exit, Source, Usage};
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::record::{StepOutcome, StepResult};
 
@@ -154,10 +154,31 @@ fn exit_words(exit: &Exit) -> String {
 fn usage_words(usage: &Usage) -> String {
     let at_least = if usage.lower_bound { "at least " } else { "" };
     let (cpu, wall) = (usage.cpu_us() / 1_000, usage.wall_us / 1_000);
-    format!(
+    let first = format!(
         "{at_least}{cpu} ms of processor in {wall} ms, {} KiB of memory",
         usage.peak_memory_bytes >> 10
-    )
+    );
+    let Some(more) = &usage.measured else {
+        return first;
+    };
+    let mut words = first;
+    let kibibytes = more.memory_byte_seconds >> 10;
+    for (source, text) in [
+        (more.sources.memory, format!(", {kibibytes} KiB·s")),
+        (
+            more.sources.network,
+            format!(", {} bytes of network", more.network_bytes),
+        ),
+        (
+            more.sources.processes,
+            format!(", at most {} processes at once", more.processes),
+        ),
+    ] {
+        if !matches!(source, Source::None | Source::Unknown) {
+            words.push_str(&text);
+        }
+    }
+    words
 }
 
 fn limit_words(limit: &EffectiveLimit) -> String {

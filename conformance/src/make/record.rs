@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use writ_protocol::digest::Digest;
+use writ_protocol::exec::{Measured, Meter, Source, Sources};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, HaltObserved, Kind, ManifestRefused, OrderRefused, Record};
 
@@ -181,6 +182,14 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
             json!({ "kind": kind.name(), "fields": fields(record) }),
         );
     }
+    let record = measured(&golden.records)?;
+    let (bytes, _) = frame(record.kind().number(), 1, &record.encode()?, &Digest::ZERO)?;
+    area.good(
+        "step-result-measured",
+        "A step whose agent tells memory over time, network, processes, and where each figure comes from.",
+        given(Check::RecordDecode, bytes),
+        json!({ "kind": record.kind().name(), "fields": fields(&record) }),
+    );
     let (bytes, _) = frame(200, 1, b"\x80", &Digest::ZERO)?;
     area.good(
         "unknown-kind",
@@ -189,6 +198,34 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
         json!({ "kind": "unknown" }),
     );
     Ok(())
+}
+
+/// The last step's result as an agent writes it that measures more.
+fn measured(records: &[Record]) -> Result<Record, MakeError> {
+    let results = records.iter().rev();
+    let mut found = results.filter_map(|record| match record {
+        Record::StepResult(result) => Some(result.clone()),
+        _ => None,
+    });
+    let mut result = found.next().ok_or("no record of a step")?;
+    result.usage.meter = Meter::Cgroup2;
+    result.usage.lower_bound = false;
+    result.usage.measured = Some(Measured {
+        memory_byte_seconds: 48 << 20,
+        network_bytes: 1_500,
+        processes: 3,
+        sources: Sources {
+            cpu: Source::Cgroup,
+            wall: Source::Clock,
+            peak_memory: Source::Rusage,
+            memory: Source::Proc,
+            read: Source::Proc,
+            written: Source::Proc,
+            network: Source::Proxy,
+            processes: Source::Cgroup,
+        },
+    });
+    Ok(Record::StepResult(result))
 }
 
 /// Kinds that a run without trouble does not have.

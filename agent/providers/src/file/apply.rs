@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use rustix::time::ClockId;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Meter, Usage};
+use writ_protocol::exec::{Measured, Meter, Usage};
 use writ_protocol::graph::{FileSpec, FileState};
 
 use super::{keep, wanted_kind};
@@ -38,7 +38,10 @@ pub(crate) fn apply(
 ) -> Result<Applied, Error> {
     let (accounts, context) = with;
     let started = (nanos(ClockId::Boottime), nanos(ClockId::ThreadCPUTime));
-    let mut usage = Usage::none(Meter::Agent);
+    let mut usage = Usage {
+        measured: Some(Measured::by_agent()),
+        ..Usage::none(Meter::Agent)
+    };
     if !changes.is_empty() {
         let uid = account(
             spec.owner.as_deref(),

@@ -113,20 +113,21 @@ impl Watch<'_> {
             written_bytes,
             ..
         } = used;
-        let memory = used
+        let seen = used
             .max_rss_bytes
             .max(self.sampled_memory.unwrap_or(0))
             .max(self.metered.peak_memory_bytes);
+        let memory = self.cgroup.and_then(StepCgroup::memory);
+        let peak_memory_bytes = memory.map_or(0, |(_, peak)| peak).max(seen);
         let (cgroup_read, cgroup_written) = self.cgroup.and_then(StepCgroup::storage).unwrap_or_default();
+        let now = boot_us();
+        // Nobody looked at the last moments: they count as the worst.
+        let held = self.metered.held_until(now, peak_memory_bytes);
         Usage {
             cpu_user_us: cpu.user_us,
             cpu_system_us: cpu.system_us,
-            wall_us: boot_us().saturating_sub(self.started_us),
-            peak_memory_bytes: self
-                .cgroup
-                .and_then(StepCgroup::memory_peak)
-                .unwrap_or(0)
-                .max(memory),
+            wall_us: now.saturating_sub(self.started_us),
+            peak_memory_bytes,
             read_bytes: read_bytes.max(cgroup_read),
             written_bytes: written_bytes.max(cgroup_written).max(self.metered.written_bytes),
             output_bytes: self.capture.total(),
@@ -136,6 +137,7 @@ impl Watch<'_> {
                 Meter::Rusage
             },
             lower_bound: self.cgroup.is_none() || self.seen.used.is_none(),
+            measured: Some(self.measured(held)),
         }
     }
 

@@ -60,6 +60,7 @@ fn main() {
             hold(number(mebibytes));
             forever();
         }
+        ["hold-until", mebibytes, path] => hold_until(number(mebibytes), path),
         ["write-file", path, mebibytes] => write_file(path, number(mebibytes)),
         ["open-files", count] => open_files(number(count)),
         ["flood", mebibytes] => flood(number(mebibytes)),
@@ -173,6 +174,17 @@ fn hold(mebibytes: u64) {
         held.push(std::hint::black_box(block));
     }
     std::mem::forget(held);
+}
+
+/// Holds until a file appears, lets go, and stays.
+fn hold_until(mebibytes: u64, path: &str) {
+    let held = std::hint::black_box(vec![1_u8; usize::try_from(mebibytes << 20).expect("fits")]);
+    println!("held");
+    while !std::path::Path::new(path).exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(held);
+    forever();
 }
 
 fn write_file(path: &str, mebibytes: u64) {

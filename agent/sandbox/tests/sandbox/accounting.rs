@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use writ_protocol::exec::{Exit, Isolation, Meter};
-use writ_sandbox::{CgroupBase, Outcome};
+use writ_protocol::exec::{Exit, Isolation, Measured, Meter, Source, Usage};
+use writ_sandbox::{CgroupBase, Control, Outcome};
 
 use super::stage::{Stage, said};
 
@@ -35,9 +35,16 @@ fn a_daemonised_child_is_counted_too() {
     }
 }
 
+/// Every way of counting: with a cgroup near the host and far from it, and without one. These tests take seconds on each, so not on every kind.
+fn ways() -> impl Iterator<Item = Stage> {
+    Stage::all()
+        .into_iter()
+        .filter(|stage| stage.sandbox.has_cgroups() == (stage.isolation != Isolation::Namespaces))
+}
+
 /// What a burner of this shape burnt by the clocks of its processes, its first process's share of that, and what is recorded, microseconds.
 fn burnt(stage: &Stage, shape: &str) -> (u64, u64, Outcome) {
-    let outcome = stage.run(&stage.offence(&["burn-truly", shape, "800"]));
+    let outcome = stage.run(&stage.offence(&["burn-truly", shape, "600"]));
     let what = format!("{shape}, {}: {}", stage.name(), said(&outcome));
     assert_eq!(outcome.exit, Exit::Code(0), "{what}");
     let (mut truth, mut first, mut clocks) = (0, 0, 0);
@@ -58,7 +65,7 @@ fn burnt(stage: &Stage, shape: &str) -> (u64, u64, Outcome) {
 
 /// Processor time that is counted is the truth to 2 %, and its source is said.
 fn check_truth(shape: &str) {
-    for stage in Stage::all() {
+    for stage in ways() {
         let (truth, first, outcome) = burnt(&stage, shape);
         let (used, usage) = (outcome.usage.cpu_us(), &outcome.usage);
         let said = format!("{used} µs recorded of {truth}, {shape}, {}", stage.name());
@@ -180,6 +187,105 @@ fn peak_memory_is_the_programs_and_not_the_agents() {
             "{large} bytes, {}",
             stage.name()
         );
+    }
+}
+
+/// Waits for a reading of the later figures, a minute at most.
+fn wait_for(control: &Control, what: impl Fn(&Usage, &Measured) -> bool) -> Usage {
+    for _ in 0..6_000 {
+        let used = control.used();
+        if used.measured.is_some_and(|measured| what(&used, &measured)) {
+            return used;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it never came to that: {:?}", control.used());
+}
+
+fn over_time(usage: &Usage) -> u64 {
+    usage.measured.expect("is told").memory_byte_seconds
+}
+
+#[test]
+fn memory_over_time_grows_while_it_is_held_and_hardly_any_more_when_it_was_let_go() {
+    for stage in ways() {
+        let spec = stage.offence(&["hold-until", "100", "let-go"]);
+        let mut seen = None;
+        let outcome = stage.run_until_it_speaks(&spec, |control| {
+            let held = wait_for(control, |_, m| m.memory_byte_seconds > 50 << 20);
+            std::fs::write(stage.path("let-go"), "").expect("writes");
+            // At a hundred mebibytes two seconds would add two hundred times a mebibyte. A look may come late, so it is waited for two that do not.
+            let mut before = held.clone();
+            for _ in 0..20 {
+                let now = wait_for(control, |used, _| used.wall_us > before.wall_us + 2_000_000);
+                let grown = over_time(&now) - over_time(&before);
+                before = now;
+                if grown < 40 << 20 {
+                    seen = Some((held, before));
+                    break;
+                }
+            }
+            control.kill("enough");
+        });
+        let name = stage.name();
+        let (held, rested) = seen.expect("what it let go is not counted any more");
+        let usage = &outcome.usage;
+        assert!(over_time(&held) <= over_time(&rested), "{name}");
+        assert!(over_time(&rested) <= over_time(usage), "{usage:?}, {name}");
+        // Never more than the peak over the whole time, which is what it replaces; the last unit is rounding.
+        let most = u128::from(usage.peak_memory_bytes) * u128::from(usage.wall_us) / 1_000_000 + 1;
+        assert!(u128::from(over_time(usage)) <= most, "{usage:?}, {name}");
+        assert!(usage.peak_memory_bytes >= 100 << 20, "{usage:?}, {name}");
+    }
+}
+
+#[test]
+fn the_most_processes_at_once_are_told_and_our_own_are_not_among_them() {
+    for stage in Stage::all() {
+        let spec = stage.shell("sleep 1000 & sleep 1000 & sleep 1000 & echo up; wait");
+        let outcome = stage.run_until_it_speaks(&spec, |control| {
+            wait_for(control, |_, measured| measured.processes >= 4);
+            control.kill("enough");
+        });
+        let measured = outcome.usage.measured.expect("is told");
+        assert_eq!(measured.processes, 4, "{}", stage.name());
+        let alone = stage.run(&stage.program(&["true"])).usage.measured;
+        assert_eq!(alone.expect("is told").processes, 1, "{}", stage.name());
+    }
+}
+
+#[test]
+fn each_figure_says_where_it_comes_from() {
+    for stage in Stage::all() {
+        let usage = stage.run(&stage.program(&["true"])).usage;
+        let (sources, has_cgroup) = (usage.sources(), stage.sandbox.has_cgroups());
+        let name = format!("{sources:?}, {}", stage.name());
+        let of_cgroup = |otherwise| if has_cgroup { Source::Cgroup } else { otherwise };
+        assert_eq!(
+            (sources.cpu, sources.wall),
+            (of_cgroup(Source::Rusage), Source::Clock),
+            "{name}"
+        );
+        assert_eq!(sources.processes, of_cgroup(Source::Proc), "{name}");
+        // Only with these controllers does a cgroup know more, and not every host gives them away.
+        for (source, otherwise) in [
+            (sources.peak_memory, Source::Rusage),
+            (sources.memory, Source::Proc),
+            (sources.read, Source::Proc),
+            (sources.written, Source::Proc),
+        ] {
+            assert!(
+                source == otherwise || (has_cgroup && source == Source::Cgroup),
+                "{name}"
+            );
+        }
+        let network = if stage.isolation == Isolation::None {
+            Source::Unknown
+        } else {
+            Source::None
+        };
+        assert_eq!(sources.network, network, "{name}");
+        assert_eq!(usage.measured.expect("is told").network_bytes, 0, "{name}");
     }
 }
 
