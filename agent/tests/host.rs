@@ -93,6 +93,7 @@ fn command(id: &str, script: &str, artefacts: Vec<String>, wall_ms: u64) -> Reso
         exit_codes: vec![0],
         isolation: Isolation::None,
         artefacts,
+        egress: vec![],
     };
     Resource {
         id: id.to_owned(),

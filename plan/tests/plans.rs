@@ -269,6 +269,14 @@ resources:
   - command: reload
     argv: [x]
     when_notified: true
+  - command: fetch
+    argv: [x]
+    creates: /y
+    egress: [example.com:443]
+  - command: bound
+    argv: [x]
+    creates: /y
+    isolation: none
 ";
 
 #[test]
@@ -324,6 +332,16 @@ fn risks_follow_from_the_resource_and_its_change() {
             "command:reload",
             change("run", "it was notified", "x"),
             vec![Risk::RunsAsRoot],
+        ),
+        (
+            "command:fetch",
+            change("run", "no /y", "x"),
+            vec![Risk::RunsAsRoot, Risk::ReachesNetwork],
+        ),
+        (
+            "command:bound",
+            change("run", "no /y", "x"),
+            vec![Risk::RunsAsRoot, Risk::ReachesNetwork],
         ),
     ];
     let changes: Vec<_> = differing
