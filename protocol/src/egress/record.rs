@@ -64,8 +64,8 @@ impl Egress {
         self.sent_bytes.saturating_add(self.received_bytes)
     }
 
-    /// Books a decision, and what became of it. Equal ones are counted in one row.
-    pub fn book(&mut self, mut one: Connection) {
+    /// Books a decision, and what became of it; whether it is the first of its kind. Equal ones are counted in one row.
+    pub fn book(&mut self, mut one: Connection) -> bool {
         let length = one.reason.floor_char_boundary(REASON_BYTES_MAX);
         one.reason.truncate(length);
         let count = if one.allowed {
@@ -92,18 +92,20 @@ impl Egress {
             row.sent_bytes = row.sent_bytes.saturating_add(one.sent_bytes);
             row.received_bytes = row.received_bytes.saturating_add(one.received_bytes);
             row.duration_us = row.duration_us.saturating_add(one.duration_us);
-            return;
+            return false;
         }
         let alike = self
             .connections
             .iter()
             .filter(|row| row.allowed == one.allowed)
             .count();
-        if alike < CONNECTIONS_MAX / 2 {
+        let has_room = alike < CONNECTIONS_MAX / 2;
+        if has_room {
             self.connections.push(one);
         } else {
             self.omitted = self.omitted.saturating_add(one.times);
         }
+        has_room
     }
 }
 

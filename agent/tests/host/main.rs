@@ -5,6 +5,8 @@
     reason = "a test says what it could not set up"
 )]
 
+mod egress;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
