@@ -20,6 +20,8 @@ use super::{Bounds, Resolver, Rules, connection};
 const STACK_BYTES: usize = 512 << 10;
 /// Threads that ask for names.
 const RESOLVING_MAX: usize = 2;
+/// Commands that wait: a step is opened and closed, and each closing is waited for.
+const COMMANDS_MAX: usize = 8;
 /// Longest wait for the thread to close what a step left open.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 /// Pause after the kernel refused a connection that was there, so that a lack of descriptors does not become a busy loop.
@@ -28,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A proxy that listens in a step's network.
 #[derive(Debug)]
 pub struct Proxy {
-    commands: Option<mpsc::UnboundedSender<Command>>,
+    commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -91,7 +93,7 @@ impl Proxy {
             .max_blocking_threads(RESOLVING_MAX)
             .thread_stack_size(STACK_BYTES)
             .build()?;
-        let (commands, asked) = mpsc::unbounded_channel();
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let shared = Arc::new(Shared {
             resolver,
             clock,
@@ -123,8 +125,8 @@ impl Proxy {
 
     fn tell(&self, command: Command) {
         if let Some(commands) = &self.commands {
-            // A proxy that is gone lets nobody through.
-            let _gone = commands.send(command);
+            // A proxy that is gone, or hangs, lets nobody through.
+            let _gone = commands.try_send(command);
         }
     }
 
@@ -167,7 +169,7 @@ impl Drop for Session<'_> {
     }
 }
 
-async fn serve(listener: TcpListener, mut asked: mpsc::UnboundedReceiver<Command>, shared: &Arc<Shared>) {
+async fn serve(listener: TcpListener, mut asked: mpsc::Receiver<Command>, shared: &Arc<Shared>) {
     // It is set up for this; where it fails nothing is served, and every connection waits in vain for the step's end.
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
