@@ -91,7 +91,11 @@ fn output(client: &Client, run: &str, step: &Step) -> anyhow::Result<Recorded> {
 fn refused(step: &Step) -> Vec<String> {
     let rows = step.connections().into_iter().filter(|row| !row.allowed);
     rows.map(|row| {
-        let times = if row.times == 1 { String::new() } else { format!(" ({} times)", row.times) };
+        let times = if row.times == 1 {
+            String::new()
+        } else {
+            format!(" ({} times)", row.times)
+        };
         format!("refused {}:{}{times}: {}", row.host, row.port, row.reason)
     })
     .collect()
@@ -323,7 +327,7 @@ mod tests {
                 {"at": "2026-11-22T02:00:00Z", "host": "a.example", "port": 443, "address": "192.0.2.1", "allowed": true,
                  "reason": "a.example:443", "times": 1, "sentBytes": 4, "receivedBytes": 9, "durationUs": 7},
                 {"at": "2026-11-22T02:00:01Z", "host": "b.example", "port": 80, "address": null, "allowed": false,
-                 "reason": "the plan does not\u001b name it", "times": 2, "sentBytes": 0, "receivedBytes": 0, "durationUs": 7}]}
+                 "reason": "the plan does not\u{1b} name it", "times": 2, "sentBytes": 0, "receivedBytes": 0, "durationUs": 7}]}
         }))
         .unwrap();
         let recorded = Recorded {

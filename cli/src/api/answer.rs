@@ -325,7 +325,10 @@ impl Step {
     /// The decisions on its connections; none where a newer controller tells of them in a way that this build does not know.
     pub fn connections(&self) -> Vec<Connection> {
         let told: Result<Option<Egress>, _> = serde_json::from_value(self.egress.clone());
-        told.ok().flatten().map(|egress| egress.connections).unwrap_or_default()
+        told.ok()
+            .flatten()
+            .map(|egress| egress.connections)
+            .unwrap_or_default()
     }
 }
 

@@ -127,7 +127,16 @@ pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String 
         table(["host", "state", "reason"], orders),
         table(["host", "step", "outcome", "cost", "reason"], worth),
         table(
-            ["host", "step", "destination", "decision", "times", "sent", "received", "rule"],
+            [
+                "host",
+                "step",
+                "destination",
+                "decision",
+                "times",
+                "sent",
+                "received",
+                "rule",
+            ],
             reached,
         ),
         table(["host", "artefact", "bytes", "sha256"], files),
