@@ -225,8 +225,8 @@ fn what_is_no_request_reaches_nobody() {
 fn who_is_slow_silent_or_too_many_is_let_go() {
     let world = World::new(Bounds {
         at_once: 2,
-        request: Duration::from_millis(200),
-        idle: Duration::from_millis(200),
+        request: Duration::from_secs(2),
+        idle: Duration::from_secs(2),
         ..Bounds::default()
     });
     let session = world.proxy.open(world.rules(&["127.0.0.1:PORT"]));
