@@ -6,7 +6,8 @@ mod record;
 mod special;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+// The addresses themselves are numbers: nothing here reaches a network.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Addresses that are not of the public network: nobody reaches them by a name, and nobody reaches them at all unless a plan names them.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// What kind of special address this is, in words; `None` for one of the public network. Forms of an IPv4 address in IPv6 are special too:
 /// where they lead is a gateway's decision.
