@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Exit, Meter, Usage};
+use writ_protocol::exec::{Exit, Meter, Source, Usage};
 use writ_protocol::graph::{Facts, Resource, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
@@ -238,6 +238,10 @@ impl HostExecutor {
             Ok(applied) => self.told(applied),
             Err(error) => self.nothing(Some(failure(error.code(), &error))),
         };
+        if let (Some(egress), Some(measured)) = (&egress, &mut ran.usage.measured) {
+            measured.network_bytes = measured.network_bytes.saturating_add(egress.bytes());
+            measured.sources.network = Source::Proxy;
+        }
         ran.egress = egress;
         ran.artefacts = artefacts;
         if ran.failure.is_none() {

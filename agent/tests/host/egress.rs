@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use writ_agent::core::Ran;
 use writ_agent::egress::Resolver;
 use writ_protocol::egress::{Destination, Egress};
+use writ_protocol::exec::Source;
 
 use super::*;
 
@@ -134,6 +135,11 @@ echo "proxy $HTTPS_PROXY $https_proxy but $NO_PROXY"
         assert_eq!((egress.allowed, egress.denied), (2, 3), "{egress:?}");
         assert_eq!((egress.sent_bytes, egress.received_bytes), (10, 40), "{egress:?}");
         assert_eq!(egress.connections.len(), 5);
+        let measured = ran.usage.measured.expect("it was measured");
+        assert_eq!(
+            (measured.network_bytes, measured.sources.network),
+            (50, Source::Proxy)
+        );
     }
 }
 
