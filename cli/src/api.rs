@@ -4,6 +4,7 @@ mod answer;
 mod calls;
 mod costs;
 mod live;
+mod schedules;
 mod sse;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::fault::{Fault, exit_of};
 pub use answer::*;
 pub use costs::{CostLine, CostReport, UnknownCost};
 pub use live::{Live, News};
+pub use schedules::{ComingTime, PastTime, Schedule};
 pub use sse::Event;
 
 /// Longest answer that is read, bytes; evidence packs have their own bound.

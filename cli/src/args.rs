@@ -7,6 +7,7 @@ mod fleet;
 mod given;
 mod incident;
 mod plans;
+mod schedule;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use fleet::*;
 pub(crate) use given::*;
 pub(crate) use incident::*;
 pub(crate) use plans::*;
+pub(crate) use schedule::*;
 
 use crate::output::Format;
 
@@ -91,6 +93,9 @@ pub(crate) enum Command {
     /// What went wrong, and who answers for it
     #[command(subcommand)]
     Incident(Incident),
+    /// What is started when
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

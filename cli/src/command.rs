@@ -16,6 +16,7 @@ mod plans;
 mod problems;
 mod review;
 mod runs;
+mod schedules;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -113,6 +114,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Budget(command) => budgets::run(&desk, command),
         Command::Cost(command) => costs::run(&desk, &command),
         Command::Incident(command) => incidents::run(&desk, command),
+        Command::Schedule(command) => schedules::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

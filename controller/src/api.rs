@@ -16,6 +16,7 @@ mod page;
 mod problem;
 mod query;
 mod runs;
+mod schedules;
 mod stream;
 mod tokens;
 
@@ -142,6 +143,13 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(halts::release))
         .routes(routes!(budgets::list))
         .routes(routes!(budgets::get, budgets::set))
+        .routes(routes!(schedules::list, schedules::create))
+        .routes(routes!(schedules::get))
+        .routes(routes!(schedules::remove))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::history))
+        .routes(routes!(schedules::next))
         .routes(routes!(costs::report))
         .routes(routes!(costs::top))
         .routes(routes!(costs::unknown))

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod incidents;
+mod schedules;
 mod shards;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
@@ -9,6 +10,7 @@ use writ_chassis::metrics::{Metrics, MetricsError};
 
 pub use budgets::{BudgetMetrics, BudgetSums};
 pub use incidents::IncidentMetrics;
+pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
 
 /// Upper bounds of durations, seconds.
@@ -93,6 +95,8 @@ pub struct ControllerMetrics {
     pub budgets: BudgetMetrics,
     /// What nobody has closed.
     pub incidents: IncidentMetrics,
+    /// What became of the times of schedules.
+    pub schedules: ScheduleMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
     /// Controllers that live, this one among them.
@@ -156,6 +160,7 @@ impl ControllerMetrics {
             shards: ShardMetrics::new(&m)?,
             budgets: BudgetMetrics::new(&m)?,
             incidents: IncidentMetrics::new(&m)?,
+            schedules: ScheduleMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(
                 "controllers_live_count",

@@ -6,6 +6,7 @@ mod ingest;
 mod lease;
 mod relay;
 mod revoke;
+mod schedule;
 mod settle;
 mod upkeep;
 
@@ -67,6 +68,7 @@ impl Tasks {
         self.life.spawn(lease::NAME, lease::run(self.clone()));
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         self.life.spawn(ingest::NAME, ingest::run(self.clone()));
+        self.life.spawn(schedule::NAME, schedule::run(self.clone()));
         self.life.spawn(settle::NAME, settle::run(self.clone()));
         self.life.spawn(upkeep::STREAMS, upkeep::streams(self.clone()));
         self.life

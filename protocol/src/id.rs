@@ -105,6 +105,8 @@ ids! {
     TokenId, "token", "API token";
     /// One life of a controller process: the holder of leases.
     ControllerId, "controller", "controller";
+    /// What is started when.
+    ScheduleId, "schedule", "schedule";
 }
 
 #[cfg(test)]

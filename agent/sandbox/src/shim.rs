@@ -3,7 +3,6 @@
 //! Its first process is the *starter*, which only forks: a *reaper* for each program, as a sibling. A reaper never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
 //! say what the tree used; everything in between runs in its children. All of them die with the agent.
 
-mod loopback;
 mod namespaces;
 mod program;
 mod starter;
@@ -16,8 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, Signal};
 
 use crate::kernel::{self, Fork, Reaped, Rusage};
-use crate::loopback::Joined;
-use crate::wire::{self, Failure, Instruction, Report, Sight, Task};
+use crate::wire::{self, Failure, Instruction, Report};
 
 /// The first argument that makes the binary a shim. Not for people.
 pub(crate) const SHIM_ARGUMENT: &str = "__writ-shim";
@@ -51,18 +49,10 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
-    let task = wire::receive_task(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
-    let instruction = match task {
-        Task::Run(instruction) => instruction,
-        Task::Loopback(port) => return loopback::make(socket, port),
-    };
-    let shared = if instruction.network == Sight::Shared {
-        Some(receive_shared(socket)?)
-    } else {
-        None
-    };
+    let instruction =
+        wire::receive_instruction(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
     let before = storage_bytes();
-    let child = fork_child(socket, &instruction, shared)?;
+    let child = fork_child(socket, &instruction)?;
     wire::report(
         socket.as_fd(),
         &Report::Forked {
@@ -88,15 +78,7 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
-fn receive_shared(socket: &OwnedFd) -> Result<Joined, Failure> {
-    let wrong = |e: std::io::Error| Failure::setup("take the network", e);
-    match wire::receive_handles(socket.as_fd()).map_err(wrong)? {
-        Ok(handles) => Joined::of(handles).map_err(wrong),
-        Err(_) => Err(Failure::setup("take the network", "it did not come")),
-    }
-}
-
-fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined>) -> Result<Pid, Failure> {
+fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failure> {
     let cgroup = instruction
         .cgroup_procs
         .as_deref()
@@ -105,7 +87,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined
         .transpose()
         .map_err(|e| Failure::setup("open the step's cgroup", e))?;
     if instruction.has_init() {
-        namespaces::enter_first(shared.as_ref())?;
+        namespaces::enter_first()?;
     } else {
         // What the program daemonises comes to us, so that it is seen, counted and ended.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -117,7 +99,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined
     match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let failure = match first_child(socket, instruction, cgroup, (reaper, shared)) {
+            let failure = match first_child(socket, instruction, cgroup, reaper) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -134,7 +116,7 @@ fn first_child(
     socket: &OwnedFd,
     instruction: &Instruction,
     cgroup: Option<File>,
-    (reaper, shared): (Pid, Option<Joined>),
+    reaper: Pid,
 ) -> Result<Never, Failure> {
     if let Some(procs) = cgroup {
         // Before anything else: what this process does from here on is the step's.
@@ -145,7 +127,7 @@ fn first_child(
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     if instruction.has_init() {
-        namespaces::run_init(socket, instruction, reaper, shared)
+        namespaces::run_init(socket, instruction, reaper)
     } else {
         program::become_it(socket, instruction, None)
     }

@@ -301,6 +301,5 @@ pub(super) fn ended_early(
         output: None,
         output_dropped: 0,
         artefacts: Vec::new(),
-        egress: None,
     }
 }

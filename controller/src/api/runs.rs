@@ -262,7 +262,7 @@ pub(super) async fn resume(
     Ok((StatusCode::CREATED, Json(run)))
 }
 
-fn digest(text: &str) -> Result<Digest, Problem> {
+pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|_| {
         Problem::new(
             Code::Malformed,

@@ -11,6 +11,7 @@ use writ_protocol::id::{AgentId, OrderId, RunId};
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::plan::PlanStatement;
 use writ_protocol::record::StepResult;
+use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, order, run, step};
 
 use super::run::NewRun;
@@ -135,20 +136,42 @@ impl App {
         caller.require(OperatorRole::Operator)?;
         let now = self.now();
         let mut tx = self.store.begin("run.apply").await?;
-        let stored = run::read_plan(&mut tx, plan)
+        let view = match self
+            .order_plan(&mut tx, caller, (plan, OrderKind::Apply, reason), now)
+            .await
+        {
+            Ok(view) => view,
+            Err(error) => return Err(self.undo(tx, caller, error).await),
+        };
+        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        tx.commit().await?;
+        self.nudge.notify_waiters();
+        Ok(view)
+    }
+
+    /// Orders that the hosts of a signed plan be brought where it says, or be looked at, in a transaction that is under way.
+    ///
+    /// # Errors
+    /// As [`App::submit_apply`]. The transaction must then be undone.
+    pub(super) async fn order_plan(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        (plan, kind, reason): (&Digest, OrderKind, Option<String>),
+        now: Timestamp,
+    ) -> Result<RunView, Error> {
+        let stored = run::read_plan(tx, plan)
             .await?
             .ok_or_else(|| Error::not_found("plan", plan))?;
         let document =
             Plan::decode(&stored.document).map_err(|e| Error::internal("a stored plan cannot be read", e))?;
-        let bundle = run::read_bundle(&mut tx, &stored.bundle_digest).await?;
+        let bundle = run::read_bundle(tx, &stored.bundle_digest).await?;
         let bundle = bundle.ok_or_else(|| Error::not_found("bundle", stored.bundle_digest))?;
         let targets: Vec<AgentId> = document.hosts.iter().map(|h| h.agent_id).collect();
-        let rests_on = document
-            .hosts
-            .iter()
-            .map(|h| (h.agent_id, h.rests_on()))
-            .collect();
-        let agents = agent::by_ids(&mut tx, &targets).await?;
+        // What a check sees is news, whatever the plan saw.
+        let resting = document.hosts.iter().filter(|_| kind == OrderKind::Apply);
+        let rests_on = resting.map(|h| (h.agent_id, h.rests_on())).collect();
+        let agents = agent::by_ids(tx, &targets).await?;
         let absent = document.hosts.iter().find(|h| {
             !agents
                 .iter()
@@ -162,22 +185,15 @@ impl App {
         }
         let project = document.project.clone();
         let new = NewRun {
-            kind: OrderKind::Apply,
+            kind,
             project,
             bundle,
-            plan_digest: Some(*plan),
+            plan_digest: (kind == OrderKind::Apply).then_some(*plan),
             reason,
             targets,
             rests_on,
         };
-        let view = match self.order_all(&mut tx, caller, new, now).await {
-            Ok(view) => view,
-            Err(error) => return Err(self.undo(tx, caller, error).await),
-        };
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
-        tx.commit().await?;
-        self.nudge.notify_waiters();
-        Ok(view)
+        self.order_all(tx, caller, new, now).await
     }
 }
 

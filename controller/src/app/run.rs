@@ -304,33 +304,43 @@ impl App {
         if row.state.is_terminal() {
             return Err(Error::conflict(format!("{id} has ended: {}", row.state.name())));
         }
-        let mut orders = order::lock_run(&mut tx, id).await?;
-        for one in &mut orders {
-            if let Ok(next) = apply(&rule(one), OrderEvent::CancelRequested, self.settings.lease, now) {
-                one.cancel_requested = next.next.cancel_requested;
-            }
-        }
-        order::save(&mut tx, &orders, now).await?;
-        let agents: Vec<AgentId> = orders.iter().map(|o| o.agent_id).collect();
-        agent::bump(&mut tx, &agents, now).await?;
-        let body = json!({ "id": id, "reason": reason, "orders": orders.len() });
-        audit::write(
-            &mut tx,
-            audit::Act {
-                at: now,
-                actor: &caller.name,
-            },
-            "run.cancel",
-            &id.to_string(),
-            body.clone(),
-        )
-        .await?;
-        audit::tell(&mut tx, now, "run.cancelled", vec![(format!("run:{id}"), body)]).await?;
+        let act = audit::Act {
+            at: now,
+            actor: &caller.name,
+        };
+        self.stop_orders(&mut tx, act, id, reason).await?;
         let view = self.show(&mut tx, row, &Page::default()).await?;
         once::record(&mut tx, caller, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)
+    }
+
+    /// Asks every order of a run that has not ended to stop, in a transaction that is under way.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(super) async fn stop_orders(
+        &self,
+        tx: &mut Tx,
+        act: audit::Act<'_>,
+        id: RunId,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let now = act.at;
+        let mut orders = order::lock_run(tx, id).await?;
+        for one in &mut orders {
+            if let Ok(next) = apply(&rule(one), OrderEvent::CancelRequested, self.settings.lease, now) {
+                one.cancel_requested = next.next.cancel_requested;
+            }
+        }
+        order::save(tx, &orders, now).await?;
+        let agents: Vec<AgentId> = orders.iter().map(|o| o.agent_id).collect();
+        agent::bump(tx, &agents, now).await?;
+        let body = json!({ "id": id, "reason": reason, "orders": orders.len() });
+        audit::write(tx, act, "run.cancel", &id.to_string(), body.clone()).await?;
+        let told = vec![(format!("run:{id}"), body)];
+        Ok(audit::tell(tx, now, "run.cancelled", told).await?)
     }
 }
 

@@ -3,6 +3,7 @@
 mod budget;
 mod cost;
 mod incident;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use writ_store::{agent, halt, order, run, step, token};
 pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView};
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
+pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -248,9 +250,6 @@ pub struct StepView {
     pub output_digest: Option<String>,
     /// Bytes of output that were dropped.
     pub output_dropped: u64,
-    /// What it did with the network that its plan gave it: each decision, and bytes; null where it gave none.
-    #[schema(value_type = Option<Object>)]
-    pub egress: Value,
 }
 
 impl StepView {
@@ -274,7 +273,6 @@ impl StepView {
             ended_at: result.ended_at.to_string(),
             output_digest: result.output.as_ref().map(|o| o.digest.to_string()),
             output_dropped: result.output_dropped,
-            egress: json(serde_json::to_value(&result.egress)),
         }
     }
 }

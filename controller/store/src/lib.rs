@@ -32,6 +32,7 @@ pub mod meta;
 pub mod order;
 pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod step;
 pub mod token;
 
@@ -43,7 +44,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 14..=14;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 15..=15;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -66,6 +67,8 @@ pub fn statements() -> Vec<&'static str> {
         order::ALL,
         run::ALL,
         run::moved::ALL,
+        schedule::ALL,
+        schedule::fire::ALL,
         step::ALL,
         token::ALL,
     ]

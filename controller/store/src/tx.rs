@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -64,6 +64,11 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
         14,
         "incidents",
         include_str!("../../../migrations/0014_incidents.sql"),
+    ),
+    (
+        15,
+        "schedules",
+        include_str!("../../../migrations/0015_schedules.sql"),
     ),
 ];
 
@@ -164,6 +169,18 @@ impl Store {
             .await
             .map_err(|source| Error::driver(name, source))?;
         Ok(Tx { name, inner })
+    }
+
+    /// Begins a transaction that sees the ledger as it stood at its first statement, whatever others commit meanwhile. What it would change and
+    /// others have changed since is an error that [`Error::is_retryable`].
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn begin_snapshot(&self, name: &'static str) -> Result<Tx, Error> {
+        let mut tx = self.begin(name).await?;
+        tx.run(sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            .await?;
+        Ok(tx)
     }
 
     /// Closes the pool after what runs has ended.

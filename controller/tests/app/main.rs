@@ -33,6 +33,7 @@ mod once;
 mod poison;
 mod resume;
 mod runs;
+mod schedules;
 mod settling;
 mod sharing;
 mod sweep;

@@ -1,7 +1,6 @@
 //! What a reviewer should look at twice, told from the resource and its change alone: the same labels for the same plan, everywhere.
 
 use serde::{Deserialize, Serialize};
-use writ_protocol::exec::Isolation;
 use writ_protocol::graph::{Resource, Spec};
 use writ_protocol::record::Change;
 
@@ -19,18 +18,15 @@ pub enum Risk {
     RunsAsRoot,
     /// A command that nothing keeps from running at every apply.
     UnguardedCommand,
-    /// A command that may reach out of the host.
-    ReachesNetwork,
 }
 
 impl Risk {
     /// Every risk.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::Destroys,
         Self::Restarts,
         Self::RunsAsRoot,
         Self::UnguardedCommand,
-        Self::ReachesNetwork,
     ];
 
     /// The label that people read.
@@ -40,7 +36,6 @@ impl Risk {
             Self::Restarts => "restarts",
             Self::RunsAsRoot => "runs as root",
             Self::UnguardedCommand => "no guard",
-            Self::ReachesNetwork => "reaches the network",
         }
     }
 }
@@ -72,10 +67,6 @@ pub(super) fn of(resource: &Resource, action: Action, changes: &[Change]) -> Vec
                 || command.only_when_notified;
             if !is_guarded {
                 risks.push(Risk::UnguardedCommand);
-            }
-            // Without a wall the host's network is the step's.
-            if !command.egress.is_empty() || command.isolation == Isolation::None {
-                risks.push(Risk::ReachesNetwork);
             }
         }
         Spec::File(_) | Spec::Package(_) | Spec::User(_) | Spec::Group(_) => {}

@@ -37,8 +37,6 @@ fn main() {
         control: &control,
         blob: &blob,
         ids: &ids,
-        network: None,
-        door: None,
         notified: false,
     };
     println!("ready");

@@ -108,8 +108,6 @@ impl Stage {
             control,
             blob: &blob,
             ids,
-            network: None,
-            door: None,
             notified: self.notified,
         })
     }
@@ -228,7 +226,6 @@ pub(crate) fn shell(script: &str) -> CommandSpec {
         exit_codes: vec![0],
         isolation: Isolation::Namespaces,
         artefacts: vec![],
-        egress: vec![],
     }
 }
 

@@ -105,7 +105,6 @@ impl Order {
             ended_at: now,
             output: None,
             output_dropped: 0,
-            egress: None,
             artefacts: Vec::new(),
         }))
     }
