@@ -4,6 +4,7 @@
 
 pub mod bundles;
 pub mod host;
+mod network;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -60,6 +61,9 @@ pub trait Executor: Send + Sync + Debug {
     fn used(&self, _order_id: OrderId) -> Option<Usage> {
         None
     }
+
+    /// Lets go of what was kept for an order, which has ended.
+    fn forget(&self, _order_id: OrderId) {}
 
     /// Ends what runs for an order, from another thread: at once, or with time to clean up.
     fn stop(&self, order_id: OrderId, hard: bool, reason: &str);

@@ -17,6 +17,10 @@ pub struct AgentMetrics {
     pub orders_done: IntCounter,
     /// Steps stopped while under way, because the grant was used up.
     pub steps_stopped_at_grant: IntCounter,
+    /// Connections out of steps that were allowed.
+    pub connections_allowed: IntCounter,
+    /// Connections out of steps that were refused.
+    pub connections_denied: IntCounter,
     /// Frames written.
     pub frames: IntCounter,
     /// Batches handed to the bus.
@@ -50,6 +54,14 @@ impl AgentMetrics {
             steps_stopped_at_grant: counter(
                 "steps_stopped_at_grant_total",
                 "Steps stopped while under way because the grant of their order was used up.",
+            )?,
+            connections_allowed: counter(
+                "egress_connections_allowed_total",
+                "Connections out of steps that the plan and the policies allowed.",
+            )?,
+            connections_denied: counter(
+                "egress_connections_denied_total",
+                "Connections out of steps that were refused or came to nothing.",
             )?,
             frames: counter("frames_total", "Frames written to the journal.")?,
             batches: counter("batches_total", "Event batches handed to the bus.")?,

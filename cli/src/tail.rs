@@ -55,6 +55,9 @@ pub(crate) struct Recorded {
     pub(crate) outcome: String,
     pub(crate) ended_at: Option<String>,
     pub(crate) output: String,
+    /// Connections that it was refused, a line for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) refused: Vec<String>,
 }
 
 /// Outputs that the records hold.
@@ -66,7 +69,7 @@ pub(crate) fn recorded(client: &Client, run: &str, wanted: &Wanted) -> anyhow::R
     let mine = steps
         .iter()
         .filter(|step| wanted.is(&step.agent_name, &step.step) && wanted.is_late_enough(step));
-    mine.filter(|step| step.output_digest.is_some())
+    mine.filter(|step| step.output_digest.is_some() || !refused(step).is_empty())
         .map(|step| output(client, run, step))
         .collect()
 }
@@ -81,13 +84,35 @@ fn output(client: &Client, run: &str, step: &Step) -> anyhow::Result<Recorded> {
         outcome: step.outcome.clone(),
         ended_at: ended_at.map(str::to_owned),
         output: String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
+        refused: refused(step),
     })
+}
+
+fn refused(step: &Step) -> Vec<String> {
+    let rows = step.connections().into_iter().filter(|row| !row.allowed);
+    rows.map(|row| {
+        let times = if row.times == 1 {
+            String::new()
+        } else {
+            format!(" ({} times)", row.times)
+        };
+        format!("refused {}:{}{times}: {}", row.host, row.port, row.reason)
+    })
+    .collect()
 }
 
 /// A recorded output for people.
 pub(crate) fn told(output: &Recorded) -> String {
     let (host, step) = (plain(&output.host), plain(&output.step));
-    format!("── {host} {step}\n{}", plain_lines(&output.output))
+    let mut text = format!("── {host} {step}\n{}", plain_lines(&output.output));
+    for line in &output.refused {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str("egress: ");
+        text.push_str(&plain(line));
+    }
+    text
 }
 
 /// A piece of live output, as the agent sends it.
@@ -287,5 +312,33 @@ impl Shown {
             printer.raw("\n")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_told_after_the_output() {
+        let step: Step = serde_json::from_value(json!({
+            "agentName": "web-1", "step": "command:fetch", "outcome": "failed",
+            "egress": {"allowed": 1, "denied": 2, "sentBytes": 4, "receivedBytes": 9, "omitted": 0, "connections": [
+                {"at": "2026-11-22T02:00:00Z", "host": "a.example", "port": 443, "address": "192.0.2.1", "allowed": true,
+                 "reason": "a.example:443", "times": 1, "sentBytes": 4, "receivedBytes": 9, "durationUs": 7},
+                {"at": "2026-11-22T02:00:01Z", "host": "b.example", "port": 80, "address": null, "allowed": false,
+                 "reason": "the plan does not\u{1b} name it", "times": 2, "sentBytes": 0, "receivedBytes": 0, "durationUs": 7}]}
+        }))
+        .unwrap();
+        let recorded = Recorded {
+            host: "web-1".to_owned(),
+            step: "command:fetch".to_owned(),
+            outcome: "failed".to_owned(),
+            ended_at: None,
+            output: "curl: (56)".to_owned(),
+            refused: refused(&step),
+        };
+        let wanted = "── web-1 command:fetch\ncurl: (56)\negress: refused b.example:80 (2 times): the plan does not  name it";
+        assert_eq!(told(&recorded), wanted);
     }
 }

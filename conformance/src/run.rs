@@ -96,6 +96,7 @@ pub fn graph() -> Graph {
             exit_codes: vec![0],
             isolation: Isolation::Namespaces,
             artefacts: vec!["/srv/app/report.txt".to_owned()],
+            egress: vec![],
         }),
     };
     Graph {
@@ -420,6 +421,7 @@ fn steps() -> Result<[StepResult; 2], MakeError> {
             cost_micros: 15,
             output: Some(artefact("output", OUTPUT)),
             artefacts: vec![artefact("/srv/app/report.txt", ARTEFACT)],
+            egress: None,
             ..step(COMMAND, (at(3), at(5)))?
         },
     ])
@@ -451,6 +453,7 @@ fn step(id: &str, (started_at, ended_at): (Timestamp, Timestamp)) -> Result<Step
         output: None,
         output_dropped: 0,
         artefacts: vec![],
+        egress: None,
     })
 }
 

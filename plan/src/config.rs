@@ -186,6 +186,8 @@ record! {
         isolation: Option<Text>,
         /// Files to bring back, signed, when the program ran.
         artefacts: Option<Vec<Text>>,
+        /// Where it may reach on the network: `example.com:443`, `.example.com:443` for every name below, `192.0.2.7:80`, `[2001:db8::7]:80`, `cidr:10.1.0.0/16:443`. Nowhere unless it is said here.
+        egress: Option<Vec<Text>>,
         /// Makes one of these for each item of a list of texts, or each entry of a mapping: `{{ each.key }}` and `{{ each.value }}` differ.
         #[schemars(extend("type" = ["string", "array", "object"]))]
         for_each: Option<Anything>,

@@ -269,17 +269,18 @@ resources:
   - command: reload
     argv: [x]
     when_notified: true
+  - command: fetch
+    argv: [x]
+    creates: /y
+    egress: [example.com:443]
+  - command: bound
+    argv: [x]
+    creates: /y
+    isolation: none
 ";
 
-#[test]
-fn risks_follow_from_the_resource_and_its_change() {
-    let sources = Sources {
-        config_name: "writ.yaml".into(),
-        config_text: RISKY.into(),
-        files: BTreeMap::new(),
-    };
-    let graph = compile(&sources).expect("compiles").graph;
-    let differing = [
+fn risky_changes() -> Vec<(&'static str, Change, Vec<Risk>)> {
+    vec![
         (
             "file:/gone",
             change("kind", "file", "absent"),
@@ -325,7 +326,28 @@ fn risks_follow_from_the_resource_and_its_change() {
             change("run", "it was notified", "x"),
             vec![Risk::RunsAsRoot],
         ),
-    ];
+        (
+            "command:fetch",
+            change("run", "no /y", "x"),
+            vec![Risk::RunsAsRoot, Risk::ReachesNetwork],
+        ),
+        (
+            "command:bound",
+            change("run", "no /y", "x"),
+            vec![Risk::RunsAsRoot, Risk::ReachesNetwork],
+        ),
+    ]
+}
+
+#[test]
+fn risks_follow_from_the_resource_and_its_change() {
+    let sources = Sources {
+        config_name: "writ.yaml".into(),
+        config_text: RISKY.into(),
+        files: BTreeMap::new(),
+    };
+    let graph = compile(&sources).expect("compiles").graph;
+    let differing = risky_changes();
     let changes: Vec<_> = differing
         .iter()
         .map(|(id, change, _)| (*id, change.clone()))

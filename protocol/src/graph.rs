@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::digest::Digest;
+use crate::egress::{DESTINATIONS_MAX, Destination};
 use crate::exec::{Isolation, Limits, StepMode};
 use crate::limits::{ARTEFACTS_MAX, GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
 
@@ -158,6 +159,24 @@ pub struct CommandSpec {
     pub isolation: Isolation,
     /// Files to bring back as artefacts when it ran, absolute paths.
     pub artefacts: Vec<String>,
+    /// Where it may reach on the network, sorted, each once; nowhere where absent, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Destination>,
+}
+
+impl CommandSpec {
+    fn check_egress(&self) -> Result<(), String> {
+        if self.egress.len() > DESTINATIONS_MAX {
+            return Err(format!("more than {DESTINATIONS_MAX} destinations"));
+        }
+        if !self.egress.is_sorted_by(|one, next| one < next) {
+            return Err("its destinations are not sorted, or one stands twice".to_owned());
+        }
+        if !self.egress.is_empty() && self.isolation == Isolation::None {
+            return Err("it names destinations, which isolation none cannot hold it to".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Why a graph was refused.
@@ -305,6 +324,9 @@ impl Resource {
                 }
                 if command.artefacts.len() > ARTEFACTS_MAX {
                     return refuse("more artefacts than one step may bring back");
+                }
+                if let Err(text) = command.check_egress() {
+                    return refuse(&text);
                 }
                 let paths = command
                     .artefacts

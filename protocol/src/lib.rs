@@ -19,6 +19,7 @@ pub mod bundle;
 pub mod codec;
 pub mod cost;
 pub mod digest;
+pub mod egress;
 pub mod enrol;
 pub mod envelope;
 pub mod evidence;

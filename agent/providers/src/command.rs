@@ -4,10 +4,12 @@ mod artefact;
 mod guard;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use writ_protocol::egress::Destination;
 use writ_protocol::exec::{Exit, Isolation};
 use writ_protocol::graph::{CommandSpec, Resource};
-use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
+use writ_sandbox::{Network, Outcome, Spec, Stream, TERMINATE_GRACE};
 
 use crate::context::{Applied, Context, Sinks};
 use crate::error::Error;
@@ -21,6 +23,22 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 
 /// Longest program and arguments shown in a change, characters.
 const SHOWN_CHARS_MAX: usize = 200;
+
+/// The names of a program's own loopback, which need no proxy; less those that its plan names, and which therefore mean the host's.
+fn direct_hosts(egress: &[Destination]) -> String {
+    let is_named = |own: &str| {
+        egress.iter().any(|destination| {
+            destination.name() == Some(own)
+                || destination
+                    .address()
+                    .is_some_and(|address| address.to_string() == own)
+        })
+    };
+    let own = ["localhost", "127.0.0.1", "::1"]
+        .into_iter()
+        .filter(|own| !is_named(own));
+    own.collect::<Vec<_>>().join(",")
+}
 
 /// One command at work.
 #[derive(Clone, Copy)]
@@ -50,7 +68,9 @@ pub(crate) fn diff(spec: &CommandSpec, seen: &CommandObservation) -> Vec<Change>
 impl Step<'_, '_> {
     /// Runs the program, whatever the guards say: whoever calls has asked them.
     pub(crate) fn apply(&self, sinks: &mut Sinks<'_>) -> Result<Applied, Error> {
-        let outcome = self.run(&self.sandbox_spec(&self.spec.argv), sinks.on_output)?;
+        let mut spec = self.sandbox_spec(&self.spec.argv);
+        self.open_way_out(&mut spec)?;
+        let outcome = self.run(&spec, sinks.on_output)?;
         let usage = outcome.usage.clone();
         let mut failure = self.judge(&outcome);
         for path in &self.spec.artefacts {
@@ -84,10 +104,37 @@ impl Step<'_, '_> {
             env: self.environment(),
             limits: self.resource.limits,
             isolation: self.spec.isolation,
-            // A step has no network unless it names destinations, which a command cannot do yet.
-            network: false,
+            network: match self.context.network {
+                _ if self.spec.isolation < Isolation::Namespaces => Network::Host,
+                Some(shared) => Network::Shared(Arc::clone(shared)),
+                None => Network::Own,
+            },
             grace: TERMINATE_GRACE,
         }
+    }
+
+    /// Tells the program of the agent's proxy, which is its only way out. Guards have none: they only ask.
+    fn open_way_out(&self, spec: &mut Spec) -> Result<(), Error> {
+        if self.spec.egress.is_empty() {
+            return Ok(());
+        }
+        let door = self.context.door.filter(|_| self.context.network.is_some());
+        let door = door.ok_or_else(|| Error::NoWayOut {
+            id: self.resource.id.clone(),
+        })?;
+        let proxy = format!("http://{door}");
+        let direct = direct_hosts(&self.spec.egress);
+        for (name, value) in [
+            ("HTTP_PROXY", &proxy),
+            ("HTTPS_PROXY", &proxy),
+            ("ALL_PROXY", &proxy),
+            ("NO_PROXY", &direct),
+        ] {
+            // Programs differ on which of the two they read; another proxy cannot be reached.
+            spec.env.insert(name.to_owned(), value.clone());
+            spec.env.insert(name.to_ascii_lowercase(), value.clone());
+        }
+        Ok(())
     }
 
     fn environment(&self) -> BTreeMap<String, String> {

@@ -1,8 +1,11 @@
 //! What an engine's caller lends to a provider, and what it gets back.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::Usage;
-use writ_sandbox::{Control, Outcome, Sandbox, Stream};
+use writ_sandbox::{Control, Loopback, Outcome, Sandbox, Stream};
 
 use crate::error::Error;
 
@@ -17,6 +20,10 @@ pub struct Context<'a> {
     pub blob: &'a dyn Fn(&Digest) -> Option<&'a [u8]>,
     /// Who the step is.
     pub ids: &'a StepIds,
+    /// The network that the commands of an order share; each has its own where absent.
+    pub network: Option<&'a Arc<Loopback>>,
+    /// Where in it the agent's proxy listens; without one a command that names destinations is refused.
+    pub door: Option<SocketAddr>,
     /// Whether a resource that changed notified this one.
     pub notified: bool,
 }

@@ -106,6 +106,12 @@ pub enum Error {
         #[source]
         source: writ_sandbox::Error,
     },
+    /// A command names destinations and there is no proxy to reach them by.
+    #[error("{id:?} names destinations and this agent has no proxy for it; nothing was run")]
+    NoWayOut {
+        /// The resource.
+        id: String,
+    },
     /// A command ended in a way that does not mean success.
     #[error("{id:?} ended with {ended}; wanted is exit code {wanted}")]
     Exit {
@@ -221,6 +227,7 @@ impl Error {
             Self::Sandbox { source, .. } => source.code(),
             Self::Limit { .. } => Code::LimitExceeded,
             Self::Stopped { .. } => Code::Halted,
+            Self::NoWayOut { .. } => Code::IsolationUnavailable,
             Self::Artefact { .. } => Code::ArtefactRefused,
             Self::BlobMissing { .. } => Code::BundleUnavailable,
             Self::Mismatch { .. } => Code::Internal,

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType};
 use writ_protocol::exec::{Exit, Isolation, Meter, Usage};
 use writ_protocol::graph::Resource;
-use writ_sandbox::{Outcome, Spec, Stream, TERMINATE_GRACE};
+use writ_sandbox::{Network, Outcome, Spec, Stream, TERMINATE_GRACE};
 
 use crate::command::DEFAULT_PATH;
 use crate::context::{Applied, Context};
@@ -126,7 +126,7 @@ impl<'a, 'c> Tools<'a, 'c> {
             limits,
             // It is there to change the host.
             isolation: Isolation::None,
-            network: true,
+            network: Network::Host,
             grace: TERMINATE_GRACE,
         };
         let ran = self.context.sandbox.run(&spec, self.context.control, on_output);

@@ -11,10 +11,10 @@ use writ_protocol::exec::Limits;
 use crate::cgroup::StepCgroup;
 use crate::clock::wait_for;
 use crate::error::Error;
-use crate::spec::Spec;
+use crate::spec::{Network, Spec};
 use crate::starter::{Reaper, Starter};
 use crate::tree;
-use crate::wire::{self, INSTRUCTION_BYTES_MAX, Instruction, Rlimits};
+use crate::wire::{self, INSTRUCTION_BYTES_MAX, Instruction, Rlimits, Sight, Task};
 
 /// Longest wait for a shim to take its instruction.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -54,7 +54,11 @@ impl Launched {
             stdout,
             stderr,
         };
-        if let Err(error) = wire::send_instruction(launched.socket.as_fd(), &text) {
+        let sent = wire::send_task(launched.socket.as_fd(), &text).and_then(|()| match &spec.network {
+            Network::Shared(loopback) => wire::send_handles(launched.socket.as_fd(), &loopback.handles()),
+            Network::Own | Network::Host => Ok(()),
+        });
+        if let Err(error) = sent {
             launched.abandon();
             return Err(Error::Shim {
                 detail: format!("it did not take its instruction: {error}; is the shim binary right?"),
@@ -109,10 +113,15 @@ fn instruction(spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Vec<u8>, Erro
         env: spec.env.clone(),
         rlimits: rlimits(&spec.limits),
         isolation: spec.isolation,
-        network: spec.network,
+        network: match spec.network {
+            Network::Own => Sight::Own,
+            Network::Shared(_) => Sight::Shared,
+            Network::Host => Sight::Host,
+        },
         cgroup_procs,
     };
-    let text = serde_json::to_vec(&instruction).map_err(|e| Error::Spec { rule: e.to_string() })?;
+    let text =
+        serde_json::to_vec(&Task::Run(instruction)).map_err(|e| Error::Spec { rule: e.to_string() })?;
     if text.len() > INSTRUCTION_BYTES_MAX {
         let rule = format!(
             "arguments and environment take {} bytes, more than {INSTRUCTION_BYTES_MAX}; pass files instead",

@@ -25,6 +25,7 @@ mod error;
 mod kernel;
 mod launch;
 mod line;
+mod loopback;
 mod sandbox;
 mod shim;
 mod spec;
@@ -45,6 +46,7 @@ pub fn run_bare(program: &std::ffi::CStr) -> std::io::Result<i32> {
 pub use capture::CapturedOutput;
 pub use control::Control;
 pub use error::Error;
+pub use loopback::Loopback;
 pub use sandbox::{CgroupBase, Config, Sandbox};
 pub use shim::maybe_run_shim;
-pub use spec::{OUTPUT_CHUNK_BYTES_MAX, Outcome, Spec, Stream, TERMINATE_GRACE};
+pub use spec::{Network, OUTPUT_CHUNK_BYTES_MAX, Outcome, Spec, Stream, TERMINATE_GRACE};

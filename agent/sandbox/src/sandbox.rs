@@ -1,5 +1,6 @@
 //! The sandbox of one agent: where its shim and its cgroups are, and the door to a run.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::clock::boot_us;
 use crate::control::{Control, Stop};
 use crate::error::Error;
 use crate::launch::Launched;
-use crate::spec::{Outcome, Spec, Stream};
+use crate::loopback::{self, Loopback};
+use crate::spec::{Network, Outcome, Spec, Stream};
 use crate::starter::Starter;
 use crate::watch::Watch;
 
@@ -129,6 +131,15 @@ impl Sandbox {
         ran
     }
 
+    /// Makes a network with nothing but a loopback in it, for programs to be run in one after another. With a port, somebody listens there: the
+    /// other end of what they connect to, in the agent's hands and outside of their network.
+    ///
+    /// # Errors
+    /// [`Error::Isolation`] where the host gives no such namespace.
+    pub fn loopback(&self, port: Option<u16>) -> Result<(Loopback, Option<TcpListener>), Error> {
+        loopback::make(&self.starter, port)
+    }
+
     /// What a strict step may write must not be the agent's, which may be the same user.
     fn check_directory(&self, spec: &Spec) -> Result<(), Error> {
         if spec.isolation < Isolation::Strict || spec.cwd == "/" {
@@ -170,6 +181,9 @@ fn check(spec: &Spec) -> Result<(), Error> {
     let refuse = |rule: String| Err(Error::Spec { rule });
     if spec.argv.first().is_none_or(String::is_empty) {
         return refuse("argv is empty".to_owned());
+    }
+    if matches!(spec.network, Network::Shared(_)) && spec.isolation < Isolation::Namespaces {
+        return refuse("a shared loopback is for isolation namespaces and strict".to_owned());
     }
     if !Path::new(&spec.cwd).is_absolute() {
         return refuse(format!("working directory {:?} is not absolute", spec.cwd));

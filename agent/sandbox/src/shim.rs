@@ -3,6 +3,7 @@
 //! Its first process is the *starter*, which only forks: a *reaper* for each program, as a sibling. A reaper never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
 //! say what the tree used; everything in between runs in its children. All of them die with the agent.
 
+mod loopback;
 mod namespaces;
 mod program;
 mod starter;
@@ -15,7 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, Signal};
 
 use crate::kernel::{self, Fork, Reaped, Rusage};
-use crate::wire::{self, Failure, Instruction, Report};
+use crate::loopback::Joined;
+use crate::wire::{self, Failure, Instruction, Report, Sight, Task};
 
 /// The first argument that makes the binary a shim. Not for people.
 pub(crate) const SHIM_ARGUMENT: &str = "__writ-shim";
@@ -49,10 +51,18 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     rustix::process::setsid().map_err(|e| Failure::setup("start a session", e))?;
-    let instruction =
-        wire::receive_instruction(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
+    let task = wire::receive_task(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
+    let instruction = match task {
+        Task::Run(instruction) => instruction,
+        Task::Loopback(port) => return loopback::make(socket, port),
+    };
+    let shared = if instruction.network == Sight::Shared {
+        Some(receive_shared(socket)?)
+    } else {
+        None
+    };
     let before = storage_bytes();
-    let child = fork_child(socket, &instruction)?;
+    let child = fork_child(socket, &instruction, shared)?;
     wire::report(
         socket.as_fd(),
         &Report::Forked {
@@ -78,7 +88,15 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
-fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failure> {
+fn receive_shared(socket: &OwnedFd) -> Result<Joined, Failure> {
+    let wrong = |e: std::io::Error| Failure::setup("take the network", e);
+    match wire::receive_handles(socket.as_fd()).map_err(wrong)? {
+        Ok(handles) => Joined::of(handles).map_err(wrong),
+        Err(_) => Err(Failure::setup("take the network", "it did not come")),
+    }
+}
+
+fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined>) -> Result<Pid, Failure> {
     let cgroup = instruction
         .cgroup_procs
         .as_deref()
@@ -87,7 +105,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failur
         .transpose()
         .map_err(|e| Failure::setup("open the step's cgroup", e))?;
     if instruction.has_init() {
-        namespaces::enter_first()?;
+        namespaces::enter_first(shared.as_ref())?;
     } else {
         // What the program daemonises comes to us, so that it is seen, counted and ended.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -99,7 +117,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction) -> Result<Pid, Failur
     match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let failure = match first_child(socket, instruction, cgroup, reaper) {
+            let failure = match first_child(socket, instruction, cgroup, (reaper, shared)) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -116,7 +134,7 @@ fn first_child(
     socket: &OwnedFd,
     instruction: &Instruction,
     cgroup: Option<File>,
-    reaper: Pid,
+    (reaper, shared): (Pid, Option<Joined>),
 ) -> Result<Never, Failure> {
     if let Some(procs) = cgroup {
         // Before anything else: what this process does from here on is the step's.
@@ -127,7 +145,7 @@ fn first_child(
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     if instruction.has_init() {
-        namespaces::run_init(socket, instruction, reaper)
+        namespaces::run_init(socket, instruction, reaper, shared)
     } else {
         program::become_it(socket, instruction, None)
     }

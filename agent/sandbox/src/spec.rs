@@ -1,11 +1,13 @@
 //! What to run and what came of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Usage};
 
 use crate::capture::CapturedOutput;
+use crate::loopback::Loopback;
 
 /// Time between SIGTERM and SIGKILL when a step is asked to stop, unless its [`Spec`] says otherwise.
 pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);
@@ -26,10 +28,22 @@ pub struct Spec {
     pub limits: Limits,
     /// Least isolation; a host that cannot give it refuses.
     pub isolation: Isolation,
-    /// Whether the host's network is to be seen. Without [`Isolation::Namespaces`] it always is.
-    pub network: bool,
+    /// What is to be seen of the network. Without [`Isolation::Namespaces`] it is always the host's.
+    pub network: Network,
     /// Time between SIGTERM and SIGKILL after [`crate::Control::terminate`].
     pub grace: Duration,
+}
+
+/// What a program sees of the network.
+#[derive(Clone, Debug, Default)]
+pub enum Network {
+    /// A loopback of its own, and nothing else.
+    #[default]
+    Own,
+    /// A loopback that was made before and is shared with who is run in it before and after, and nothing else.
+    Shared(Arc<Loopback>),
+    /// The host's.
+    Host,
 }
 
 /// Where output came from.

@@ -4,12 +4,13 @@
 //! process namespace: so the agent knows the program's id without being told.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
 use writ_protocol::exec::{EffectiveLimit, Isolation};
@@ -20,10 +21,35 @@ pub(crate) const INSTRUCTION_BYTES_MAX: usize = 1 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Longest report, bytes of JSON.
 const REPORT_BYTES_MAX: usize = 8 << 10;
+/// Most handles in one message.
+const HANDLES_MAX: usize = 3;
+/// What goes with them, because a message must not be empty; no report begins so.
+const HANDLES: &[u8] = b"handles";
 /// Longest free text in a report, bytes.
 const DETAIL_BYTES_MAX: usize = 1 << 10;
 
-/// What the shim is to do.
+/// What a reaper is for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) enum Task {
+    /// Run a program.
+    Run(Instruction),
+    /// Make a network with nothing but a loopback, and with a listener at this port.
+    Loopback(Option<u16>),
+}
+
+/// What a program sees of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Sight {
+    /// A loopback of its own.
+    Own,
+    /// A loopback whose handles follow the instruction.
+    Shared,
+    /// The host's network.
+    Host,
+}
+
+/// What to run.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Instruction {
@@ -33,8 +59,8 @@ pub(crate) struct Instruction {
     pub(crate) rlimits: Rlimits,
     /// How far it is kept from the host.
     pub(crate) isolation: Isolation,
-    /// Keep the host's network.
-    pub(crate) network: bool,
+    /// What it sees of the network.
+    pub(crate) network: Sight,
     /// `cgroup.procs` of the step's own cgroup.
     pub(crate) cgroup_procs: Option<String>,
 }
@@ -156,11 +182,11 @@ pub(crate) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     Ok((agent, shim))
 }
 
-/// Sends an instruction; the other side must be reading.
+/// Sends what is to be done; the other side must be reading.
 ///
 /// # Errors
 /// When the text is too long or the other side is gone.
-pub(crate) fn send_instruction(socket: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
+pub(crate) fn send_task(socket: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
     send_all(
         socket,
         &u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes(),
@@ -178,11 +204,11 @@ fn send_all(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Reads the instruction.
+/// Reads what is to be done.
 ///
 /// # Errors
 /// When it is too long, cut short or not an instruction.
-pub(crate) fn receive_instruction(socket: BorrowedFd<'_>) -> io::Result<Instruction> {
+pub(crate) fn receive_task(socket: BorrowedFd<'_>) -> io::Result<Task> {
     let mut length = [0; 8];
     receive(socket, &mut length)?;
     let length = usize::try_from(u64::from_le_bytes(length))
@@ -202,6 +228,45 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Sends handles.
+///
+/// # Errors
+/// When the other side is gone.
+pub(crate) fn send_handles(socket: BorrowedFd<'_>, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDLES_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if handles.len() > HANDLES_MAX || !control.push(SendAncillaryMessage::ScmRights(handles)) {
+        return Err(io::Error::other("the handles do not fit"));
+    }
+    let message = [IoSlice::new(HANDLES)];
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &message, &mut control, SendFlags::NOSIGNAL))?;
+    Ok(())
+}
+
+/// Waits for handles; a report instead is why there are none.
+///
+/// # Errors
+/// When what came is neither.
+pub(crate) fn receive_handles(socket: BorrowedFd<'_>) -> io::Result<Result<Vec<OwnedFd>, Report>> {
+    let mut buffer = [0; REPORT_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDLES_MAX), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        let mut into = [IoSliceMut::new(&mut buffer)];
+        rustix::net::recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let handles = control.drain().filter_map(|part| match part {
+        RecvAncillaryMessage::ScmRights(handles) => Some(handles),
+        _ => None,
+    });
+    let handles: Vec<OwnedFd> = handles.flatten().collect();
+    match buffer.get(..message.bytes).unwrap_or_default() {
+        HANDLES if !handles.is_empty() => Ok(Ok(handles)),
+        [] => Err(io::ErrorKind::UnexpectedEof.into()),
+        text => serde_json::from_slice(text).map(Err).map_err(io::Error::other),
     }
 }
 
@@ -269,7 +334,7 @@ mod tests {
             env: BTreeMap::new(),
             rlimits,
             isolation: Isolation::Namespaces,
-            network: false,
+            network: Sight::Own,
             cgroup_procs: None,
         }
     }
@@ -277,15 +342,16 @@ mod tests {
     #[test]
     fn long_instructions_arrive_whole_and_too_long_ones_are_refused() {
         let (agent, shim) = pair().expect("makes a pair");
-        let text = serde_json::to_vec(&instruction("x".repeat(300_000))).expect("serialises");
+        let task = Task::Run(instruction("x".repeat(300_000)));
+        let text = serde_json::to_vec(&task).expect("serialises");
         std::thread::scope(|scope| {
-            let sender = scope.spawn(|| send_instruction(agent.as_fd(), &text));
-            let got = receive_instruction(shim.as_fd()).expect("reads");
-            assert_eq!(got.argv.first().map(String::len), Some(300_000));
+            let sender = scope.spawn(|| send_task(agent.as_fd(), &text));
+            let got = receive_task(shim.as_fd()).expect("reads");
+            assert!(matches!(got, Task::Run(run) if run.argv.first().map(String::len) == Some(300_000)));
             sender.join().expect("joins").expect("sends");
         });
         send_all(agent.as_fd(), &u64::MAX.to_le_bytes()).expect("sends");
-        assert!(receive_instruction(shim.as_fd()).is_err());
+        assert!(receive_task(shim.as_fd()).is_err());
     }
 
     #[test]
@@ -301,5 +367,18 @@ mod tests {
         assert!(receive_report(agent.as_fd()).is_err());
         drop(shim);
         assert!(matches!(receive_report(agent.as_fd()), Ok(Received::Closed)));
+    }
+
+    #[test]
+    fn handles_arrive_or_the_reason_why_there_are_none() {
+        let (agent, shim) = pair().expect("makes a pair");
+        send_handles(shim.as_fd(), &[shim.as_fd(), agent.as_fd()]).expect("sends");
+        let got = receive_handles(agent.as_fd()).expect("reads");
+        assert_eq!(got.expect("handles").len(), 2);
+        report(shim.as_fd(), &Report::Failed(Failure::setup("try", "no")));
+        let got = receive_handles(agent.as_fd()).expect("reads");
+        assert!(matches!(got, Err(Report::Failed(Failure::Setup { .. }))));
+        drop(shim);
+        assert!(receive_handles(agent.as_fd()).is_err());
     }
 }

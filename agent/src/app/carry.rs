@@ -66,6 +66,12 @@ impl Agent {
 
     fn count(&self, record: &Record) {
         if let Record::StepResult(result) = record
+            && let Some(egress) = &result.egress
+        {
+            self.metrics.connections_allowed.inc_by(egress.allowed);
+            self.metrics.connections_denied.inc_by(egress.denied);
+        }
+        if let Record::StepResult(result) = record
             && (result.outcome, result.code) == (StepOutcome::Aborted, Some(Code::GrantExhausted))
         {
             self.metrics.steps_stopped_at_grant.inc();
@@ -81,6 +87,7 @@ impl Agent {
         tracing::info!(order.id = %order_id, outcome, reason.code = code, detail = %ending.detail, "order ended");
         self.metrics.orders_done.inc();
         self.work.bundles.remove(&order_id);
+        self.executor.forget(order_id);
         // Accepted in this very go: its first record is found when it is written.
         let first_seq = self.work.first_seq.remove(&order_id).unwrap_or(0);
         Write::Conclude(ending, first_seq)

@@ -1,6 +1,7 @@
 //! What the rules are told. Everything here was verified by the shell before.
 
 use writ_protocol::digest::Digest;
+use writ_protocol::egress::Egress;
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Meter, StepMode, Usage};
 use writ_protocol::hello::LeaseRenewed;
 use writ_protocol::id::{HaltId, OrderId};
@@ -185,6 +186,8 @@ pub struct Ran {
     pub output_dropped: u64,
     /// Files it produced.
     pub artefacts: Vec<Blob>,
+    /// What it did with the network that its plan gave it.
+    pub egress: Option<Egress>,
     /// When it ended.
     pub ended_at: Timestamp,
 }
@@ -212,6 +215,7 @@ impl Ran {
             output: None,
             output_dropped: 0,
             artefacts: Vec::new(),
+            egress: None,
             ended_at,
         }
     }

@@ -147,6 +147,7 @@ impl AgentCore {
             output: ran.output.as_ref().map(super::Blob::reference),
             output_dropped: ran.output_dropped,
             artefacts: ran.artefacts.iter().map(super::Blob::reference).collect(),
+            egress: ran.egress,
         };
         push_result(&mut running, index, result, &mut self.out);
         if !was_aborted {

@@ -301,5 +301,6 @@ pub(super) fn ended_early(
         output: None,
         output_dropped: 0,
         artefacts: Vec::new(),
+        egress: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Exit, Meter, Usage};
+use writ_protocol::exec::{Exit, Meter, Source, Usage};
 use writ_protocol::graph::{Facts, Resource, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
@@ -13,8 +13,10 @@ use writ_protocol::record;
 use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
 use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
+use super::network::{Network, Networks};
 use super::{Executor, Job, OnOutput};
 use crate::core::{Blob, Failure, Ran, Seen, StepRef};
+use crate::egress::{Resolver, Session, SystemResolver};
 
 /// Longest text of one attribute in a record, bytes.
 const ATTRIBUTE_CHARS: usize = 256;
@@ -31,6 +33,7 @@ pub struct HostExecutor {
     clock: Arc<dyn Clock>,
     /// What the host knows of itself, for conditions.
     facts: fn() -> Facts,
+    networks: Networks,
     present: Mutex<Present>,
 }
 
@@ -51,6 +54,7 @@ impl HostExecutor {
         Self {
             sandbox,
             host,
+            networks: Networks::new(Arc::new(SystemResolver), Arc::clone(&clock)),
             clock,
             facts: Facts::new,
             present: Mutex::default(),
@@ -61,6 +65,13 @@ impl HostExecutor {
     #[must_use]
     pub fn knowing(self, facts: fn() -> Facts) -> Self {
         Self { facts, ..self }
+    }
+
+    /// The same, finding addresses of names in another way.
+    #[must_use]
+    pub fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
+        let networks = Networks::new(resolver, Arc::clone(&self.clock));
+        Self { networks, ..self }
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -96,12 +107,18 @@ impl HostExecutor {
             None => {}
         }
         drop(present);
+        let network = self
+            .networks
+            .of(order_id, bundle.graph(), &resource, &self.sandbox)
+            .map_err(|error| failure(error.code(), &error))?;
         let blob = |digest: &Digest| bundle.blob(digest);
         let context = Context {
             sandbox: &self.sandbox,
             control: &control,
             blob: &blob,
             ids: &ids,
+            network: network.as_deref().map(Network::loopback),
+            door: network.as_deref().and_then(Network::door),
             notified: job.step.notified,
         };
         let done = work(&resource, &context);
@@ -212,11 +229,20 @@ impl HostExecutor {
             on_output: &mut output,
             on_artefact: &mut collect,
         };
-        let applied = self
-            .host
-            .apply(resource, &changes, context, &mut sinks)
-            .map_err(|error| failure(error.code(), &error))?;
-        let mut ran = self.told(applied);
+        let way_out = self.networks.way_out(job.step.order.order_id);
+        let session = way_out.as_deref().and_then(|network| network.open(resource));
+        let applied = self.host.apply(resource, &changes, context, &mut sinks);
+        // Closed however the step went, before anything else runs.
+        let egress = session.map(Session::close);
+        let mut ran = match applied {
+            Ok(applied) => self.told(applied),
+            Err(error) => self.nothing(Some(failure(error.code(), &error))),
+        };
+        if let (Some(egress), Some(measured)) = (&egress, &mut ran.usage.measured) {
+            measured.network_bytes = measured.network_bytes.saturating_add(egress.bytes());
+            measured.sources.network = Source::Proxy;
+        }
+        ran.egress = egress;
         ran.artefacts = artefacts;
         if ran.failure.is_none() {
             match self.check(resource, context, Digest::ZERO) {
@@ -287,6 +313,10 @@ impl Executor for HostExecutor {
         let present = self.present();
         let (_, control) = present.running.as_ref().filter(|(of, _)| *of == order_id)?;
         Some(control.used())
+    }
+
+    fn forget(&self, order_id: OrderId) {
+        self.networks.forget(order_id);
     }
 
     fn stop(&self, order_id: OrderId, hard: bool, reason: &str) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use writ_protocol::digest::Digest;
+use writ_protocol::egress::{Connection, Egress};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 
@@ -312,9 +313,23 @@ pub struct Step {
     /// The digest of its output.
     #[serde(default)]
     pub output_digest: Option<Digest>,
+    /// What it did with the network that its plan gave it.
+    #[serde(default)]
+    pub egress: Value,
     /// Everything else.
     #[serde(flatten)]
     pub rest: Rest,
+}
+
+impl Step {
+    /// The decisions on its connections; none where a newer controller tells of them in a way that this build does not know.
+    pub fn connections(&self) -> Vec<Connection> {
+        let told: Result<Option<Egress>, _> = serde_json::from_value(self.egress.clone());
+        told.ok()
+            .flatten()
+            .map(|egress| egress.connections)
+            .unwrap_or_default()
+    }
 }
 
 /// A file that a run produced.

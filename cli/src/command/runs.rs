@@ -99,6 +99,21 @@ pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String 
                 reason,
             ]
         });
+    let reached = steps.iter().flat_map(|step| {
+        step.connections().into_iter().map(|connection| {
+            let decision = if connection.allowed { "allowed" } else { "refused" };
+            [
+                step.agent_name.clone(),
+                step.step.clone(),
+                format!("{}:{}", connection.host, connection.port),
+                decision.to_owned(),
+                connection.times.to_string(),
+                connection.sent_bytes.to_string(),
+                connection.received_bytes.to_string(),
+                connection.reason,
+            ]
+        })
+    });
     let files = artefacts.iter().map(|file| {
         [
             file.agent_name.clone(),
@@ -111,6 +126,19 @@ pub(crate) fn told(run: &Run, steps: &[Step], artefacts: &[Artefact]) -> String 
         summary(run),
         table(["host", "state", "reason"], orders),
         table(["host", "step", "outcome", "cost", "reason"], worth),
+        table(
+            [
+                "host",
+                "step",
+                "destination",
+                "decision",
+                "times",
+                "sent",
+                "received",
+                "rule",
+            ],
+            reached,
+        ),
         table(["host", "artefact", "bytes", "sha256"], files),
     ];
     parts

@@ -132,6 +132,19 @@ fn write_step(out: &mut String, step: &StepResult, currency: &str) -> std::fmt::
             step.limits.iter().map(limit_words).collect::<Vec<_>>().join(", ")
         )?;
     }
+    for row in step.egress.iter().flat_map(|egress| &egress.connections) {
+        let decision = if row.allowed { "reached" } else { "was refused" };
+        writeln!(
+            out,
+            "      {decision} {}:{} {} times, {} bytes sent, {} received: {}",
+            one_line(&row.host),
+            row.port,
+            row.times,
+            row.sent_bytes,
+            row.received_bytes,
+            one_line(&row.reason)
+        )?;
+    }
     for artefact in &step.artefacts {
         writeln!(
             out,

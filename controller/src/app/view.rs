@@ -250,6 +250,9 @@ pub struct StepView {
     pub output_digest: Option<String>,
     /// Bytes of output that were dropped.
     pub output_dropped: u64,
+    /// What it did with the network that its plan gave it: each decision, and bytes; null where it gave none.
+    #[schema(value_type = Option<Object>)]
+    pub egress: Value,
 }
 
 impl StepView {
@@ -273,6 +276,7 @@ impl StepView {
             ended_at: result.ended_at.to_string(),
             output_digest: result.output.as_ref().map(|o| o.digest.to_string()),
             output_dropped: result.output_dropped,
+            egress: json(serde_json::to_value(&result.egress)),
         }
     }
 }

@@ -157,6 +157,7 @@ pub(crate) fn step(order: &Order, outcome: StepOutcome, detail: &str) -> StepRes
         ended_at: super::desk::START,
         output: None,
         output_dropped: 0,
+        egress: None,
         artefacts: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use writ_protocol::egress::{DESTINATIONS_MAX, Destination};
 use writ_protocol::exec::{Isolation, StepMode};
 use writ_protocol::graph::{CommandSpec, FileSpec, FileState, Spec};
 use writ_protocol::limits::ARTEFACTS_MAX;
@@ -223,6 +224,7 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
         .map_or(Some(Isolation::Namespaces), |text| {
             check::choice(text, "isolation", ISOLATIONS, room.sink)
         });
+    let egress = egress(command, isolation, room);
     let limits = settings::limits(command.limits.as_ref(), room.limits, room.sink);
     let id = format!("command:{}", name?);
     let references = References {
@@ -241,6 +243,7 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
         exit_codes,
         isolation: isolation?,
         artefacts,
+        egress,
     });
     Some(Draft {
         id,
@@ -314,6 +317,59 @@ fn environment(command: &CommandItem, room: &mut Room<'_, '_>) -> BTreeMap<Strin
             .push(Problem::new(code::TOO_MANY, command.command.mark, message));
     }
     env
+}
+
+/// Where the command may reach, sorted, each once.
+fn egress(command: &CommandItem, isolation: Option<Isolation>, room: &mut Room<'_, '_>) -> Vec<Destination> {
+    let list = command.egress.as_deref().unwrap_or_default();
+    if let Some(first) = list.first() {
+        if isolation == Some(Isolation::None) {
+            let message =
+                "`egress` cannot be held with `isolation: none`: the step would see the whole network";
+            room.sink.push(
+                Problem::new(code::CONTRADICTION, first.mark, message)
+                    .hint("remove `isolation`, or say `namespaces` or `strict`"),
+            );
+        }
+        if list.len() > DESTINATIONS_MAX {
+            let message = format!(
+                "a step names at most {DESTINATIONS_MAX} destinations, and here are {}",
+                list.len()
+            );
+            room.sink.push(
+                Problem::new(code::TOO_MANY, first.mark, message)
+                    .hint("name a whole domain with `.example.com:443`"),
+            );
+        }
+    }
+    let mut destinations: Vec<Destination> = list
+        .iter()
+        .take(DESTINATIONS_MAX)
+        .filter_map(|text| destination(text, room))
+        .collect();
+    destinations.sort_unstable();
+    destinations.dedup();
+    destinations
+}
+
+fn destination(text: &Text, room: &mut Room<'_, '_>) -> Option<Destination> {
+    let written = room.renderer.text(text, room.sink)?;
+    // Both ways of writing it are common; there is one form of it in a graph.
+    let canonical = written
+        .strip_prefix('*')
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(&written);
+    match Destination::parse(canonical) {
+        Ok(destination) => Some(destination),
+        Err(error) => {
+            let message = format!("{:?} is no destination: {error}", check::short(&written));
+            room.sink.push(
+                Problem::new(code::DESTINATION, text.mark, message)
+                    .hint("write a host and a port: `example.com:443`, `.example.com:443`, `192.0.2.7:80`, `[2001:db8::7]:80` or `cidr:10.1.0.0/16:443`"),
+            );
+            None
+        }
+    }
 }
 
 fn exit_codes(command: &CommandItem, sink: &mut Sink<'_>) -> Vec<i32> {

@@ -39,6 +39,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (INCLUDE, "files include each other, or too many"),
     (GIVEN, "given value does not fit the config"),
     (SELECTION, "selection names nothing of the config"),
+    (DESTINATION, "destination is malformed"),
 ];
 
 /// The config is longer than its bound.
@@ -115,6 +116,8 @@ pub const INCLUDE: &str = "W0134";
 pub const GIVEN: &str = "W0135";
 /// A tag or target of the command line that no resource has, or that leaves nothing.
 pub const SELECTION: &str = "W0136";
+/// An `egress` that names no destination.
+pub const DESTINATION: &str = "W0137";
 
 #[cfg(test)]
 mod tests {

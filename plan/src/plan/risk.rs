@@ -1,6 +1,7 @@
 //! What a reviewer should look at twice, told from the resource and its change alone: the same labels for the same plan, everywhere.
 
 use serde::{Deserialize, Serialize};
+use writ_protocol::exec::Isolation;
 use writ_protocol::graph::{Resource, Spec};
 use writ_protocol::record::Change;
 
@@ -18,15 +19,18 @@ pub enum Risk {
     RunsAsRoot,
     /// A command that nothing keeps from running at every apply.
     UnguardedCommand,
+    /// A command that may reach out of the host.
+    ReachesNetwork,
 }
 
 impl Risk {
     /// Every risk.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Destroys,
         Self::Restarts,
         Self::RunsAsRoot,
         Self::UnguardedCommand,
+        Self::ReachesNetwork,
     ];
 
     /// The label that people read.
@@ -36,6 +40,7 @@ impl Risk {
             Self::Restarts => "restarts",
             Self::RunsAsRoot => "runs as root",
             Self::UnguardedCommand => "no guard",
+            Self::ReachesNetwork => "reaches the network",
         }
     }
 }
@@ -67,6 +72,10 @@ pub(super) fn of(resource: &Resource, action: Action, changes: &[Change]) -> Vec
                 || command.only_when_notified;
             if !is_guarded {
                 risks.push(Risk::UnguardedCommand);
+            }
+            // Without a wall the host's network is the step's.
+            if !command.egress.is_empty() || command.isolation == Isolation::None {
+                risks.push(Risk::ReachesNetwork);
             }
         }
         Spec::File(_) | Spec::Package(_) | Spec::User(_) | Spec::Group(_) => {}

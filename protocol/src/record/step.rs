@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::egress::Egress;
 use crate::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, StepMode, Usage};
 use crate::id::OrderId;
 use crate::reason::Code;
@@ -131,6 +132,9 @@ pub struct StepResult {
     pub output_dropped: u64,
     /// Files it produced, whose bytes follow as [`super::BlobChunk`]s.
     pub artefacts: Vec<ArtefactRef>,
+    /// What it did with the network that its plan gave it; absent where it gave it none, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
 }
 
 /// How an order ended.

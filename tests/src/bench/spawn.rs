@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use writ_cli::dev::programs::Programs;
 use writ_protocol::exec::{Exit, Isolation, Limits};
-use writ_sandbox::{Config, Control, Sandbox, Spec};
+use writ_sandbox::{Config, Control, Network, Sandbox, Spec};
 
 use super::stopwatch::Stopwatch;
 use super::{Row, percentile};
@@ -88,7 +88,7 @@ pub(super) fn step(sandbox: &Sandbox, isolation: Isolation) -> anyhow::Result<()
         env: BTreeMap::new(),
         limits: Limits::default(),
         isolation,
-        network: false,
+        network: Network::Own,
         grace: writ_sandbox::TERMINATE_GRACE,
     };
     let outcome = sandbox.run(&spec, &Control::new()?, &mut |_, _| {})?;

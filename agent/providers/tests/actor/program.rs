@@ -37,6 +37,8 @@ fn main() {
         control: &control,
         blob: &blob,
         ids: &ids,
+        network: None,
+        door: None,
         notified: false,
     };
     println!("ready");

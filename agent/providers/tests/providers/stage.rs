@@ -108,6 +108,8 @@ impl Stage {
             control,
             blob: &blob,
             ids,
+            network: None,
+            door: None,
             notified: self.notified,
         })
     }
@@ -226,6 +228,7 @@ pub(crate) fn shell(script: &str) -> CommandSpec {
         exit_codes: vec![0],
         isolation: Isolation::Namespaces,
         artefacts: vec![],
+        egress: vec![],
     }
 }
 

@@ -5,26 +5,33 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::Pid;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use writ_protocol::exec::Isolation;
 
 use super::strict::Room;
-use super::{Never, die_with_parent, program};
+use super::{Never, die_with_parent, loopback, program};
 use crate::kernel::{self, Fork};
-use crate::wire::{self, Failure, Instruction, Report};
+use crate::loopback::Joined;
+use crate::wire::{self, Failure, Instruction, Report, Sight};
 
 /// In the reaper: its next child will be the init of a new process namespace. Without privilege that takes a user namespace, in which the
 /// user stays who it is.
-pub(super) fn enter_first() -> Result<(), Failure> {
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    if uid.is_root() {
-        return kernel::unshare(UnshareFlags::NEWPID)
-            .map_err(|e| Failure::isolation("make a process namespace", e));
+pub(super) fn enter_first(shared: Option<&Joined>) -> Result<(), Failure> {
+    // Who shares a network lives in the user namespace that owns it: nobody else may enter it.
+    match shared.map(|shared| shared.user.as_ref()) {
+        Some(Some(user)) => loopback::join(user, LinkNameSpaceType::User, "join the user namespace")?,
+        Some(None) => {}
+        None if rustix::process::geteuid().is_root() => {}
+        None => own_user_namespace()?,
     }
-    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWPID;
-    kernel::unshare(flags).map_err(|e| Failure::isolation("make a user namespace", e))?;
+    kernel::unshare(UnshareFlags::NEWPID).map_err(|e| Failure::isolation("make a process namespace", e))
+}
+
+/// Moves this process into a user namespace in which the user stays who it is, with every right over what is made in it.
+pub(super) fn own_user_namespace() -> Result<(), Failure> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    kernel::unshare(UnshareFlags::NEWUSER).map_err(|e| Failure::isolation("make a user namespace", e))?;
     let (uid, gid) = (uid.as_raw(), gid.as_raw());
     // The order is the kernel's: the group map is refused while setgroups is allowed.
     for (file, text) in [
@@ -38,12 +45,20 @@ pub(super) fn enter_first() -> Result<(), Failure> {
 }
 
 /// In the init: makes the other namespaces, starts the program, reaps until it ends, and says how it ended. Leaving ends the rest.
-pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction, reaper: Pid) -> Result<Never, Failure> {
+pub(super) fn run_init(
+    socket: &OwnedFd,
+    instruction: &Instruction,
+    reaper: Pid,
+    shared: Option<Joined>,
+) -> Result<Never, Failure> {
     let is_strict = instruction.isolation >= Isolation::Strict;
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    flags.set(UnshareFlags::NEWNET, !instruction.network);
+    flags.set(UnshareFlags::NEWNET, instruction.network == Sight::Own);
     // It would show where on the host the agent keeps its steps.
     flags.set(UnshareFlags::NEWCGROUP, is_strict);
+    if let Some(shared) = shared {
+        loopback::join(&shared.network, LinkNameSpaceType::Network, "join the network")?;
+    }
     kernel::unshare(flags).map_err(|e| Failure::isolation("make namespaces", e))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|e| Failure::isolation("make mounts private", e))?;
@@ -55,8 +70,8 @@ pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction, reaper: Pid)
             .map_err(|e| Failure::isolation("mount /proc", e))?;
         None
     };
-    if !instruction.network {
-        raise_loopback().map_err(|e| Failure::isolation("bring up the loopback interface", e))?;
+    if instruction.network == Sight::Own {
+        loopback::raise().map_err(|e| Failure::isolation("bring up the loopback interface", e))?;
     }
     let program = match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(program) => program.as_raw_nonzero().get(),
@@ -78,51 +93,4 @@ pub(super) fn run_init(socket: &OwnedFd, instruction: &Instruction, reaper: Pid)
         }
     }
     std::process::exit(0)
-}
-
-/// Brings `lo` up in the new network namespace: a program may talk to itself.
-fn raise_loopback() -> rustix::io::Result<()> {
-    /// `RTM_NEWLINK` with `NLM_F_REQUEST | NLM_F_ACK` on interface 1, setting `IFF_UP`.
-    const LOOPBACK_UP: [u8; 32] = {
-        let mut message = [0; 32];
-        message[0] = 32; // length
-        message[4] = 16; // RTM_NEWLINK
-        message[6] = 5; // NLM_F_REQUEST | NLM_F_ACK
-        message[20] = 1; // interface: the loopback is the first of every namespace
-        message[24] = 1; // flags: IFF_UP
-        message[28] = 1; // mask: only IFF_UP
-        message
-    };
-    // No protocol is protocol 0: NETLINK_ROUTE.
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    rustix::net::send(&socket, &native(LOOPBACK_UP), SendFlags::empty())?;
-    let mut answer = [0; 64];
-    let (got, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    // The answer is a header of 16 bytes and the negative error number, 0 for none.
-    let code = answer
-        .get(16..20)
-        .filter(|_| got >= 20)
-        .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    match code.map(i32::from_ne_bytes) {
-        Some(0) => Ok(()),
-        Some(code) => Err(rustix::io::Errno::from_raw_os_error(code.saturating_neg())),
-        None => Err(rustix::io::Errno::PROTO),
-    }
-}
-
-/// Netlink speaks the machine's own byte order; every field of the message that is not zero fits in its lowest byte.
-fn native(mut little: [u8; 32]) -> [u8; 32] {
-    if cfg!(target_endian = "big") {
-        for (start, width) in [(0_usize, 4_usize), (4, 2), (6, 2), (20, 4), (24, 4), (28, 4)] {
-            if let Some(field) = little.get_mut(start..start + width) {
-                field.reverse();
-            }
-        }
-    }
-    little
 }

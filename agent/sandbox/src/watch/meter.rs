@@ -4,6 +4,7 @@ use writ_protocol::exec::{Isolation, Measured, Meter, Source, Sources, Usage, by
 
 use super::Watch;
 use crate::cgroup::StepCgroup;
+use crate::spec::Network;
 use crate::tree;
 
 /// Shortest time between two readings; with the time between two looks at the tree, one comes at least every 0.4 s.
@@ -93,7 +94,8 @@ impl Watch<'_> {
                 otherwise
             }
         };
-        let is_cut_off = self.spec.isolation >= Isolation::Namespaces && !self.spec.network;
+        let sees_host =
+            self.spec.isolation < Isolation::Namespaces || matches!(self.spec.network, Network::Host);
         let is_started = u64::from(self.seen.limits.is_some());
         let storage = has(counts.storage, Source::Proc);
         Measured {
@@ -108,7 +110,7 @@ impl Watch<'_> {
                 memory: has(counts.memory, Source::Proc),
                 read: storage,
                 written: storage,
-                network: if is_cut_off { Source::None } else { Source::Unknown },
+                network: if sees_host { Source::Unknown } else { Source::None },
                 processes: has(self.cgroup.is_some(), Source::Proc),
             },
         }

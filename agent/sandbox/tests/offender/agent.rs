@@ -1,10 +1,13 @@
 //! The offender as an agent of its own: it dies in the middle, or runs what it is asked as another user and says what came of it.
 
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits};
-use writ_sandbox::{Config, Control, Error, Sandbox, Spec};
+use writ_sandbox::{Config, Control, Error, Network, Sandbox, Spec};
 
 /// What is to be run.
 #[derive(Deserialize)]
@@ -14,6 +17,8 @@ struct Request {
     mark: String,
     isolation: Isolation,
     limits: Limits,
+    /// The port of a door in a network that several programs share; a network of its own where absent.
+    door: Option<u16>,
 }
 
 /// What came of it.
@@ -36,18 +41,33 @@ pub(crate) fn serves(request: &str) {
     let request: Request = serde_json::from_str(request).expect("a request");
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
     let env = [("PATH".to_owned(), path), ("WRIT_MARK".to_owned(), request.mark)];
+    let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
+    let network = match request.door.map(|port| sandbox.loopback(Some(port))) {
+        None => Network::Own,
+        Some(Ok((loopback, listener))) => {
+            let listener = listener.expect("a listener");
+            std::thread::spawn(move || answers(&listener));
+            Network::Shared(Arc::new(loopback))
+        }
+        Some(Err(error)) => return say(&refused(error)),
+    };
+    let is_shared = matches!(network, Network::Shared(_));
     let spec = Spec {
         argv: request.argv,
         cwd: request.cwd,
         env: env.into(),
         limits: request.limits,
         isolation: request.isolation,
-        network: false,
+        network,
         grace: Duration::from_secs(1),
     };
-    let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
     let control = Control::new().expect("makes a handle");
-    let answer = match sandbox.run(&spec, &control, &mut |_, _| {}) {
+    let mut ran = sandbox.run(&spec, &control, &mut |_, _| {});
+    if is_shared && ran.is_ok() {
+        // The next one finds the network as the first one did.
+        ran = sandbox.run(&spec, &control, &mut |_, _| {});
+    }
+    say(&match ran {
         Ok(outcome) => Answer::Ran {
             exit: outcome.exit,
             reached: outcome.isolation_reached,
@@ -55,10 +75,27 @@ pub(crate) fn serves(request: &str) {
             certain: outcome.kill_confidence == KillConfidence::Certain,
             said: String::from_utf8_lossy(&outcome.output.head).into_owned(),
         },
-        Err(Error::Isolation { detail, .. }) => Answer::Refused(detail),
-        Err(error) => panic!("{error}"),
-    };
-    println!("{}", serde_json::to_string(&answer).expect("serialises"));
+        Err(error) => refused(error),
+    });
+}
+
+fn refused(error: Error) -> Answer {
+    match error {
+        Error::Isolation { detail, .. } => Answer::Refused(detail),
+        error => panic!("{error}"),
+    }
+}
+
+fn say(answer: &Answer) {
+    println!("{}", serde_json::to_string(answer).expect("serialises"));
+}
+
+/// Stands where the agent's proxy does.
+fn answers(door: &TcpListener) {
+    for caller in door.incoming() {
+        let told = caller.and_then(|mut caller| caller.write_all(b"from the agent"));
+        told.expect("answers");
+    }
 }
 
 /// Runs a tree under namespaces and says when it is up; it goes on until somebody kills us.
@@ -91,7 +128,7 @@ fn runs(isolation: Isolation, script: &str, mark: &str, mut on_up: impl FnMut())
         .into(),
         limits: Limits::default(),
         isolation,
-        network: false,
+        network: Network::Own,
         grace: Duration::from_secs(1),
     };
     let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");

@@ -1,7 +1,7 @@
 //! Attacks on the sandbox: each tries one way out, and says whether it was held. What counts as held is decided here, from inside; what can only
 //! be seen from outside, the tests look at.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
@@ -26,6 +26,7 @@ pub(crate) fn attack(words: &[&str]) -> ! {
         ["link", from, to] => must_fail("a hard link", std::fs::hard_link(from, to)),
         ["follow", from, to] => follow(from, to),
         ["connect", address] => must_fail("a connection", TcpStream::connect(address)),
+        ["door", port] => Ok(door(number(port))),
         ["fast-open", port] => fast_open(number(port)),
         ["multipath", port] => multipath(number(port)),
         ["datagram", address] => Ok(datagram(address)),
@@ -244,6 +245,15 @@ fn follow(from: &str, to: &str) -> Verdict {
 }
 
 /// TCP fast open: the first data go with the request to connect, past whoever only looks at `connect`.
+/// What stands at a port of our own loopback says.
+fn door(port: u16) -> String {
+    let mut said = String::new();
+    match TcpStream::connect(("127.0.0.1", port)).and_then(|mut door| door.read_to_string(&mut said)) {
+        Ok(_) => said,
+        Err(error) => error.to_string(),
+    }
+}
+
 fn fast_open(port: u16) -> Verdict {
     let address = rustix_address(port);
     let socket = rustix::net::socket(

@@ -23,6 +23,9 @@ use super::stage::{OFFENDER, check_is_the_hosts, marked};
 static MARKS: AtomicU64 = AtomicU64::new(0);
 const MODES: [Isolation; 3] = [Isolation::None, Isolation::Namespaces, Isolation::Strict];
 
+/// A port like the one at which the agent's proxy listens in a step's network.
+pub(crate) const DOOR: u16 = 3128;
+
 /// From which mode on an attack is held.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
@@ -73,6 +76,8 @@ pub(crate) struct Scene {
     pub(crate) isolation: Isolation,
     /// Who the agent is; `None` for who runs the tests.
     user: Option<u32>,
+    /// The port of a door to the agent in a network that steps share; without one the step's network is its own.
+    pub(crate) door: Option<u16>,
 }
 
 /// What came of an attack that ran.
@@ -131,6 +136,7 @@ impl Scene {
             offender: Rc::clone(offender),
             isolation,
             user,
+            door: None,
         }
     }
 
@@ -160,7 +166,7 @@ impl Scene {
 
     fn name(&self) -> String {
         let who = if self.is_root() { "root" } else { "no root" };
-        format!("{:?}, {who}", self.isolation)
+        format!("{:?}, {who}, door {:?}", self.isolation, self.door)
     }
 
     fn run(&self, argv: &[String], limits: Limits) -> Option<Fate> {
@@ -175,6 +181,7 @@ impl Scene {
             "mark": mark,
             "isolation": self.isolation,
             "limits": limits,
+            "door": self.door,
         });
         let mut agent = Command::new(self.offender());
         agent
@@ -275,6 +282,20 @@ pub(crate) fn scenes(held: Held) -> Vec<Scene> {
 /// Has the offender attack wherever it is held; `words` and `after` may speak of the scene.
 pub(crate) fn attack(held: Held, words: impl Fn(&Scene) -> Vec<String>, after: impl Fn(&Scene, &Fate)) {
     attack_within(held, Limits::default(), words, after);
+}
+
+/// The same where the network is the step's own, and where it is shared and has a door to the agent in it.
+pub(crate) fn attack_networks(words: impl Fn(&Scene) -> Vec<String>, after: impl Fn(&Scene, &Fate)) {
+    for door in [None, Some(DOOR)] {
+        for mut scene in scenes(BY_NAMESPACES) {
+            scene.door = door;
+            let mut argv = vec![text(&scene.offender()), "attack".to_owned()];
+            argv.extend(words(&scene));
+            if let Some(fate) = scene.run(&argv, Limits::default()) {
+                after(&scene, &fate);
+            }
+        }
+    }
 }
 
 /// The same under limits.

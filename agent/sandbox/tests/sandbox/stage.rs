@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use writ_protocol::exec::{Isolation, KillConfidence, Limits};
-use writ_sandbox::{CgroupBase, Config, Control, Error, Outcome, Sandbox, Spec, Stream};
+use writ_sandbox::{CgroupBase, Config, Control, Error, Network, Outcome, Sandbox, Spec, Stream};
 
 /// The program of `tests/offender`.
 pub(crate) const OFFENDER: &str = env!("CARGO_BIN_EXE_writ-sandbox-offender");
@@ -104,7 +104,7 @@ impl Stage {
             ]),
             limits: Limits::default(),
             isolation: self.isolation,
-            network: false,
+            network: Network::Own,
             grace: Duration::from_millis(200),
         }
     }

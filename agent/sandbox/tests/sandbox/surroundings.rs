@@ -94,7 +94,7 @@ fn namespaces_keep_the_hosts_network_only_when_asked() {
         let hosts = std::fs::read_link("/proc/self/ns/net").expect("reads");
         let mut spec = stage.program(&["readlink", "/proc/self/ns/net"]);
         assert_ne!(said(&stage.run(&spec)).trim(), hosts.to_str().expect("is UTF-8"));
-        spec.network = true;
+        spec.network = writ_sandbox::Network::Host;
         assert_eq!(said(&stage.run(&spec)).trim(), hosts.to_str().expect("is UTF-8"));
     }
 }

@@ -31,6 +31,7 @@ fn result(order: u8, name: &str, attempt: u32) -> StepResult {
         ended_at: later(1),
         output: None,
         output_dropped: 0,
+        egress: None,
         artefacts: Vec::new(),
     }
 }

@@ -105,6 +105,7 @@ impl Order {
             ended_at: now,
             output: None,
             output_dropped: 0,
+            egress: None,
             artefacts: Vec::new(),
         }))
     }

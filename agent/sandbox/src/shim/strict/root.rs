@@ -13,7 +13,7 @@ use rustix::mount::{MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, U
 
 use super::identity::Identity;
 use crate::kernel;
-use crate::wire::{Failure, Instruction};
+use crate::wire::{Failure, Instruction, Sight};
 
 /// Where the new root is put together; every Linux has this directory, and it is covered by a `/tmp` of the step's own in any case.
 const SITE: &str = "/tmp";
@@ -161,7 +161,7 @@ pub(super) fn enter(instruction: &Instruction, cwd: Found, identity: &Identity) 
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         pieces.push(piece(&cwd.handle, cwd.path, true, attributes)?);
     }
-    let settings = read_settings(instruction.network);
+    let settings = read_settings(instruction.network == Sight::Host);
     mount_site(instruction, identity, &settings).map_err(|e| Failure::isolation("make a new root", e))?;
     for piece in pieces {
         place(&piece).map_err(|e| Failure::isolation(&format!("bind {}", piece.place.display()), e))?;
@@ -272,7 +272,7 @@ fn mount_site(
     }
     fs::write(site.join("etc/passwd"), identity.passwd())?;
     fs::write(site.join("etc/group"), identity.group())?;
-    if !instruction.network {
+    if instruction.network != Sight::Host {
         fs::write(site.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
     }
     for (name, setting) in settings {

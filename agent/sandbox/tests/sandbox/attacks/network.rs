@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use super::{BY_NAMESPACES, BY_STRICT, Fate, OF_ROOT_BY_STRICT, Scene, attack, is_held, text};
+use super::{BY_STRICT, DOOR, Fate, OF_ROOT_BY_STRICT, Scene, attack, attack_networks, is_held, text};
 
 /// A listener of the host's that nobody must reach.
 fn host() -> (TcpListener, String) {
@@ -24,21 +24,21 @@ fn nobody_came(listener: &TcpListener, fate: &Fate) {
 fn connecting_to_the_host() {
     let (listener, port) = host();
     let words = |_: &Scene| vec!["connect".to_owned(), format!("127.0.0.1:{port}")];
-    attack(BY_NAMESPACES, words, |_, fate| nobody_came(&listener, fate));
+    attack_networks(words, |_, fate| nobody_came(&listener, fate));
 }
 
 #[test]
 fn tcp_fast_open() {
     let (listener, port) = host();
     let words = |_: &Scene| vec!["fast-open".to_owned(), port.clone()];
-    attack(BY_NAMESPACES, words, |_, fate| nobody_came(&listener, fate));
+    attack_networks(words, |_, fate| nobody_came(&listener, fate));
 }
 
 #[test]
 fn multipath_tcp() {
     let (listener, port) = host();
     let words = |_: &Scene| vec!["multipath".to_owned(), port.clone()];
-    attack(BY_NAMESPACES, words, |_, fate| nobody_came(&listener, fate));
+    attack_networks(words, |_, fate| nobody_came(&listener, fate));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn datagrams() {
     host.set_nonblocking(true).expect("sets");
     let address = host.local_addr().expect("known").to_string();
     let words = |_: &Scene| vec!["datagram".to_owned(), address.clone()];
-    attack(BY_NAMESPACES, words, |_, fate| {
+    attack_networks(words, |_, fate| {
         fate.was_held();
         let came = host.recv(&mut [0; 8]);
         assert!(came.is_err(), "{}: {came:?}", fate.scene);
@@ -61,7 +61,7 @@ fn abstract_sockets_of_the_host() {
     let host = UnixListener::bind_addr(&address).expect("listens");
     host.set_nonblocking(true).expect("sets");
     let words = |_: &Scene| vec!["abstract".to_owned(), name.clone()];
-    attack(BY_NAMESPACES, words, |_, fate| {
+    attack_networks(words, |_, fate| {
         fate.was_held();
         assert!(host.accept().is_err(), "{}", fate.scene);
     });
@@ -92,4 +92,13 @@ fn sockets_of_other_worlds() {
         BY_STRICT,
         &["sockets", "ping", "multipath", "machine", "netfilter", "ciphers"],
     );
+}
+
+#[test]
+fn a_shared_network_leads_to_the_agents_door_and_nowhere_else() {
+    let words = |_: &Scene| vec!["door".to_owned(), DOOR.to_string()];
+    attack_networks(words, |scene, fate| {
+        let answered = fate.said.contains("from the agent");
+        assert_eq!(answered, scene.door.is_some(), "{}: {}", fate.scene, fate.said);
+    });
 }

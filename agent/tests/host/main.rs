@@ -5,6 +5,8 @@
     reason = "a test says what it could not set up"
 )]
 
+mod egress;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +95,7 @@ fn command(id: &str, script: &str, artefacts: Vec<String>, wall_ms: u64) -> Reso
         exit_codes: vec![0],
         isolation: Isolation::None,
         artefacts,
+        egress: vec![],
     };
     Resource {
         id: id.to_owned(),
