@@ -2,6 +2,7 @@
 
 mod answer;
 mod calls;
+mod cost_reports;
 mod costs;
 mod live;
 mod schedules;
@@ -17,6 +18,7 @@ use crate::exit::Exit;
 use crate::fault::{Fault, exit_of};
 
 pub use answer::*;
+pub use cost_reports::{SignedCostReport, StoredCostReport};
 pub use costs::{CostLine, CostReport, UnknownCost};
 pub use live::{Live, News};
 pub use schedules::{ComingTime, PastTime, Schedule};

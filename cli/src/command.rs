@@ -3,6 +3,7 @@
 mod agents;
 mod author;
 mod budgets;
+mod cost_reports;
 mod costs;
 mod demo;
 mod dev;

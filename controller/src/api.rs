@@ -5,6 +5,7 @@
 
 mod agents;
 mod budgets;
+mod cost_reports;
 mod costs;
 mod document;
 mod gate;
@@ -152,6 +153,8 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(schedules::next))
         .routes(routes!(costs::report))
         .routes(routes!(costs::top))
+        .routes(routes!(cost_reports::list, cost_reports::make))
+        .routes(routes!(cost_reports::get))
         .routes(routes!(costs::unknown))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::get))

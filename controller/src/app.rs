@@ -3,6 +3,7 @@
 mod agent;
 mod budget;
 mod cost;
+mod cost_report;
 mod enrol;
 mod error;
 mod evidence;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use writ_chassis::config::{self, ConfigError};
 use writ_protocol::bundle::{self, BundleError, BundleStatement};
+use writ_protocol::cost_report::{CostReport, ReportError, SignedReport};
 use writ_protocol::digest::Digest;
 use writ_protocol::enrol::{self, AgentKeys};
 use writ_protocol::envelope::{Envelope, EnvelopeError};
@@ -82,6 +83,9 @@ pub enum Error {
     /// Claims of the bus cannot be signed.
     #[error("the bus credentials cannot be signed")]
     Claims(#[from] ClaimsError),
+    /// A report of costs cannot be made.
+    #[error("the report of costs cannot be made")]
+    Report(#[from] ReportError),
     /// A pack cannot be built.
     #[error("the evidence pack cannot be built")]
     Pack(#[from] PackError),
@@ -228,6 +232,14 @@ impl Signer {
     /// [`Error::Root`] when it has signed already or there are too many.
     pub fn co_sign_lift(&self, lift: &mut Envelope) -> Result<(), Error> {
         Ok(lift.add_signature(&self.control)?)
+    }
+
+    /// Renders and signs a report of costs.
+    ///
+    /// # Errors
+    /// [`Error::Report`].
+    pub fn cost_report(&self, report: &CostReport) -> Result<SignedReport, Error> {
+        Ok(report.sign(&self.evidence)?)
     }
 
     /// Seals an evidence pack.

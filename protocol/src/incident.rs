@@ -29,11 +29,20 @@ pub enum Kind {
     Fork,
     /// Two processes speak as one agent.
     Clone,
+    /// A report of costs is not there although its time has come.
+    CostReport,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Halt, Self::Budget, Self::Dispute, Self::Fork, Self::Clone];
+    pub const ALL: [Self; 6] = [
+        Self::Halt,
+        Self::Budget,
+        Self::Dispute,
+        Self::Fork,
+        Self::Clone,
+        Self::CostReport,
+    ];
 
     /// Its name in the log, the ledger and the API.
     pub const fn name(self) -> &'static str {
@@ -43,6 +52,7 @@ impl Kind {
             Self::Dispute => "dispute",
             Self::Fork => "fork",
             Self::Clone => "clone",
+            Self::CostReport => "cost-report",
         }
     }
 

@@ -18,6 +18,7 @@ pub mod batch;
 pub mod bundle;
 pub mod codec;
 pub mod cost;
+pub mod cost_report;
 pub mod digest;
 pub mod egress;
 pub mod enrol;

@@ -1,5 +1,6 @@
 //! Costs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -35,6 +36,38 @@ pub(crate) enum Cost {
         limit: u32,
         #[command(flatten)]
         window: CostWindow,
+    },
+    /// Signed reports of weeks, the newest first
+    #[command(
+        after_help = "Examples:\n  writ cost reports\n  writ schedule create costs --cron \"0 5 * * mon\" --cost-report"
+    )]
+    Reports,
+    /// Have a week reported and signed now; where nothing became known since its last report, it is that one
+    #[command(after_help = "Example:\n  writ cost sign 2026-W47")]
+    Sign {
+        /// A week that is over, UTC
+        week: String,
+    },
+    /// Fetch a signed report into a new folder: the document, its rendering, the signature, and the documents of trust
+    #[command(after_help = "Examples:\n  writ cost fetch 2026-W47 --out report\n  writ cost verify report")]
+    Fetch {
+        /// The week
+        week: String,
+        /// The folder, which is not there yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// SHA-256 of the document, where the week has several; the newest
+        #[arg(long)]
+        digest: Option<String>,
+    },
+    /// Verify a fetched report, offline: who signed it, that nothing was changed, and that it adds up
+    #[command(after_help = "Example:\n  writ cost verify report")]
+    Verify {
+        /// The folder
+        folder: PathBuf,
+        /// Fingerprint of the root of trust; the context's
+        #[arg(long, value_name = "SHA256")]
+        root: Option<String>,
     },
 }
 
@@ -74,6 +107,8 @@ pub(crate) enum CostBy {
     Tenant,
     /// Projects
     Project,
+    /// Kinds of runs
+    Kind,
     /// Runs
     Run,
     /// Hosts
@@ -89,6 +124,7 @@ impl CostBy {
         match self {
             Self::Tenant => "tenant",
             Self::Project => "project",
+            Self::Kind => "kind",
             Self::Run => "run",
             Self::Agent => "agent",
             Self::Step => "step",

@@ -10,6 +10,7 @@ pub(crate) enum Schedule {
         after_help = "Named hours (30 2, 0 1-3) come once a day, also where clocks change; counted hours (*, */2) go on as hours do.\n\n\
                       Examples:\n  writ schedule create nightly --cron \"30 2 * * *\" --zone Europe/Berlin --apply PLAN\n  \
                       writ schedule create drift --cron \"*/15 * * * *\" --jitter 60 --check PLAN\n  \
+                      writ schedule create costs --cron \"0 5 * * mon\" --cost-report\n  \
                       writ schedule create patch --cron \"0 22 * * 6\" --apply PLAN --catch-up none --window \"0 22 * * 6=240\" \
                       --freeze 2026-12-20T00:00:00Z/2027-01-04T00:00:00Z"
     )]
@@ -111,6 +112,9 @@ pub(crate) struct Starts {
     /// Look at the hosts of this plan, and change nothing: its digest
     #[arg(long, value_name = "PLAN")]
     pub(crate) check: Option<String>,
+    /// Report and sign what the week before cost
+    #[arg(long)]
+    pub(crate) cost_report: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

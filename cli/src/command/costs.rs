@@ -1,6 +1,6 @@
 //! `writ cost`: what orders cost, and which of them nobody knows.
 
-use super::Desk;
+use super::{Desk, cost_reports};
 use crate::api::{Client, CostLine, CostReport, UnknownCost};
 use crate::args;
 use crate::clock::now;
@@ -14,9 +14,9 @@ const READS_MAX: u32 = 5;
 const UNKNOWN_TOLD_MAX: usize = 20;
 
 pub(crate) fn run(desk: &Desk, command: &args::Cost) -> anyhow::Result<Exit> {
-    let client = desk.client()?;
     match command {
         args::Cost::Report { by, window } => {
+            let client = desk.client()?;
             let query = query(window)?;
             let mut report = read(&client, by.name(), &query)?;
             report.unknown = client.unknown_costs(&query)?;
@@ -24,9 +24,13 @@ pub(crate) fn run(desk: &Desk, command: &args::Cost) -> anyhow::Result<Exit> {
         }
         args::Cost::Top { by, limit, window } => {
             let query = query(window)?;
-            let report = client.cost_top(by.name(), *limit, &query)?;
+            let report = desk.client()?.cost_top(by.name(), *limit, &query)?;
             show(desk, &report)?;
         }
+        args::Cost::Reports => cost_reports::list(desk)?,
+        args::Cost::Sign { week } => cost_reports::sign(desk, week)?,
+        args::Cost::Fetch { week, out, digest } => cost_reports::fetch(desk, week, out, digest.as_deref())?,
+        args::Cost::Verify { folder, root } => cost_reports::verify(desk, folder, root.as_deref())?,
     }
     Ok(Exit::Done)
 }

@@ -56,7 +56,7 @@ fn fault(error: VerifyError) -> anyhow::Error {
     }
 }
 
-fn root_of(desk: &Desk, named: Option<&str>) -> anyhow::Result<Digest> {
+pub(super) fn root_of(desk: &Desk, named: Option<&str>) -> anyhow::Result<Digest> {
     let context = match named {
         Some(_) => None,
         None => desk.context()?.root,

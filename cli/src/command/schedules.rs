@@ -42,6 +42,7 @@ fn one(desk: &Desk, schedule: &Schedule) -> anyhow::Result<()> {
 
 fn body(args: &args::CreateSchedule) -> Result<Value, Fault> {
     let (starts, plan) = match (&args.starts.apply, &args.starts.check) {
+        _ if args.starts.cost_report => ("cost_report", None),
         (Some(plan), _) => ("apply", Some(plan)),
         (None, plan) => ("check", plan.as_ref()),
     };

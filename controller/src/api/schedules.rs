@@ -22,9 +22,10 @@ const AHEAD: u32 = 5;
 pub(super) struct ScheduleBody {
     /// Its name: a-z, 0-9, `.`, `_` and `-`.
     name: String,
-    /// What it starts: `apply` carries a plan out, `check` looks at the hosts of one.
+    /// What it starts: `apply` carries a plan out, `check` looks at the hosts of one, `cost_report` reports what the week
+    /// before cost.
     starts: String,
-    /// The plan's digest.
+    /// The plan's digest; none for reports.
     #[serde(default)]
     plan_digest: Option<String>,
     /// When.

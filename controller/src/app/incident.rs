@@ -67,6 +67,16 @@ impl Finding {
         finding
     }
 
+    /// A schedule's time came and went, and the report that it is for is not there.
+    pub(in crate::app) fn cost_report(week: &str, summary: &str) -> Self {
+        Self::new(Kind::CostReport, week, summary)
+    }
+
+    /// What it is one of.
+    pub(in crate::app) fn cause(&self) -> &str {
+        &self.opened.cause
+    }
+
     fn of_run(mut self, run_id: RunId) -> Self {
         self.opened.run_id = Some(run_id);
         self

@@ -72,6 +72,10 @@ impl App {
                 let known = run::read_plan(&mut tx, plan).await?;
                 known.ok_or_else(|| Error::not_found("plan", plan))?;
             }
+            (None, ScheduleKind::CostReport) => {}
+            (Some(_), ScheduleKind::CostReport) => {
+                return Err(Error::malformed("a report of costs is of no plan"));
+            }
             (None, ScheduleKind::Apply | ScheduleKind::Check) => {
                 let what = row.kind.name();
                 return Err(Error::malformed(format!(
@@ -253,7 +257,7 @@ async fn hold(tx: &mut Tx, schedule: &str) -> Result<Schedule, Error> {
     held.ok_or_else(|| Error::not_found("schedule", format!("{:?} any more", found.name)))
 }
 
-fn rule_of(row: &Schedule) -> Result<Rule, Error> {
+pub(super) fn rule_of(row: &Schedule) -> Result<Rule, Error> {
     setting::read(&setting::stored(&row.rule)?)
 }
 

@@ -93,6 +93,7 @@ impl App {
         agent::bump_unhurried(&mut tx, &renew, now).await?;
         let forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
             + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
+        self.report_missed(&mut tx, now).await?;
         tx.commit().await?;
         Ok(UpkeepReport {
             manifests: renew.len() as u64,

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cost;
+mod cost_report;
 mod incident;
 mod schedule;
 
@@ -16,6 +17,7 @@ use writ_store::{agent, halt, order, run, step, token};
 
 pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView};
+pub use cost_report::{SignedCostReportView, StoredCostReportView};
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 

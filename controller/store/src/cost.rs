@@ -26,7 +26,7 @@ macro_rules! counted {
     () => {
         concat!(
             "WITH o AS (
-            SELECT o.order_id, o.run_id, o.agent_id, r.project, o.state, o.issued_at, o.rate_card, o.grant_micros::numeric AS promised,
+            SELECT o.order_id, o.run_id, o.agent_id, r.project, r.kind, o.state, o.issued_at, o.rate_card, o.grant_micros::numeric AS promised,
                    COALESCE(", known_cost!(), ", 0)::numeric AS known,
                    o.state IN ('pending', 'accepted') AND g.state IS DISTINCT FROM 'disputed' AS is_open,
                    -- What a late word took up again is held until its end.
@@ -69,7 +69,7 @@ macro_rules! summed {
 
 statements! {
     OF_ORDERS = concat!("-- cost.of_orders\n", counted!(), ", part AS (
-            SELECT CASE $4 WHEN 'tenant' THEN $5 WHEN 'project' THEN c.project WHEN 'run' THEN 'run_' || replace(c.run_id::text, '-', '')
+            SELECT CASE $4 WHEN 'tenant' THEN $5 WHEN 'project' THEN c.project WHEN 'kind' THEN c.kind WHEN 'run' THEN 'run_' || replace(c.run_id::text, '-', '')
                            ELSE (SELECT a.name FROM agent a WHERE a.agent_id = c.agent_id) END AS key, c.*
             FROM counted c
         )", summed!());
@@ -110,6 +110,8 @@ pub enum By {
     Tenant,
     /// Projects.
     Project,
+    /// Kinds of runs.
+    Kind,
     /// Runs.
     Run,
     /// Hosts, by name.
@@ -122,9 +124,10 @@ pub enum By {
 
 impl By {
     /// Everything that lines can be about.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tenant,
         Self::Project,
+        Self::Kind,
         Self::Run,
         Self::Agent,
         Self::Step,
@@ -136,6 +139,7 @@ impl By {
         match self {
             Self::Tenant => "tenant",
             Self::Project => "project",
+            Self::Kind => "kind",
             Self::Run => "run",
             Self::Agent => "agent",
             Self::Step => "step",

@@ -19,6 +19,7 @@ pub mod agent;
 pub mod audit;
 pub mod budget;
 pub mod cost;
+pub mod cost_report;
 pub mod evidence;
 pub mod halt;
 pub mod idempotency;
@@ -44,7 +45,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 15..=15;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 16..=16;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -54,6 +55,7 @@ pub fn statements() -> Vec<&'static str> {
         budget::ALL,
         budget::GRANT_STATEMENTS,
         cost::ALL,
+        cost_report::ALL,
         evidence::ALL,
         halt::ALL,
         idempotency::ALL,

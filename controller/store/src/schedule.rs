@@ -34,7 +34,7 @@ statements! {
     PAGE = "-- schedule.page
         SELECT * FROM schedule WHERE name COLLATE \"C\" > $1 AND removed_at IS NULL ORDER BY name COLLATE \"C\" LIMIT $2";
     CLAIM_DUE = "-- schedule.claim_due
-        SELECT * FROM schedule WHERE due_at <= $1 AND removed_at IS NULL AND schedule_id <> ALL ($2)
+        SELECT * FROM schedule WHERE due_at <= $1 AND removed_at IS NULL AND (kind = 'cost_report') = $2 AND schedule_id <> ALL ($3)
         ORDER BY due_at, schedule_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
     CLAIM_QUEUED = "-- schedule.claim_queued
         SELECT * FROM schedule WHERE schedule_id > $1 AND queued > 0 AND removed_at IS NULL AND NOT is_paused
@@ -45,8 +45,8 @@ statements! {
         UPDATE schedule SET is_paused = $2, updated_at = $3 WHERE schedule_id = $1";
     REMOVE = "-- schedule.remove
         UPDATE schedule SET removed_at = $2, updated_at = $2, queued = 0 WHERE schedule_id = $1 AND removed_at IS NULL";
-    OVERDUE = "-- schedule.overdue
-        SELECT name, due_at FROM schedule WHERE due_at < $1 AND removed_at IS NULL ORDER BY due_at LIMIT $2";
+    REPORTING = "-- schedule.reporting
+        SELECT * FROM schedule WHERE kind = 'cost_report' AND removed_at IS NULL ORDER BY schedule_id LIMIT $1";
 }
 
 /// What a schedule starts.
@@ -56,17 +56,20 @@ pub enum Kind {
     Apply,
     /// The hosts of a plan are looked at.
     Check,
+    /// What the last week cost is reported.
+    CostReport,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Apply, Self::Check];
+    pub const ALL: [Self; 3] = [Self::Apply, Self::Check, Self::CostReport];
 
     /// Its name in the ledger and the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Apply => "apply",
             Self::Check => "check",
+            Self::CostReport => "cost_report",
         }
     }
 
@@ -157,13 +160,19 @@ pub async fn page(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<Schedule>,
     rows.iter().map(read_schedule).collect()
 }
 
-/// The schedule whose time came first and that nobody else holds, held until the end of the transaction. Those in `but` are passed over.
+/// The schedule whose time came first and that nobody else holds, held until the end of the transaction: of those that make
+/// reports, or of the others. Those in `but` are passed over.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn claim_due(tx: &mut Tx, now: Timestamp, but: &[ScheduleId]) -> Result<Option<Schedule>, Error> {
+pub async fn claim_due(
+    tx: &mut Tx,
+    now: Timestamp,
+    reports: bool,
+    but: &[ScheduleId],
+) -> Result<Option<Schedule>, Error> {
     let but: Vec<uuid::Uuid> = but.iter().map(ScheduleId::as_uuid).collect();
-    let query = query(CLAIM_DUE).bind(Instant(now)).bind(but);
+    let query = query(CLAIM_DUE).bind(Instant(now)).bind(reports).bind(but);
     one(tx.row(query).await?.as_ref())
 }
 
@@ -215,17 +224,13 @@ pub async fn remove(tx: &mut Tx, id: ScheduleId, now: Timestamp) -> Result<(), E
         .map(|_| ())
 }
 
-/// Names of schedules whose time came before an instant and was not decided, with that time.
+/// Schedules that make reports, paused or not.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn overdue(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<Vec<(String, Timestamp)>, Error> {
-    let rows = tx
-        .rows(query(OVERDUE).bind(Instant(before)).bind(i64::from(limit)))
-        .await?;
-    rows.iter()
-        .map(|r| Ok((row::get(r, "name")?, row::time(r, "due_at")?)))
-        .collect()
+pub async fn reporting(tx: &mut Tx, limit: u32) -> Result<Vec<Schedule>, Error> {
+    let rows = tx.rows(query(REPORTING).bind(i64::from(limit))).await?;
+    rows.iter().map(read_schedule).collect()
 }
 
 fn one(found: Option<&PgRow>) -> Result<Option<Schedule>, Error> {

@@ -36,6 +36,7 @@ mod runs;
 mod schedules;
 mod settling;
 mod sharing;
+mod signed_costs;
 mod sweep;
 mod together;
 mod tokens;

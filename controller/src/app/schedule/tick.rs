@@ -62,14 +62,21 @@ impl App {
     /// [`Error`] where the ledger is away: what was not committed is done again by the next pass, of whichever controller.
     pub async fn run_schedules(&self) -> Result<Ticked, Error> {
         let mut done = Ticked::default();
-        for _ in 0..PASS_MAX {
-            let now = self.now();
-            let mut tx = self.store.begin("schedule.tick").await?;
-            let Some(row) = schedule::claim_due(&mut tx, now, &done.broken).await? else {
-                break;
-            };
-            let decided = self.decide(tx, &row, &mut done).await;
-            set_aside(&row, decided, &mut done)?;
+        for reports in [false, true] {
+            for _ in 0..PASS_MAX {
+                let now = self.now();
+                let mut tx = if reports {
+                    // A report is of one moment of the ledger: everything in it is read from one snapshot.
+                    self.store.begin_snapshot("schedule.report").await?
+                } else {
+                    self.store.begin("schedule.tick").await?
+                };
+                let Some(row) = schedule::claim_due(&mut tx, now, reports, &done.broken).await? else {
+                    break;
+                };
+                let decided = self.decide(tx, &row, &mut done).await;
+                set_aside(&row, decided, &mut done)?;
+            }
         }
         let mut after = ScheduleId::from_uuid(uuid::Uuid::nil());
         for _ in 0..PASS_MAX {
@@ -180,6 +187,11 @@ impl App {
         let kind = match row.kind {
             Kind::Apply => OrderKind::Apply,
             Kind::Check => OrderKind::Check,
+            Kind::CostReport => {
+                let report = self.report_week(tx, &caller.name, tick.at, now).await?;
+                fire.detail = Some(report);
+                return Ok(fire);
+            }
         };
         let missing = || Error::conflict("the schedule names no plan");
         let plan = row.plan_digest.as_ref().ok_or_else(missing)?;

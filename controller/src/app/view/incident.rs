@@ -10,7 +10,7 @@ use writ_store::incident::{Incident, Kept};
 pub struct IncidentView {
     /// Its id; later ones are greater.
     pub id: String,
-    /// `halt`, `budget`, `dispute`, `fork` or `clone`.
+    /// `halt`, `budget`, `dispute`, `fork`, `clone` or `cost-report`.
     pub kind: String,
     /// `open`, `acknowledged` or `closed`.
     pub state: String,
