@@ -57,7 +57,7 @@ impl AgentMetrics {
             )?,
             connections_allowed: counter(
                 "egress_connections_allowed_total",
-                "Connections out of steps that the plan and the policies allowed.",
+                "Connections out of steps that the plan allowed.",
             )?,
             connections_denied: counter(
                 "egress_connections_denied_total",

@@ -1,5 +1,6 @@
 //! Areas `bundle` and `graph`: what agents carry out.
 
+mod egress;
 mod system;
 
 use std::collections::BTreeMap;
@@ -217,6 +218,7 @@ fn graph_cases(area: &mut Area) -> Result<(), MakeError> {
         json!(graph()),
     );
     system::cases(area)?;
+    egress::cases(area)?;
     let empty = Graph {
         resources: vec![],
         ..graph()

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use writ_protocol::digest::Digest;
+use writ_protocol::egress::{Connection, Egress};
 use writ_protocol::exec::{Measured, Meter, Source, Sources};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, HaltObserved, Kind, ManifestRefused, OrderRefused, Record};
@@ -190,6 +191,14 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
         given(Check::RecordDecode, bytes),
         json!({ "kind": record.kind().name(), "fields": fields(&record) }),
     );
+    let record = reaching(&golden.records)?;
+    let (bytes, _) = frame(record.kind().number(), 1, &record.encode()?, &Digest::ZERO)?;
+    area.good(
+        "step-result-egress",
+        "A step that reached one destination and was refused another.",
+        given(Check::RecordDecode, bytes),
+        json!({ "kind": record.kind().name(), "fields": fields(&record) }),
+    );
     let (bytes, _) = frame(200, 1, b"\x80", &Digest::ZERO)?;
     area.good(
         "unknown-kind",
@@ -198,6 +207,35 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
         json!({ "kind": "unknown" }),
     );
     Ok(())
+}
+
+/// The last step's result with what its connections came to.
+fn reaching(records: &[Record]) -> Result<Record, MakeError> {
+    let Record::StepResult(mut result) = measured(records)? else {
+        return Err("no record of a step".into());
+    };
+    let row = |host: &str, allowed, reason: &str| Connection {
+        at: result.started_at,
+        host: host.to_owned(),
+        port: 443,
+        address: None,
+        allowed,
+        reason: reason.to_owned(),
+        times: 1,
+        sent_bytes: 0,
+        received_bytes: 0,
+        duration_us: 1_000,
+    };
+    let mut egress = Egress::default();
+    egress.book(Connection {
+        address: Some("93.184.215.14".to_owned()),
+        sent_bytes: 500,
+        received_bytes: 1_000,
+        ..row("example.com", true, "example.com:443")
+    });
+    egress.book(row("elsewhere.example", false, "the plan does not name it"));
+    result.egress = Some(egress);
+    Ok(Record::StepResult(result))
 }
 
 /// The last step's result as an agent writes it that measures more.
