@@ -16,7 +16,7 @@ use writ_protocol::record::StepResult;
 use writ_store::{agent, halt, order, run, step, token};
 
 pub use budget::BudgetView;
-pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView};
+pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView, UsedView};
 pub use cost_report::{SignedCostReportView, StoredCostReportView};
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};

@@ -55,34 +55,64 @@ macro_rules! summed {
                    count(DISTINCT order_id) FILTER (WHERE is_unknown) AS unknown_orders,
                    COALESCE(sum(cost), 0) AS cost, COALESCE(sum(unknown), 0) AS unknown, COALESCE(sum(open), 0) AS open,
                    COALESCE(sum(disputed), 0) AS disputed, COALESCE(sum(overrun), 0) AS overrun,
-                   COALESCE(array_agg(DISTINCT rate_card) FILTER (WHERE rate_card IS NOT NULL), '{}') AS rate_cards
+                   COALESCE(array_agg(DISTINCT rate_card) FILTER (WHERE rate_card IS NOT NULL), '{}') AS rate_cards,
+                   COALESCE(sum(steps), 0) AS steps, COALESCE(sum(untold), 0) AS untold, COALESCE(sum(lower_bounds), 0) AS lower_bounds,
+                   COALESCE(sum(cpu_user), 0) AS cpu_user, COALESCE(sum(cpu_system), 0) AS cpu_system, COALESCE(sum(wall), 0) AS wall,
+                   COALESCE(sum(memory), 0) AS memory, COALESCE(sum(read), 0) AS read, COALESCE(sum(written), 0) AS written, COALESCE(sum(network),
+                   0) AS network, COALESCE(sum(network_unknown), 0) AS network_unknown, COALESCE(max(peak), 0) AS peak, COALESCE(max(processes), 0)
+                   AS processes
             FROM part GROUP BY GROUPING SETS ((key), ())
         )
         SELECT key, is_total, orders, unknown_orders, rate_cards,
                LEAST(cost, 9223372036854775807)::bigint AS cost, LEAST(unknown, 9223372036854775807)::bigint AS unknown,
                LEAST(open, 9223372036854775807)::bigint AS open, LEAST(disputed, 9223372036854775807)::bigint AS disputed,
-               LEAST(overrun, 9223372036854775807)::bigint AS overrun
+               LEAST(overrun, 9223372036854775807)::bigint AS overrun,
+               LEAST(steps, 9223372036854775807)::bigint AS steps, LEAST(untold, 9223372036854775807)::bigint AS untold, LEAST(lower_bounds,
+               9223372036854775807)::bigint AS lower_bounds, LEAST(cpu_user, 9223372036854775807)::bigint AS cpu_user, LEAST(cpu_system,
+               9223372036854775807)::bigint AS cpu_system, LEAST(wall, 9223372036854775807)::bigint AS wall, LEAST(memory,
+               9223372036854775807)::bigint AS memory, LEAST(read, 9223372036854775807)::bigint AS read, LEAST(written,
+               9223372036854775807)::bigint AS written, LEAST(network, 9223372036854775807)::bigint AS network, LEAST(network_unknown,
+               9223372036854775807)::bigint AS network_unknown, LEAST(peak, 9223372036854775807)::bigint AS peak, LEAST(processes,
+               9223372036854775807)::bigint AS processes
         FROM sums WHERE is_total OR key COLLATE \"C\" > $6
         ORDER BY is_total DESC, CASE WHEN $8 THEN cost + unknown ELSE 0 END DESC, key COLLATE \"C\" LIMIT $7"
+    };
+}
+
+/// What a step `s` used, as a row of sums; what a report counts as cost is what it counts the use of.
+macro_rules! used {
+    () => {
+        "1::numeric AS steps, (s.wall_us IS NULL)::int::numeric AS untold, COALESCE(s.lower_bound, false)::int::numeric AS lower_bounds,
+         s.cpu_user_us::numeric AS cpu_user, s.cpu_system_us::numeric AS cpu_system, s.wall_us::numeric AS wall,
+         s.memory_byte_seconds::numeric AS memory, s.read_bytes::numeric AS read, s.written_bytes::numeric AS written,
+         s.network_bytes::numeric AS network, (s.network_bytes IS NULL)::int::numeric AS network_unknown,
+         s.peak_memory_bytes::numeric AS peak, s.processes::numeric AS processes"
     };
 }
 
 statements! {
     OF_ORDERS = concat!("-- cost.of_orders\n", counted!(), ", part AS (
             SELECT CASE $4 WHEN 'tenant' THEN $5 WHEN 'project' THEN c.project WHEN 'kind' THEN c.kind WHEN 'run' THEN 'run_' || replace(c.run_id::text, '-', '')
-                           ELSE (SELECT a.name FROM agent a WHERE a.agent_id = c.agent_id) END AS key, c.*
-            FROM counted c
+                           ELSE (SELECT a.name FROM agent a WHERE a.agent_id = c.agent_id) END AS key, c.*, u.*
+            FROM counted c CROSS JOIN LATERAL (
+                SELECT sum(steps) AS steps, sum(untold) AS untold, sum(lower_bounds) AS lower_bounds, sum(cpu_user) AS cpu_user, sum(cpu_system) AS
+                       cpu_system, sum(wall) AS wall, sum(memory) AS memory, sum(read) AS read, sum(written) AS written, sum(network) AS network,
+                       sum(network_unknown) AS network_unknown, max(peak) AS peak, max(processes) AS processes
+                FROM (SELECT ", used!(), " FROM step s WHERE s.order_id = c.order_id AND c.cost > 0) AS s
+            ) AS u
         )", summed!());
     OF_STEPS = concat!("-- cost.of_steps\n", counted!(), ", step_cost AS (
-            SELECT c.order_id, s.step, s.cost_micros::numeric AS cost
+            SELECT c.order_id, s.step, s.cost_micros::numeric AS cost, ", used!(), "
             FROM counted c JOIN step s ON s.order_id = c.order_id WHERE c.cost > 0
         ), part AS (
             SELECT CASE $4 WHEN 'step' THEN c.project || '/' || s.step ELSE COALESCE(split_part(s.step, ':', 1), $5) END AS key, c.order_id,
-                   c.is_unknown, c.rate_card, s.cost, 0::numeric AS unknown, 0::numeric AS open, 0::numeric AS disputed, 0::numeric AS overrun
+                   c.is_unknown, c.rate_card, s.cost, 0::numeric AS unknown, 0::numeric AS open, 0::numeric AS disputed, 0::numeric AS overrun,
+                   steps, untold, lower_bounds, cpu_user, cpu_system, wall, memory, read, written, network, network_unknown, peak, processes
             FROM counted c JOIN step_cost s USING (order_id)
             UNION ALL
             SELECT CASE $4 WHEN 'step' THEN c.project || '/' || $5 ELSE $5 END, c.order_id, c.is_unknown, c.rate_card,
-                   c.cost - COALESCE((SELECT sum(s.cost) FROM step_cost s WHERE s.order_id = c.order_id), 0), c.unknown, c.open, c.disputed, c.overrun
+                   c.cost - COALESCE((SELECT sum(s.cost) FROM step_cost s WHERE s.order_id = c.order_id), 0), c.unknown, c.open, c.disputed, c.overrun,
+                   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
             FROM counted c
         )", summed!());
     UNKNOWN = concat!("-- cost.unknown\n", counted!(), "
@@ -187,6 +217,39 @@ pub struct Sum {
     pub overrun_micros: u64,
     /// Versions of the rate cards that priced it.
     pub rate_cards: Vec<u32>,
+    /// What the steps behind `cost_micros` used.
+    pub used: Used,
+}
+
+/// What some steps used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// How many steps.
+    pub steps: u64,
+    /// How many of them say nothing of it: they were stored before it was kept.
+    pub untold_steps: u64,
+    /// How many say that they may miss a part.
+    pub lower_bound_steps: u64,
+    /// Processor time in user mode, microseconds.
+    pub cpu_user_us: u64,
+    /// Processor time in the kernel, microseconds.
+    pub cpu_system_us: u64,
+    /// From start to end, microseconds.
+    pub wall_us: u64,
+    /// Largest of their peaks, bytes.
+    pub peak_memory_bytes: u64,
+    /// Memory over time as it is priced, bytes times seconds.
+    pub memory_byte_seconds: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+    /// Bytes over the network, where they were counted.
+    pub network_bytes: u64,
+    /// How many steps may have had a network whose bytes nobody counted.
+    pub network_unknown_steps: u64,
+    /// Most processes and threads of one of them at once.
+    pub processes: u64,
 }
 
 /// An order of which nobody knows all that it cost.
@@ -288,6 +351,21 @@ fn read_sum(r: &PgRow) -> Result<Sum, Error> {
         disputed_micros: row::count(r, "disputed")?,
         overrun_micros: row::count(r, "overrun")?,
         rate_cards: cards.into_iter().map(card).collect::<Result<_, _>>()?,
+        used: Used {
+            steps: row::count(r, "steps")?,
+            untold_steps: row::count(r, "untold")?,
+            lower_bound_steps: row::count(r, "lower_bounds")?,
+            cpu_user_us: row::count(r, "cpu_user")?,
+            cpu_system_us: row::count(r, "cpu_system")?,
+            wall_us: row::count(r, "wall")?,
+            peak_memory_bytes: row::count(r, "peak")?,
+            memory_byte_seconds: row::count(r, "memory")?,
+            read_bytes: row::count(r, "read")?,
+            written_bytes: row::count(r, "written")?,
+            network_bytes: row::count(r, "network")?,
+            network_unknown_steps: row::count(r, "network_unknown")?,
+            processes: row::count(r, "processes")?,
+        },
     })
 }
 

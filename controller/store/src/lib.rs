@@ -45,7 +45,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 16..=16;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 17..=17;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

@@ -1,8 +1,10 @@
 //! Steps and artefacts, read from records when they are stored.
 
-use sqlx::postgres::PgRow;
-use sqlx::query;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::types::Json;
+use sqlx::{Postgres, query};
 use writ_protocol::digest::Digest;
+use writ_protocol::exec::{Measured, Source, Sources, Usage, byte_seconds};
 use writ_protocol::id::{JournalId, OrderId, RunId};
 use writ_protocol::record::StepResult;
 
@@ -15,9 +17,13 @@ use crate::tx::Tx;
 
 statements! {
     STORE = "-- step.store
-        INSERT INTO step (order_id, step, attempt, outcome, code, detail, cost_micros, started_at, ended_at, journal_id, seq)
+        INSERT INTO step (order_id, step, attempt, outcome, code, detail, cost_micros, started_at, ended_at, journal_id, seq, cpu_user_us,
+                          cpu_system_us, wall_us, peak_memory_bytes, memory_byte_seconds, read_bytes, written_bytes, network_bytes, processes,
+                          lower_bound, sources)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                             $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::bigint[])
+                             $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::bigint[], $12::bigint[],
+                             $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
+                             $21::boolean[], $22::jsonb[])
         ON CONFLICT (order_id, step, attempt) DO NOTHING";
     STORE_ARTEFACTS = "-- artefact.store
         INSERT INTO artefact (order_id, step, path, digest, length)
@@ -45,6 +51,8 @@ pub struct StoredStep {
     /// Its frame.
     pub raw: Vec<u8>,
 }
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// A step's result and where its record is.
 pub type Placed<'a> = (JournalId, u64, &'a StepResult);
@@ -86,7 +94,7 @@ pub async fn store(tx: &mut Tx, steps: &[Placed<'_>]) -> Result<(), Error> {
         return Ok(());
     }
     let results = || steps.iter().map(|(.., result)| *result);
-    let query = query(STORE)
+    let first = query(STORE)
         .bind(results().map(|r| r.order_id.as_uuid()).collect::<Vec<_>>())
         .bind(results().map(|r| text(&r.step)).collect::<Vec<_>>())
         .bind(
@@ -116,8 +124,38 @@ pub async fn store(tx: &mut Tx, steps: &[Placed<'_>]) -> Result<(), Error> {
                 .map(|(_, seq, _)| row::signed(*seq))
                 .collect::<Vec<_>>(),
         );
-    tx.run(query).await?;
+    tx.run(with_usage(first, steps)).await?;
     store_artefacts(tx, steps).await
+}
+
+/// The later values of [`STORE`]: what each step used.
+fn with_usage<'q>(query: Query<'q>, steps: &[Placed<'_>]) -> Query<'q> {
+    let all = |of: fn(&Usage) -> u64| {
+        let values = steps.iter().map(|(.., result)| row::signed(of(&result.usage)));
+        values.collect::<Vec<_>>()
+    };
+    // A figure that nobody measured is none.
+    let known = |source: fn(&Sources) -> Source, of: fn(&Measured) -> u64| {
+        let values = steps.iter().map(|(.., result)| {
+            let measured = result.usage.measured.as_ref();
+            let found = measured.filter(|m| source(&m.sources) != Source::Unknown);
+            found.map(|m| row::signed(of(m)))
+        });
+        values.collect::<Vec<_>>()
+    };
+    let usages = || steps.iter().map(|(.., result)| &result.usage);
+    query
+        .bind(all(|u| u.cpu_user_us))
+        .bind(all(|u| u.cpu_system_us))
+        .bind(all(|u| u.wall_us))
+        .bind(all(|u| u.peak_memory_bytes))
+        .bind(all(|u| byte_seconds(u.held())))
+        .bind(all(|u| u.read_bytes))
+        .bind(all(|u| u.written_bytes))
+        .bind(known(|s| s.network, |m| m.network_bytes))
+        .bind(known(|s| s.processes, |m| m.processes))
+        .bind(usages().map(|u| u.lower_bound).collect::<Vec<_>>())
+        .bind(usages().map(|u| Json(u.sources())).collect::<Vec<_>>())
 }
 
 async fn store_artefacts(tx: &mut Tx, steps: &[Placed<'_>]) -> Result<(), Error> {

@@ -16,6 +16,50 @@ fn column(items: &[Value], name: &str) -> u64 {
     items.iter().filter_map(|line| line[name].as_u64()).sum()
 }
 
+/// What a report says was used is the ledger's own sum, and each step's own word says where its figures come from.
+fn used_is_what_the_steps_said(scene: &Scene<'_>, of_orders: u64) -> anyhow::Result<()> {
+    let report = scene.door.get("/api/v1/costs?by=tenant")?.fine()?.json();
+    let (total, used) = (&report["total"], &report["total"]["used"]);
+    ensure!(total["costMicros"] == of_orders, "{report}");
+    let of_steps = |what: &str| {
+        let costly = "SELECT order_id FROM run_order WHERE cost_micros > 0";
+        summed(
+            scene,
+            &format!("SELECT COALESCE({what}, 0) FROM step WHERE order_id IN ({costly})"),
+        )
+    };
+    for (name, what) in [
+        ("steps", "count(*)"),
+        ("cpuUserUs", "sum(cpu_user_us)"),
+        ("cpuSystemUs", "sum(cpu_system_us)"),
+        ("wallUs", "sum(wall_us)"),
+        ("memoryByteSeconds", "sum(memory_byte_seconds)"),
+        ("peakMemoryBytes", "max(peak_memory_bytes)"),
+        ("writtenBytes", "sum(written_bytes)"),
+        ("processes", "max(processes)"),
+    ] {
+        ensure!(used[name] == of_steps(what)?, "{name}: {report}");
+    }
+    ensure!(
+        used["memoryByteSeconds"] != 0 && used["untoldSteps"] == 0,
+        "{report}"
+    );
+    let run = "SELECT 'run_' || replace(o.run_id::text, '-', '') FROM step s JOIN run_order o USING (order_id) WHERE s.step = 'command:report' AND s.outcome = 'changed' LIMIT 1";
+    let run = scene.world.db(run)?.first().context("a run")?.clone();
+    let steps = scene
+        .door
+        .get(&format!("/api/v1/runs/{run}/steps"))?
+        .fine()?
+        .items();
+    let step = steps.iter().find(|step| step["step"] == "command:report");
+    let sources = &step.context("the step is missing")?["usage"]["measured"]["sources"];
+    ensure!(
+        sources["wall"] == "clock" && sources["cpu"] != "unknown",
+        "{steps:?}"
+    );
+    Ok(())
+}
+
 pub(crate) fn reports_are_the_sums_of_the_ledger(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let door = scene.door.clone();
     for wrong in [
@@ -64,6 +108,7 @@ pub(crate) fn reports_are_the_sums_of_the_ledger(scene: &mut Scene<'_>) -> anyho
         report.context("the step is missing")?["costMicros"] == summed(scene, mine)?,
         "{steps:?}"
     );
+    used_is_what_the_steps_said(scene, of_orders)?;
     let top = door.get("/api/v1/costs/top?by=agent&limit=1")?.fine()?.items();
     ensure!(top.len() == 1, "{top:?}");
     door.get("/api/v1/costs/unknown")?.fine()?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use writ_store::cost::{Sum, UnknownCost};
+use writ_store::cost::{Sum, UnknownCost, Used};
 
 /// A report of costs. Every sum of its lines is its total.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -46,6 +46,8 @@ pub struct CostLine {
     pub open_micros: u64,
     /// Versions of the rate cards that priced it.
     pub rate_cards: Vec<u32>,
+    /// What the steps behind `costMicros` used.
+    pub used: UsedView,
 }
 
 impl From<Sum> for CostLine {
@@ -59,6 +61,59 @@ impl From<Sum> for CostLine {
             unknown_micros: sum.unknown_micros,
             open_micros: sum.open_micros,
             rate_cards: sum.rate_cards,
+            used: sum.used.into(),
+        }
+    }
+}
+
+/// What some steps used.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsedView {
+    /// How many steps.
+    pub steps: u64,
+    /// How many of them say nothing of it: they were stored before it was kept.
+    pub untold_steps: u64,
+    /// How many say that they may miss a part.
+    pub lower_bound_steps: u64,
+    /// Processor time in user mode, microseconds.
+    pub cpu_user_us: u64,
+    /// Processor time in the kernel, microseconds.
+    pub cpu_system_us: u64,
+    /// From start to end, microseconds.
+    pub wall_us: u64,
+    /// Largest of their peaks, bytes.
+    pub peak_memory_bytes: u64,
+    /// Memory over time as it is priced, bytes times seconds.
+    pub memory_byte_seconds: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+    /// Bytes over the network, where they were counted.
+    pub network_bytes: u64,
+    /// How many steps may have had a network whose bytes nobody counted.
+    pub network_unknown_steps: u64,
+    /// Most processes and threads of one of them at once.
+    pub processes: u64,
+}
+
+impl From<Used> for UsedView {
+    fn from(used: Used) -> Self {
+        Self {
+            steps: used.steps,
+            untold_steps: used.untold_steps,
+            lower_bound_steps: used.lower_bound_steps,
+            cpu_user_us: used.cpu_user_us,
+            cpu_system_us: used.cpu_system_us,
+            wall_us: used.wall_us,
+            peak_memory_bytes: used.peak_memory_bytes,
+            memory_byte_seconds: used.memory_byte_seconds,
+            read_bytes: used.read_bytes,
+            written_bytes: used.written_bytes,
+            network_bytes: used.network_bytes,
+            network_unknown_steps: used.network_unknown_steps,
+            processes: used.processes,
         }
     }
 }
@@ -87,6 +142,8 @@ pub struct CostSums {
     pub open_micros: u64,
     /// Versions of the rate cards that priced it.
     pub rate_cards: Vec<u32>,
+    /// What the steps behind `costMicros` used.
+    pub used: UsedView,
 }
 
 impl From<Sum> for CostSums {
@@ -103,6 +160,7 @@ impl From<Sum> for CostSums {
             disputed_micros: sum.disputed_micros,
             open_micros: sum.open_micros,
             rate_cards: sum.rate_cards,
+            used: sum.used.into(),
         }
     }
 }

@@ -3,10 +3,13 @@
 use uuid::Uuid;
 use writ_domain::budget::{Grant, Share, apply, event_of};
 use writ_domain::order::OrderState;
-use writ_store::cost::{self, By, Sum, Which, Window};
+use writ_protocol::exec::{Measured, Meter, Source, Sources, Usage};
+use writ_protocol::record::StepResult;
+use writ_store::cost::{self, By, Sum, Used, Which, Window};
 use writ_store::{Store, order};
 
 use super::fixture::{NOW, later, order_id, with_orders};
+use super::steps::{record, result};
 
 /// What each order of the fixture may spend.
 const GRANT: u64 = 77;
@@ -86,6 +89,103 @@ async fn an_order_is_counted_as_its_grant_is_settled() {
             }
         }
     }
+}
+
+fn measured(network: Source) -> Measured {
+    Measured {
+        memory_byte_seconds: 700,
+        network_bytes: 90,
+        processes: 4,
+        sources: Sources {
+            network,
+            ..Sources::all(Source::Cgroup)
+        },
+    }
+}
+
+/// Has both orders of the fixture end well, each for so much.
+async fn succeed(store: &Store, cost_micros: u64) {
+    let mut tx = store.begin("end").await.unwrap();
+    let mut orders = order::lock(&mut tx, &[order_id(1), order_id(2)]).await.unwrap();
+    for one in &mut orders {
+        (one.state, one.cost_micros, one.heard_at) = (OrderState::Succeeded, Some(cost_micros), Some(NOW));
+        one.deadline_at = None;
+    }
+    order::save(&mut tx, &orders, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_steps_used_stands_beside_what_they_cost_in_every_report() {
+    let store = with_orders(2).await;
+    let usage = Usage {
+        cpu_user_us: 5,
+        cpu_system_us: 3,
+        wall_us: 2_000_000,
+        peak_memory_bytes: 1_000,
+        read_bytes: 11,
+        written_bytes: 13,
+        ..Usage::none(Meter::Cgroup2)
+    };
+    let step = |order, name: &str, measured, lower_bound| StepResult {
+        usage: Usage {
+            measured,
+            lower_bound,
+            ..usage.clone()
+        },
+        ..result(order, name, 1)
+    };
+    let steps = [
+        (1, step(1, "file:a", Some(measured(Source::Proxy)), false)),
+        (2, step(1, "command:b", Some(measured(Source::Unknown)), true)),
+        // Of an agent that does not measure memory over time: its peak counts all the time.
+        (3, step(2, "command:c", None, false)),
+    ];
+    let mut tx = store.begin("steps").await.unwrap();
+    let placed: Vec<_> = steps.iter().map(|(seq, result)| (*seq, result)).collect();
+    record(&mut tx, &placed).await.unwrap();
+    tx.commit().await.unwrap();
+    // One from before any of it was kept.
+    let early = "INSERT INTO step (order_id, step, attempt, outcome, detail, cost_micros, started_at, ended_at, seq, journal_id)
+        VALUES ($1, 'file:d', 1, 'changed', '', 1, now(), now(), 4, $2)";
+    let early = sqlx::query(early)
+        .bind(order_id(2).as_uuid())
+        .bind(Uuid::from_u128(5));
+    early.execute(store.pool()).await.unwrap();
+    succeed(&store, 24).await;
+    let wanted = Used {
+        steps: 4,
+        untold_steps: 1,
+        lower_bound_steps: 1,
+        cpu_user_us: 15,
+        cpu_system_us: 9,
+        wall_us: 6_000_000,
+        peak_memory_bytes: 1_000,
+        memory_byte_seconds: 700 + 700 + 2_000,
+        read_bytes: 33,
+        written_bytes: 39,
+        network_bytes: 90,
+        network_unknown_steps: 3,
+        processes: 4,
+    };
+    for by in By::ALL {
+        let (total, lines) = summed(&store, &all(), by).await;
+        assert_eq!(total.used, wanted, "{by:?}");
+        let sum = |of: fn(&Used) -> u64| lines.iter().map(|line| of(&line.used)).sum::<u64>();
+        assert_eq!(
+            (sum(|u| u.steps), sum(|u| u.memory_byte_seconds)),
+            (4, 3_400),
+            "{by:?}"
+        );
+        assert_eq!(
+            (sum(|u| u.network_bytes), sum(|u| u.cpu_user_us)),
+            (90, 15),
+            "{by:?}"
+        );
+    }
+    let sql = "SELECT sources->>'network' FROM step WHERE step = 'file:a'";
+    let source: String = sqlx::query_scalar(sql).fetch_one(store.pool()).await.unwrap();
+    assert_eq!(source, "proxy");
 }
 
 #[tokio::test]

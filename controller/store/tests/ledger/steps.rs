@@ -10,7 +10,7 @@ use super::fixture::{
     NOW, add_run, agent_id, journal_id, later, new_orders, new_run, order_id, run_id, with_orders,
 };
 
-fn result(order: u8, name: &str, attempt: u32) -> StepResult {
+pub(super) fn result(order: u8, name: &str, attempt: u32) -> StepResult {
     StepResult {
         order_id: order_id(order),
         step: name.to_owned(),
@@ -37,7 +37,7 @@ fn result(order: u8, name: &str, attempt: u32) -> StepResult {
 }
 
 /// Stores results and their records, as ingest does: each record is its number, by the order's own agent.
-async fn record(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Error> {
+pub(super) async fn record(tx: &mut Tx, steps: &[(u64, &StepResult)]) -> Result<(), Error> {
     let raw: Vec<String> = steps.iter().map(|(seq, _)| format!("record {seq}")).collect();
     let event = |((seq, result), raw): (&(u64, &StepResult), &String)| {
         let owner = [1, 2, 9].into_iter().find(|n| order_id(*n) == result.order_id);
