@@ -15,9 +15,9 @@ use crate::tx::Tx;
 statements! {
     WRITE = "-- schedule_fire.write
         INSERT INTO schedule_fire (schedule_id, fire_at, through_at, times, state, reason, detail, run_id, is_open, due_at, decided_at, started_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8 IS NOT NULL, $9, $10, $11)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::uuid, $8::uuid IS NOT NULL, $9, $10, $11)";
     RELEASE = "-- schedule_fire.release
-        UPDATE schedule_fire SET state = $3, reason = $4, detail = $5, run_id = $6, is_open = $6 IS NOT NULL, started_at = $7
+        UPDATE schedule_fire SET state = $3, reason = $4, detail = $5, run_id = $6::uuid, is_open = $6::uuid IS NOT NULL, started_at = $7
         WHERE schedule_id = $1 AND fire_at = $2 AND state = 'queued'";
     FIRST_QUEUED = "-- schedule_fire.first_queued
         SELECT * FROM schedule_fire WHERE schedule_id = $1 AND state = 'queued' ORDER BY fire_at LIMIT 1";
