@@ -1,4 +1,6 @@
-//! What can be asked of the binary: `run`, `enroll`, `status`, `verify-journal`, `check-config`.
+//! What can be asked of the binary: `run`, `once`, `enroll`, `status`, `verify-journal`, `check-config`.
+
+mod once;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use writ_chassis::telemetry;
 use writ_protocol::codec;
 use writ_protocol::enrol::{JoinToken, TOKEN_BYTES_MAX};
 use writ_protocol::id::JournalId;
+use writ_protocol::time::Timestamp;
 use writ_providers::Host as ProviderHost;
 use writ_sandbox::{CgroupBase, Sandbox};
 
@@ -21,10 +24,11 @@ use crate::app::{Agent, AppError, Options, Parts};
 use crate::config::AgentConfig;
 use crate::executor::bundles::BundleCache;
 use crate::executor::host::HostExecutor;
-use crate::identity::{Enrolment, Host, Identity};
+use crate::identity::{Card, Enrolment, Host, Identity};
 use crate::journal::Journal;
 use crate::journal::disk::{Disk, RealDisk};
 use crate::link::nats::{self, Place};
+use crate::link::{Incoming, Transport};
 use crate::metrics::AgentMetrics;
 use crate::{journal, machine};
 
@@ -45,6 +49,8 @@ pub enum Command {
         #[arg(long, env = "WRIT_AGENT_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// Carry out what the desk at standard input and output orders, until it goes; `writ run` starts this.
+    Once(once::Once),
     /// Make keys on this host and ask to join with a token.
     Enroll {
         /// The file that holds the join token; - for standard input.
@@ -90,6 +96,7 @@ pub enum Command {
 pub async fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Run { config } => serve(config.as_deref()).await,
+        Command::Once(once) => once::serve(once).await,
         Command::Enroll {
             token,
             state,
@@ -144,8 +151,6 @@ pub async fn build(config: AgentConfig, lifecycle: LifecycleHandle) -> Result<Ag
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
     let identity = Identity::load(&config.identity_dir(), &machine::fingerprint())?;
-    let disk: Arc<dyn Disk> = Arc::new(open_disk(&config.journal_dir())?);
-    let bundles: Arc<dyn Disk> = Arc::new(open_disk(&config.bundle_dir())?);
     let card = &identity.card;
     let place = Place {
         servers: if config.bus.servers.is_empty() {
@@ -165,6 +170,26 @@ pub async fn build(config: AgentConfig, lifecycle: LifecycleHandle) -> Result<Ag
     let (to, incoming) = tokio::sync::mpsc::channel(INCOMING_MAX);
     // Ends with the agent, which drops the receiver: the bus stays up while the last words are said.
     lifecycle.spawn_contained("agent.pump", pump.run(to));
+    let carrier = Carrier { transport, incoming };
+    Box::pin(assemble(config, identity, carrier, (clock, ids), lifecycle)).await
+}
+
+/// What carries an agent's words.
+struct Carrier {
+    transport: Arc<dyn Transport>,
+    incoming: tokio::sync::mpsc::Receiver<Incoming>,
+}
+
+/// An agent from its identity and whatever carries its words.
+async fn assemble(
+    config: AgentConfig,
+    identity: Identity,
+    carrier: Carrier,
+    (clock, ids): (Arc<dyn Clock>, Arc<dyn IdSource>),
+    lifecycle: LifecycleHandle,
+) -> Result<Agent, Error> {
+    let disk: Arc<dyn Disk> = Arc::new(open_disk(&config.journal_dir())?);
+    let bundles: Arc<dyn Disk> = Arc::new(open_disk(&config.bundle_dir())?);
     let cgroup = match config.steps.cgroup.as_str() {
         "discover" => CgroupBase::Discover,
         "off" => CgroupBase::Off,
@@ -197,8 +222,8 @@ pub async fn build(config: AgentConfig, lifecycle: LifecycleHandle) -> Result<Ag
         identity,
         disk,
         bundles: BundleCache::new(bundles, config.steps.bundle_cache_bytes),
-        transport,
-        incoming,
+        transport: carrier.transport,
+        incoming: carrier.incoming,
         executor: Arc::new(executor),
         clock,
         ids,
@@ -225,47 +250,79 @@ fn open_disk(dir: &Path) -> Result<RealDisk, Error> {
 }
 
 async fn enroll(token: &str, state: &Path, name: Option<String>, tls_first: bool) -> Result<(), Error> {
-    let identity_dir = state.join("identity");
-    if identity_dir.exists() {
-        return Err(crate::identity::IdentityError::AlreadyEnrolled {
-            dir: identity_dir.display().to_string(),
-        }
-        .into());
-    }
-    std::fs::create_dir_all(state)?;
-    let disk = open_disk(&state.join("journal"))?;
-    if disk
-        .list()?
-        .iter()
-        .any(|file| journal::segment::index_of(file).is_some())
-    {
-        let code = writ_protocol::reason::Code::JournalForeign;
-        let dir = state.join("journal");
-        return Err(format!(
-            "{code}: {} holds the journal of another identity; move it away first",
-            dir.display()
-        )
-        .into());
-    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = SystemIds::new(Arc::clone(&clock))?;
     let token = JoinToken::parse(&read_token(token)?)?;
-    let journal_id = JournalId::from_uuid(ids.uuid());
-    let host = Host {
-        machine: machine::fingerprint(),
-        hostname: name.unwrap_or_else(machine::hostname),
-        facts: machine::facts(),
-    };
-    let enrolment = Enrolment::begin(token.clone(), host, journal_id, clock.now())?;
-    let request = enrolment.request(clock.now())?;
-    let answer = nats::ask_to_enrol(&token, tls_first, request, seed_from(&ids)).await?;
-    // Before the identity appears: with an identity, a journal that is missing is a loss.
-    Journal::create(&disk, journal_id)?;
-    let card = enrolment.finish(&answer, &identity_dir, clock.now())?;
+    let begun = Joining::begin(token.clone(), state, name, (clock.as_ref(), &ids))?;
+    let answer = nats::ask_to_enrol(&token, tls_first, begun.request.clone(), seed_from(&ids)).await?;
+    let card = begun.finish(&answer, clock.now())?;
     say(&format!(
         "enrolled as {} ({}) in tenant {}",
         card.name, card.identity.agent_id, card.identity.tenant
     ))
+}
+
+/// A host on its way to become an agent: its keys are made, and its request waits for an answer.
+struct Joining {
+    enrolment: Enrolment,
+    request: Vec<u8>,
+    journal_id: JournalId,
+    journal: RealDisk,
+    identity_dir: PathBuf,
+}
+
+impl Joining {
+    /// Makes keys and the request, where the state directory holds neither an identity nor somebody's journal.
+    fn begin(
+        token: JoinToken,
+        state: &Path,
+        name: Option<String>,
+        (clock, ids): (&dyn Clock, &dyn IdSource),
+    ) -> Result<Self, Error> {
+        let identity_dir = state.join("identity");
+        if identity_dir.exists() {
+            return Err(crate::identity::IdentityError::AlreadyEnrolled {
+                dir: identity_dir.display().to_string(),
+            }
+            .into());
+        }
+        std::fs::create_dir_all(state)?;
+        let journal = open_disk(&state.join("journal"))?;
+        if journal
+            .list()?
+            .iter()
+            .any(|file| journal::segment::index_of(file).is_some())
+        {
+            let code = writ_protocol::reason::Code::JournalForeign;
+            let dir = state.join("journal");
+            return Err(format!(
+                "{code}: {} holds the journal of another identity; move it away first",
+                dir.display()
+            )
+            .into());
+        }
+        let journal_id = JournalId::from_uuid(ids.uuid());
+        let host = Host {
+            machine: machine::fingerprint(),
+            hostname: name.unwrap_or_else(machine::hostname),
+            facts: machine::facts(),
+        };
+        let enrolment = Enrolment::begin(token, host, journal_id, clock.now())?;
+        Ok(Self {
+            request: enrolment.request(clock.now())?,
+            enrolment,
+            journal_id,
+            journal,
+            identity_dir,
+        })
+    }
+
+    /// Checks the answer and becomes an agent.
+    fn finish(self, answer: &[u8], now: Timestamp) -> Result<Card, Error> {
+        // Before the identity appears: with an identity, a journal that is missing is a loss.
+        Journal::create(&self.journal, self.journal_id)?;
+        Ok(self.enrolment.finish(answer, &self.identity_dir, now)?)
+    }
 }
 
 fn read_token(from: &str) -> Result<String, Error> {

@@ -1,9 +1,11 @@
 //! The bus as the agent uses it: requests with an answer, acknowledged publishes, four subscriptions, and live logs that may be lost. No
 //! consumer and no watch: what is not asked for does not exist.
 //!
-//! [`Transport`] is the seam: the real one is [`nats`], tests and the simulator bring their own.
+//! [`Transport`] is the seam: the real one is [`nats`], an agent that is started for one run speaks through a [`pipe`], tests and the simulator
+//! bring their own.
 
 pub mod nats;
+pub mod pipe;
 
 use std::fmt::Debug;
 use std::pin::Pin;
