@@ -55,6 +55,7 @@ pub fn conclude(
         at: ending.at,
         manifest: ending.manifest,
         bundle: order.bundle,
+        mode: order.mode,
         plan_digest: order.plan_digest,
         outcome: ending.outcome,
         code: ending.code,

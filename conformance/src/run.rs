@@ -10,7 +10,9 @@ use writ_protocol::bundle::{self, BundleStatement};
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
 use writ_protocol::evidence::{Execution, StepSummary, sign_execution};
-use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Meter, StepMode, Usage};
+use writ_protocol::exec::{
+    EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Meter, RunMode, StepMode, Usage,
+};
 use writ_protocol::frame::Frame;
 use writ_protocol::graph::{CommandSpec, FileSpec, FileState, GRAPH_VERSION, Graph, Resource, Spec};
 use writ_protocol::manifest::{self, BundleRef, Generation, Manifest, Order, OrderKind};
@@ -104,6 +106,7 @@ pub fn graph() -> Graph {
         project: "web".to_owned(),
         resources: vec![file, command],
         selection: None,
+        mode: RunMode::Strict,
     }
 }
 
@@ -131,6 +134,7 @@ pub fn order(bundle: BundleRef) -> Result<Order, MakeError> {
         ordered_by: "erin".to_owned(),
         kind: OrderKind::Apply,
         bundle,
+        mode: RunMode::Strict,
         plan_digest: Some(Digest::of(b"plan")),
         rests_on: None,
         issued_at: NOW,
@@ -340,6 +344,7 @@ impl Golden {
             at: self.manifest.at,
             manifest,
             bundle: self.bundle_ref,
+            mode: RunMode::Strict,
             plan_digest: Some(Digest::of(b"plan")),
             outcome: OrderOutcome::Succeeded,
             code: None,

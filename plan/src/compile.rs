@@ -180,6 +180,8 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
     let project = settings::project(config, sink);
     let targets = settings::targets(config, key_mark(root, "targets"), sink);
     let budget = settings::budget(config, sink);
+    settings::check_mode(config, sink);
+    let mode = settings::mode_of(config, given.mode);
     let limits = settings::limits(config.limits.as_ref(), Limits::default(), sink);
     if !loaded.is_whole {
         return None;
@@ -189,7 +191,7 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
     let mut room = Room {
         sink,
         renderer,
-        contents: Contents::new(&sources.files),
+        contents: Contents::new(&sources.files, mode.is_strict().then_some(&given.dev_fast)),
         folders: loaded.folders.clone(),
         limits,
     };
@@ -206,6 +208,7 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
         project: project.clone()?,
         resources,
         selection,
+        mode,
     };
     if let Err(error) = graph.encode() {
         sink.push(graph_problem(&error, key_mark(root, "resources")));

@@ -34,6 +34,8 @@ record! {
         limits: Option<LimitSet>,
         /// What one run may cost, over all its hosts.
         budget: Option<BudgetSet>,
+        /// How a run is carried out.
+        runtime: Option<RuntimeSet>,
         /// Files whose `vars` and `resources` are part of the config, relative to this one and within its folder.
         include: Option<Vec<Text>>,
         /// Values for templates that everything else may replace.
@@ -104,6 +106,15 @@ record! {
         /// ISO 4217 code, such as `USD`.
         #[schemars(extend("type" = "string", "pattern" = "^[A-Z]{3}$"))]
         currency: Text,
+    }
+}
+
+record! {
+    /// How a run is carried out.
+    RuntimeSet is "`runtime`" {
+        /// `strict` unless said otherwise; `dev-fast` for trials on one's own machine, whose artefacts no strict config takes.
+        #[schemars(extend("type" = "string", "enum" = ["strict", "dev-fast"]))]
+        mode: Option<Text>,
     }
 }
 

@@ -35,6 +35,8 @@ fn sources(name: &str, text: &str) -> Sources {
             "resources:\n  - file: /etc/motd\n    content: \"{{ gone }}\"\n",
         ),
         ("inc/broken.yaml", "vars: {\n"),
+        ("inc/values_devfast.yaml", "vars: { port: 80 }\n"),
+        ("report_devfast.txt", "made by a trial"),
     ];
     files.extend(included.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
     for n in 1..=9 {

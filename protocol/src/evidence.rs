@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::envelope::Envelope;
-use crate::exec::{EffectiveLimit, Exit, Isolation, Usage};
+use crate::exec::{EffectiveLimit, Exit, Isolation, RunMode, Usage};
 use crate::id::{JournalId, OrderId, RunId};
 use crate::key::SigningKey;
 use crate::limits::FRAME_PAYLOAD_MAX;
@@ -44,6 +44,9 @@ pub struct Execution {
     pub manifest: Digest,
     /// The bundle.
     pub bundle: BundleRef,
+    /// How much was asked of it; left out of the bytes where that was everything.
+    #[serde(default, skip_serializing_if = "RunMode::is_strict")]
+    pub mode: RunMode,
     /// The plan that was reviewed.
     pub plan_digest: Option<Digest>,
     /// How it ended.

@@ -1,10 +1,12 @@
 //! How a step may run and what running it cost: limits asked for, limits the kernel confirmed, isolation, usage.
 
 mod measured;
+mod mode;
 
 use serde::{Deserialize, Serialize};
 
 pub use measured::{Measured, Source, Sources, byte_seconds};
+pub use mode::{DEV_FAST_LABEL, RunMode, is_labelled};
 
 /// Upper bounds on one step. Every field has a value: a limit nobody chose is the default here, never "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

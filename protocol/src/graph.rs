@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, CodecError};
 use crate::digest::Digest;
 use crate::egress::{DESTINATIONS_MAX, Destination};
-use crate::exec::{Isolation, Limits, StepMode};
+use crate::exec::{Isolation, Limits, RunMode, StepMode};
 use crate::limits::{ARTEFACTS_MAX, GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
 
 pub use condition::{
@@ -44,6 +44,9 @@ pub struct Graph {
     /// Which part of its config it is; the whole where absent, and then left out of the bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
+    /// What its config asks of a run; left out of the bytes where that is everything.
+    #[serde(default, skip_serializing_if = "RunMode::is_strict")]
+    pub mode: RunMode,
 }
 
 /// One thing to keep in a state.
@@ -407,6 +410,7 @@ mod tests {
             project: "web".into(),
             resources,
             selection: None,
+            mode: RunMode::Strict,
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cost::Grant;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, Verified};
+use crate::exec::RunMode;
 use crate::id::{AgentId, OrderId, RunId};
 use crate::key::SigningKey;
 use crate::limits::{CLOCK_SLACK, HALTS_MAX, MANIFEST_BYTES_MAX, ORDERS_MAX};
@@ -62,6 +63,9 @@ pub struct Order {
     pub kind: OrderKind,
     /// The bundle to carry out.
     pub bundle: BundleRef,
+    /// How much is asked of it: what the bundle's graph says, or the agent refuses it. Left out of the bytes where that is everything.
+    #[serde(default, skip_serializing_if = "RunMode::is_strict")]
+    pub mode: RunMode,
     /// The plan that was reviewed; absent for checks.
     pub plan_digest: Option<Digest>,
     /// What the plan's changes on this host rest on ([`crate::plan::rests_on`]): the agent looks at everything before its first change and

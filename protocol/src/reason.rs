@@ -125,6 +125,8 @@ codes! {
     Unresolved = 315, "no word from the agent in time";
     /// An artefact is missing, too large or not a regular file.
     ArtefactRefused = 316, "artefact refused";
+    /// A trial, or what came of one, where only strict work counts.
+    InputNotStrict = 317, "not from strict work";
 
     // 04xx: the journal.
     /// The journal is damaged in its middle; it was set aside.

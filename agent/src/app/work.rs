@@ -8,6 +8,7 @@ use writ_chassis::backoff::{Backoff, BackoffPolicy};
 use writ_chassis::ids::{named_rng, seed_from};
 use writ_chassis::lifecycle::LifecycleHandle;
 use writ_protocol::bundle::{self, Bundle};
+use writ_protocol::exec::RunMode;
 use writ_protocol::limits::{BUNDLE_BYTES_MAX, BUNDLE_CHUNK_BYTES};
 use writ_protocol::manifest::{BundleRef, Order};
 use writ_protocol::reason::Code;
@@ -58,6 +59,7 @@ impl Agent {
         };
         self.lifecycle.spawn_contained("agent.fetch", async move {
             let fetched = fetch.run(order.bundle).await;
+            let fetched = fetched.and_then(|bundle| of_mode(bundle, order.mode));
             let _stopping = report.send(Event::Bundle(order_id, fetched)).await;
         });
     }
@@ -157,6 +159,18 @@ async fn on_thread<T: Send + 'static>(
     done.map_err(|error| Failure {
         code: Code::Internal,
         detail: error.to_string(),
+    })
+}
+
+/// Refuses a bundle of another mode than was ordered: what was compiled for a trial is never carried out as strict work.
+fn of_mode(bundle: Box<Bundle>, ordered: RunMode) -> Result<Box<Bundle>, Failure> {
+    let found = bundle.graph().mode;
+    if found == ordered {
+        return Ok(bundle);
+    }
+    Err(Failure {
+        code: Code::InputNotStrict,
+        detail: format!("the order is {}, its bundle is {}", ordered.name(), found.name()),
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use writ_chassis::clock::BootInstant;
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Limits, Meter, Usage};
+use writ_protocol::exec::{Limits, Meter, RunMode, Usage};
 use writ_protocol::frame::Frame;
 use writ_protocol::id::OrderId;
 use writ_protocol::manifest::{Generation, Manifest, Order};
@@ -242,6 +242,7 @@ fn stand_in(accepted: &OrderAccepted) -> Order {
         ordered_by: String::new(),
         kind: accepted.kind,
         bundle: accepted.bundle,
+        mode: RunMode::Strict,
         plan_digest: None,
         rests_on: None,
         issued_at: Timestamp::default(),

@@ -220,7 +220,7 @@ impl HostExecutor {
         };
         let mut collect = |artefact: writ_providers::Artefact| {
             artefacts.push(Blob {
-                path: artefact.path,
+                path: job.step.order.mode.label(&artefact.path),
                 digest: artefact.digest,
                 bytes: artefact.bytes,
             });

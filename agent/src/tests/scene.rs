@@ -15,7 +15,7 @@ use writ_protocol::batch;
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
-use writ_protocol::exec::{Limits, StepMode};
+use writ_protocol::exec::{Limits, RunMode, StepMode};
 use writ_protocol::halt::{Halt, HaltAction, Lift, Scope};
 use writ_protocol::hello::{Committed, Hello, HelloReply, LeaseRenewed};
 use writ_protocol::id::{AgentId, HaltId, JournalId, OrderId, RunId};
@@ -127,6 +127,7 @@ pub(crate) fn order(n: u128, kind: OrderKind) -> Order {
             digest: Digest::of(b"bundle"),
             length: 6,
         },
+        mode: RunMode::Strict,
         plan_digest: None,
         rests_on: None,
         issued_at: wall,

@@ -20,7 +20,7 @@ use writ_chassis::clock::{Clock, SystemClock};
 use writ_protocol::bundle::{self, Bundle, BundleStatement};
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Exit, Isolation, Limits, StepMode};
+use writ_protocol::exec::{Exit, Isolation, Limits, RunMode, StepMode};
 use writ_protocol::graph::{
     CommandSpec, Condition, Fact, Facts, FileSpec, FileState, GRAPH_VERSION, Graph, Resource, Spec,
 };
@@ -128,6 +128,7 @@ impl World {
             project: "web".into(),
             resources: resources(&root),
             selection: None,
+            mode: RunMode::Strict,
         };
         let statement = BundleStatement {
             tenant: "acme".into(),
@@ -151,6 +152,7 @@ impl World {
             ordered_by: "ada".into(),
             kind: OrderKind::Apply,
             bundle: name,
+            mode: RunMode::Strict,
             plan_digest: None,
             rests_on: None,
             issued_at: Timestamp::default(),

@@ -1,6 +1,6 @@
 //! The golden graph of the system's own things.
 
-use writ_protocol::exec::{Limits, StepMode};
+use writ_protocol::exec::{Limits, RunMode, StepMode};
 use writ_protocol::graph::{
     FileSpec, FileState, GRAPH_VERSION, Graph, GroupSpec, GroupState, Login, OnNotify, PackageManager,
     PackageSpec, PackageState, Resource, ServiceManager, ServiceSpec, Spec, UserSpec, UserState,
@@ -70,6 +70,7 @@ pub fn system_graph() -> Graph {
         project: text("web"),
         resources: resources.into_iter().map(resource).collect(),
         selection: None,
+        mode: RunMode::Strict,
     }
 }
 

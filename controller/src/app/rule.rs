@@ -10,6 +10,7 @@ use writ_domain::halt::{Subject, covers};
 use writ_domain::order::{OrderEvent, OrderState, apply};
 use writ_domain::run::verdict;
 use writ_protocol::cost::{Grant, RateCard};
+use writ_protocol::exec::RunMode;
 use writ_protocol::hello::{Hello, LeaseRenewed};
 use writ_protocol::id::RunId;
 use writ_protocol::limits::HALTS_MAX;
@@ -194,6 +195,8 @@ fn order_word(o: &order::Order, run: &run::Run, rates: &RateCard) -> Order {
         ordered_by: run.ordered_by.clone(),
         kind: run.kind,
         bundle: run.bundle,
+        // A fleet takes nothing else.
+        mode: RunMode::Strict,
         plan_digest: run.plan_digest,
         rests_on: o.rests_on,
         issued_at: o.issued_at,

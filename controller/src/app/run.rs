@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
 use writ_domain::run::RunState;
-use writ_plan::compile::{Sources, compile};
+use writ_plan::compile::{Compiled, Sources, compile};
 use writ_protocol::bundle::BundleStatement;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, OrderId, RunId};
@@ -40,18 +40,7 @@ impl App {
     pub async fn submit_check(&self, caller: &Caller, sources: &Sources) -> Result<RunView, Error> {
         caller.require(OperatorRole::Operator)?;
         let now = self.now();
-        let compiled = compile(sources).map_err(Error::config)?;
-        if let Some(budget) = compiled
-            .budget
-            .as_ref()
-            .filter(|b| b.currency != self.settings.rates.currency)
-        {
-            let rates = &self.settings.rates.currency;
-            return Err(Error::malformed(format!(
-                "the budget is in {}, the rate card in {rates}",
-                budget.currency
-            )));
-        }
+        let compiled = self.compiled(sources)?;
         let statement = BundleStatement {
             tenant: self.settings.tenant.clone(),
             project: compiled.project.clone(),
@@ -106,6 +95,28 @@ impl App {
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)
+    }
+
+    /// A config that a fleet may carry out.
+    fn compiled(&self, sources: &Sources) -> Result<Compiled, Error> {
+        let compiled = compile(sources).map_err(Error::config)?;
+        if !compiled.graph.mode.is_strict() {
+            let detail =
+                "a fleet carries out strict runs only; try a dev-fast config on one machine with `writ run`";
+            return Err(Error::new(Code::InputNotStrict, detail));
+        }
+        if let Some(budget) = compiled
+            .budget
+            .as_ref()
+            .filter(|b| b.currency != self.settings.rates.currency)
+        {
+            let rates = &self.settings.rates.currency;
+            return Err(Error::malformed(format!(
+                "the budget is in {}, the rate card in {rates}",
+                budget.currency
+            )));
+        }
+        Ok(compiled)
     }
 
     /// Creates a run with one order for each target, and marks their manifests: a handful of statements, however many hosts.

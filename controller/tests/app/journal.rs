@@ -271,6 +271,7 @@ impl Host {
             at: manifest.predicate.at,
             manifest: *manifest.payload_digest(),
             bundle: order.bundle,
+            mode: order.mode,
             plan_digest: order.plan_digest,
             outcome,
             code: None,

@@ -98,6 +98,8 @@ async fn what_cannot_be_ordered_is_refused_and_leaves_nothing() {
     assert_eq!(code(submit(&currency).await), Code::Malformed);
     let error = submit(&mistake).await.unwrap_err();
     assert_eq!((error.code(), error.diagnostics().len()), (Code::Malformed, 1));
+    let trial = CONFIG.replace("targets:", "runtime: { mode: dev-fast }\ntargets:");
+    assert_eq!(code(submit(&trial).await), Code::InputNotStrict);
     let error = submit(&misspelt).await.unwrap_err();
     assert_eq!(error.code(), Code::NoTargets);
     assert!(error.detail().contains("web-01"), "{}", error.detail());

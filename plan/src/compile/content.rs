@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::digest::Digest;
+use writ_protocol::exec::is_labelled;
 use writ_protocol::graph::FileState;
 use writ_protocol::limits::{BLOBS_MAX, BUNDLE_BYTES_MAX, GRAPH_BYTES_MAX, PATH_BYTES_MAX};
 
@@ -19,6 +20,8 @@ const CONTENT_BYTES_MAX: usize = BUNDLE_BYTES_MAX - GRAPH_BYTES_MAX - (1 << 20);
 /// The contents gathered so far.
 pub(super) struct Contents<'a> {
     files: &'a BTreeMap<String, Vec<u8>>,
+    /// What trial runs produced, where that is refused.
+    refused: Option<&'a BTreeSet<Digest>>,
     /// The sources that were taken up; many resources may have one.
     sources: BTreeMap<String, FileState>,
     blobs: BTreeMap<Digest, Vec<u8>>,
@@ -27,9 +30,11 @@ pub(super) struct Contents<'a> {
 }
 
 impl<'a> Contents<'a> {
-    pub(super) fn new(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
+    /// `refused` are digests of what trial runs produced; none for a trial, which may take them.
+    pub(super) fn new(files: &'a BTreeMap<String, Vec<u8>>, refused: Option<&'a BTreeSet<Digest>>) -> Self {
         Self {
             files,
+            refused,
             sources: BTreeMap::new(),
             blobs: BTreeMap::new(),
             bytes: 0,
@@ -42,11 +47,15 @@ impl<'a> Contents<'a> {
     }
 
     fn find(&self, name: &str, mark: Mark, sink: &mut Sink<'_>) -> Option<&'a [u8]> {
-        if let Some(content) = self.files.get(name) {
-            return Some(content);
+        let Some(content) = self.files.get(name) else {
+            sink.push(missing(name, mark, self.files));
+            return None;
+        };
+        if let Some(problem) = from_trial(name, content, mark, self.refused) {
+            sink.push(problem);
+            return None;
         }
-        sink.push(missing(name, mark, self.files));
-        None
+        Some(content)
     }
 
     fn source(&mut self, path: String, mark: Mark, sink: &mut Sink<'_>) -> Option<FileState> {
@@ -82,6 +91,25 @@ impl<'a> Contents<'a> {
         }
         Some(FileState::Content { digest, length })
     }
+}
+
+/// What is wrong with a file that a trial run produced, where such are refused: it is known by its name, or by its digest.
+pub(super) fn from_trial(
+    name: &str,
+    content: &[u8],
+    mark: Mark,
+    refused: Option<&BTreeSet<Digest>>,
+) -> Option<Problem> {
+    let refused = refused?;
+    if !is_labelled(name) && !refused.contains(&Digest::of(content)) {
+        return None;
+    }
+    let message = format!(
+        "file `{}` came of a dev-fast run, and this config is strict",
+        check::short(name)
+    );
+    let hint = "make it anew with a strict run; or try the config itself with `--mode dev-fast`";
+    Some(Problem::new(code::NOT_STRICT, mark, message).hint(hint))
 }
 
 /// A file that was not handed in.

@@ -3,7 +3,11 @@
 //! It travels with the config's files, under a name that no config can write, so that whoever has the files has all that the graph is made
 //! from, and the config's digest covers it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use writ_protocol::digest::Digest;
+use writ_protocol::exec::RunMode;
 use writ_protocol::graph::SELECTION_WORDS_MAX;
 
 use super::Sources;
@@ -17,6 +21,8 @@ const NAME: &str = "./given";
 const VARS_MAX: usize = 256;
 /// Most files of values.
 const FILES_MAX: usize = 16;
+/// Most digests of what trial runs produced.
+const DIGESTS_MAX: usize = 65_536;
 /// Longest text of one value or word, bytes.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -34,6 +40,12 @@ pub struct Given {
     pub tags: Vec<String>,
     /// Tags of resources that are left out, and with them what depends on these.
     pub skip_tags: Vec<String>,
+    /// How a run is carried out, instead of what the config says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RunMode>,
+    /// Digests of files that came of `dev-fast` runs, as far as they are known: no strict plan takes one.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub dev_fast: BTreeSet<Digest>,
 }
 
 /// A file of values: a mapping of names.
@@ -77,6 +89,9 @@ impl Given {
             return Err(format!(
                 "more than {VARS_MAX} values or {FILES_MAX} files of them"
             ));
+        }
+        if self.dev_fast.len() > DIGESTS_MAX {
+            return Err(format!("more than {DIGESTS_MAX} digests of trial runs"));
         }
         let words = [&self.targets, &self.tags, &self.skip_tags];
         if words.iter().any(|words| words.len() > SELECTION_WORDS_MAX) {

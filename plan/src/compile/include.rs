@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::{self, Given};
-use super::{Sources, check, content};
+use super::{Sources, check, content, settings};
+use writ_protocol::digest::Digest;
+
 use crate::config::{Config, Fragment, Item};
 use crate::diagnostic::{Mark, Problem, Sink, code};
 use crate::template;
@@ -124,7 +126,16 @@ pub(crate) fn load<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'
         bytes: sources.config_text.len(),
         is_full: false,
         is_whole: true,
+        refused: settings::mode_of(&config, given.mode)
+            .is_strict()
+            .then_some(&given.dev_fast),
     };
+    for file in &given.var_files {
+        let bytes = file.text.as_bytes();
+        if let Some(problem) = content::from_trial(&file.name, bytes, root.mark, loader.refused) {
+            loader.sink.push(problem);
+        }
+    }
     loader.include(config.include.as_deref().unwrap_or_default(), "");
     let Loader {
         fragments,
@@ -166,6 +177,8 @@ struct Loader<'a, 'b> {
     bytes: usize,
     is_full: bool,
     is_whole: bool,
+    /// What trial runs produced, where that is refused.
+    refused: Option<&'a BTreeSet<Digest>>,
 }
 
 impl Loader<'_, '_> {
@@ -232,6 +245,10 @@ impl Loader<'_, '_> {
             self.missing.entry(name).or_insert(mark);
             return;
         };
+        if let Some(problem) = content::from_trial(&name, bytes, mark, self.refused) {
+            self.sink.push(problem);
+            return;
+        }
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > CONFIG_BYTES_MAX {
             let message = format!("the config and what it includes have more than {CONFIG_BYTES_MAX} bytes");

@@ -1,6 +1,6 @@
 //! What holds for the whole config: version, project, targets, budget, limits.
 
-use writ_protocol::exec::Limits;
+use writ_protocol::exec::{Limits, RunMode};
 use writ_protocol::limits::{LABELS_MAX, OUTPUT_BYTES_MAX};
 
 use super::{Budget, check};
@@ -95,6 +95,25 @@ pub(super) fn budget(config: &Config, sink: &mut Sink<'_>) -> Option<Budget> {
             sink.push(Problem::new(code::MONEY, budget.amount.mark, refused.message).hint(refused.hint));
             None
         }
+    }
+}
+
+/// How a run is carried out: as the command line says, else as the config does. A word that is no mode counts as none; [`check_mode`] tells it.
+pub(super) fn mode_of(config: &Config, given: Option<RunMode>) -> RunMode {
+    let written = config.runtime.as_ref().and_then(|runtime| runtime.mode.as_ref());
+    given.or_else(|| RunMode::of(&written?.value)).unwrap_or_default()
+}
+
+pub(super) fn check_mode(config: &Config, sink: &mut Sink<'_>) {
+    let written = config.runtime.as_ref().and_then(|runtime| runtime.mode.as_ref());
+    if let Some(text) = written.filter(|text| RunMode::of(&text.value).is_none()) {
+        let message = format!("{:?} is no mode of a run", check::short(&text.value));
+        let known = [RunMode::Strict, RunMode::DevFast].map(RunMode::name);
+        sink.push(
+            Problem::new(code::CHOICE, text.mark, message)
+                .meant(&text.value, known)
+                .hint("write `strict` or `dev-fast`"),
+        );
     }
 }
 

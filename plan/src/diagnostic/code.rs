@@ -40,6 +40,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (GIVEN, "given value does not fit the config"),
     (SELECTION, "selection names nothing of the config"),
     (DESTINATION, "destination is malformed"),
+    (NOT_STRICT, "input is from a dev-fast run"),
 ];
 
 /// The config is longer than its bound.
@@ -118,6 +119,8 @@ pub const GIVEN: &str = "W0135";
 pub const SELECTION: &str = "W0136";
 /// An `egress` that names no destination.
 pub const DESTINATION: &str = "W0137";
+/// A strict config takes a file that a `dev-fast` run produced: by its name, or by its digest.
+pub const NOT_STRICT: &str = "W0138";
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 
 mod families;
 mod files;
+mod modes;
 mod parts;
 
 use std::collections::BTreeMap;
