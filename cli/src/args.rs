@@ -5,6 +5,7 @@ mod cost;
 mod dev;
 mod fleet;
 mod given;
+mod here;
 mod incident;
 mod plans;
 mod schedule;
@@ -18,6 +19,7 @@ pub(crate) use cost::*;
 pub(crate) use dev::*;
 pub(crate) use fleet::*;
 pub(crate) use given::*;
+pub(crate) use here::*;
 pub(crate) use incident::*;
 pub(crate) use plans::*;
 pub(crate) use schedule::*;
@@ -30,7 +32,7 @@ use crate::output::Format;
     name = "writ",
     version,
     disable_help_subcommand = true,
-    after_help = "Examples:\n  writ dev demo\n  writ plan site.yaml\n  writ apply site.yaml\n  writ help exit-codes"
+    after_help = "Examples:\n  writ dev demo\n  writ plan site.yaml\n  writ apply site.yaml\n  writ run site.yaml --mode dev-fast\n  writ help exit-codes"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -76,8 +78,7 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Carry out a plan
     Apply(Apply),
-    /// Runs
-    #[command(subcommand)]
+    /// Carry out a config on this machine; or what runs of a fleet do
     Run(Run),
     /// Agents
     #[command(subcommand)]

@@ -12,6 +12,7 @@ mod evidence;
 mod explain;
 mod halts;
 mod help;
+mod here;
 mod incidents;
 mod plans;
 mod problems;
@@ -109,7 +110,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Show(args) => review::show(&desk, &args),
         Command::Diff(args) => review::diff(&desk, &args),
         Command::Apply(args) => plans::apply(&desk, &args),
-        Command::Run(command) => runs::run(&desk, command),
+        Command::Run(args) => runs::run(&desk, args),
         Command::Agent(command) => agents::run(&desk, command),
         Command::Halt(args) => halts::run(&desk, &args),
         Command::Budget(command) => budgets::run(&desk, command),

@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod exit;
 pub mod fault;
 pub mod interrupt;
+pub mod local;
 mod nearest;
 pub mod output;
 mod since;

@@ -119,7 +119,7 @@ pub(crate) struct Patience {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Run {
+pub(crate) enum RunCommand {
     /// Runs, the newest first
     #[command(after_help = "Examples:\n  writ run list\n  writ run list --limit 5 -o json")]
     List {

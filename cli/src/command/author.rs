@@ -10,12 +10,14 @@ use anyhow::{Context as _, bail};
 use writ_plan::compile::{self, Compiled, Explained, Given, Place, Sources, VarFile};
 use writ_plan::diagnostic::{self, Diagnostic};
 use writ_plan::inventory::Inventory;
+use writ_protocol::digest::Digest;
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
 use super::{Desk, problems};
 use crate::args::{Additions, CONFIG, Init, Validate, Values};
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::local::Places;
 use crate::nearest;
 use crate::output::{Format, Printer, plain};
 
@@ -265,6 +267,7 @@ fn read(path: &Path, given: &Given) -> anyhow::Result<Result<Sources, Vec<Diagno
             .filter(|name| tried.insert(name.clone()))
             .collect();
         if new.is_empty() {
+            refuse_trials(&mut sources, given);
             return Ok(Ok(sources));
         }
         for name in new {
@@ -276,6 +279,21 @@ fn read(path: &Path, given: &Given) -> anyhow::Result<Result<Sources, Vec<Diagno
             }
         }
     }
+}
+
+/// Hands the compiler the digests of those files that came of trial runs of this machine; of others it need not know, and the config's digest
+/// does not depend on them.
+fn refuse_trials(sources: &mut Sources, given: &Given) {
+    let usual = Places::usual()
+        .and_then(|places| places.trials())
+        .unwrap_or_default();
+    let is_known = |digest: &Digest| given.dev_fast.contains(digest) || usual.contains(digest);
+    let digests = sources.files.values().map(|content| Digest::of(content));
+    let dev_fast = digests.filter(is_known).collect();
+    sources.give(&Given {
+        dev_fast,
+        ..given.clone()
+    });
 }
 
 /// Everything that is wrong with a config whose files cannot even be told: all at once, but no file that was not looked for.

@@ -124,7 +124,7 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
         }
     };
     if !args.auto_approve {
-        approve(&desk.teller, &digest)?;
+        approve(&desk.teller, &format!("writ apply {digest} --auto-approve"))?;
     }
     let run = client.submit_apply(&digest)?;
     warn(desk, &run);
@@ -173,11 +173,9 @@ pub(super) fn chosen(what: &str) -> anyhow::Result<Chosen> {
     }
 }
 
-/// Asks a person. Without a terminal nobody can be asked.
-fn approve(teller: &Teller, digest: &Digest) -> anyhow::Result<()> {
-    let refused = |what: &str| {
-        Fault::new(Exit::ApprovalPending, what).help(format!("writ apply {digest} --auto-approve"))
-    };
+/// Asks a person. Without a terminal nobody can be asked; `unasked` is the command that does not ask.
+pub(super) fn approve(teller: &Teller, unasked: &str) -> anyhow::Result<()> {
+    let refused = |what: &str| Fault::new(Exit::ApprovalPending, what).help(unasked);
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody is here to approve the plan").into());
     }

@@ -1,9 +1,9 @@
-//! `writ run list|show|watch|logs|resume|cancel`.
+//! `writ run PATH`, told apart from `writ run list|show|watch|logs|resume|cancel`.
 
 use std::time::Duration;
 
-use super::Desk;
 use super::plans::{failed, summary};
+use super::{Desk, here};
 use crate::api::{Artefact, Run, Step};
 use crate::args;
 use crate::clock;
@@ -13,12 +13,19 @@ use crate::output::{money, table};
 use crate::tail::{self, Tail, Wanted};
 use crate::watch::Watch;
 
-pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
+pub(crate) fn run(desk: &Desk, args: args::Run) -> anyhow::Result<Exit> {
+    match args.command {
+        Some(command) => of_fleet(desk, command),
+        None => here::run(desk, &args.here),
+    }
+}
+
+fn of_fleet(desk: &Desk, command: args::RunCommand) -> anyhow::Result<Exit> {
     match command {
-        args::Run::List { limit } => list(desk, limit),
-        args::Run::Show { run } => show(desk, &run),
-        args::Run::Watch { run, patience } => watch(desk, &run, Duration::from_secs(patience.timeout)),
-        args::Run::Logs {
+        args::RunCommand::List { limit } => list(desk, limit),
+        args::RunCommand::Show { run } => show(desk, &run),
+        args::RunCommand::Watch { run, patience } => watch(desk, &run, Duration::from_secs(patience.timeout)),
+        args::RunCommand::Logs {
             run,
             host,
             step,
@@ -28,7 +35,7 @@ pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
             let since = since.map(|since| since.instant(clock::now()));
             logs(desk, &run, Wanted { host, step, since }, follow)
         }
-        args::Run::Resume {
+        args::RunCommand::Resume {
             run,
             budget,
             no_wait,
@@ -42,7 +49,7 @@ pub(crate) fn run(desk: &Desk, command: args::Run) -> anyhow::Result<Exit> {
             }
             watch(desk, &next.id, Duration::from_secs(patience.timeout))
         }
-        args::Run::Cancel { run, reason } => {
+        args::RunCommand::Cancel { run, reason } => {
             let run = desk.client()?.cancel_run(&run, &reason)?;
             desk.printer.show(&run, || summary(&run))?;
             Ok(Exit::Done)

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use writ_protocol::digest::Digest;
 
+use super::trust::Vault;
+
 /// Longest path of a Unix socket that Linux binds, bytes (108 with the closing zero).
 pub const SOCKET_PATH_MAX: usize = 107;
 /// The name PostgreSQL gives its socket, with the slash before it; its port is only a name here.
@@ -86,6 +88,15 @@ impl Layout {
     /// What only the operator holds: root keys, the operator's key, the API token.
     pub fn secrets(&self) -> PathBuf {
         self.root.join("secret")
+    }
+
+    /// Keys and trust.
+    pub fn vault(&self) -> Vault {
+        Vault {
+            trust: self.trust(),
+            keys: self.keys(),
+            secrets: self.secrets(),
+        }
     }
 
     /// The operator's own signing key.

@@ -210,7 +210,11 @@ fn nats_candidates() -> Vec<PathBuf> {
 }
 
 /// One of our own programs, beside the present one.
-fn own(name: &str) -> anyhow::Result<PathBuf> {
+/// A program of ours: beside this one, or on the search path.
+///
+/// # Errors
+/// When it is in neither place.
+pub fn own(name: &str) -> anyhow::Result<PathBuf> {
     let found = own_folders()
         .into_iter()
         .map(|f| f.join(name))

@@ -133,7 +133,7 @@ impl DevStack {
         let programs = Programs::find(&wanted)?;
         let layout = Layout::new(&options.data)?;
         layout.make()?;
-        let root = trust::ensure(&layout, clock::now())?;
+        let root = trust::ensure(&layout.vault(), trust::TENANT, clock::now())?;
         let state = State::load(&layout)?;
         let (interrupt, teller) = (interrupt.clone(), teller.clone());
         Ok(Self {

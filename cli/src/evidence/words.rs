@@ -73,9 +73,14 @@ fn write_order(out: &mut String, report: &OrderReport) -> std::fmt::Result {
     };
     writeln!(
         out,
-        "  {} ordered {verb} of bundle {}",
+        "  {} ordered {verb} of bundle {}{}",
         says.ordered_by,
-        says.bundle.digest.short()
+        says.bundle.digest.short(),
+        if says.mode.is_strict() {
+            ""
+        } else {
+            ", a dev-fast run"
+        }
     )?;
     writeln!(
         out,
