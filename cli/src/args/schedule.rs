@@ -8,11 +8,10 @@ pub(crate) enum Schedule {
     /// Set a schedule; its first time is the first after now
     #[command(
         after_help = "Named hours (30 2, 0 1-3) come once a day, also where clocks change; counted hours (*, */2) go on as hours do.\n\n\
-                      Examples:\n  writ schedule create nightly --cron \"30 2 * * *\" --zone Europe/Berlin --apply PLAN\n  \
-                      writ schedule create drift --cron \"*/15 * * * *\" --jitter 60 --check PLAN\n  \
+                      Examples:\n  writ schedule create nightly --cron \"30 2 * * *\" --zone Europe/Berlin --apply site.plan\n  \
+                      writ schedule create drift --cron \"*/15 * * * *\" --jitter 60 --check site.plan\n  \
                       writ schedule create costs --cron \"0 5 * * mon\" --cost-report\n  \
-                      writ schedule create patch --cron \"0 22 * * 6\" --apply PLAN --catch-up none --window \"0 22 * * 6=240\" \
-                      --freeze 2026-12-20T00:00:00Z/2027-01-04T00:00:00Z"
+                      writ schedule create patch --cron \"0 22 * * 6\" --apply site.plan --window \"0 22 * * 6=240\""
     )]
     Create(Box<CreateSchedule>),
     /// All schedules, and when each comes next
@@ -106,10 +105,10 @@ pub(crate) struct CreateSchedule {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Starts {
-    /// Carry out this plan: its digest
+    /// Carry out this plan: its file or its digest
     #[arg(long, value_name = "PLAN")]
     pub(crate) apply: Option<String>,
-    /// Look at the hosts of this plan, and change nothing: its digest
+    /// Look at the hosts of this plan, and change nothing: its file or its digest
     #[arg(long, value_name = "PLAN")]
     pub(crate) check: Option<String>,
     /// Report and sign what the week before cost

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use writ_protocol::digest::Digest;
 
 use super::Desk;
+use super::plans::{self, Chosen};
 use crate::api::{ComingTime, PastTime, Schedule};
 use crate::args;
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ fn one(desk: &Desk, schedule: &Schedule) -> anyhow::Result<()> {
         .show(schedule, || told(std::slice::from_ref(schedule)))
 }
 
-fn body(args: &args::CreateSchedule) -> Result<Value, Fault> {
+fn body(args: &args::CreateSchedule) -> anyhow::Result<Value> {
     let (starts, plan) = match (&args.starts.apply, &args.starts.check) {
         _ if args.starts.cost_report => ("cost_report", None),
         (Some(plan), _) => ("apply", Some(plan)),
@@ -74,11 +75,17 @@ fn body(args: &args::CreateSchedule) -> Result<Value, Fault> {
     }))
 }
 
-fn digest(text: &str) -> Result<Digest, Fault> {
-    text.parse().map_err(|_| {
-        Fault::new(Exit::Usage, format!("{text:?} is no digest of a plan"))
-            .help("writ plan shows it: 64 hexadecimal digits")
-    })
+/// The plan that a word means, by its digest.
+fn digest(text: &str) -> anyhow::Result<Digest> {
+    match plans::chosen(text)? {
+        Chosen::Plan(_, digest) | Chosen::Digest(digest) => Ok(digest),
+        Chosen::Config => Err(Fault::new(
+            Exit::Usage,
+            format!("{text:?} is neither a plan's file nor a plan's digest"),
+        )
+        .help("writ plan --out FILE makes one and shows its digest")
+        .into()),
+    }
 }
 
 /// A schedule's name, as far as it can stand in an address; the controller knows the rest.

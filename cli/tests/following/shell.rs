@@ -2,11 +2,13 @@
 //! code is the table's, names that are nearly right are told, and nothing is coloured where that is not wanted.
 
 mod codes;
+mod cost_reports;
 mod costs;
 mod doctor;
 mod examples;
 mod forms;
 mod incidents;
+mod schedules;
 mod terminal;
 
 use serde_json::{Value, json};
@@ -68,6 +70,12 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["budgets", _] => budget(),
         ["costs", "unknown"] => costs::unknown(),
         ["costs", ..] => costs::costs(asked, &costs::total()),
+        ["cost-reports"] if asked.line.starts_with("GET") => items(cost_reports::report()),
+        ["cost-reports"] | ["cost-reports", _] => cost_reports::report(),
+        ["schedules"] if asked.line.starts_with("GET") => items(schedules::schedule()),
+        ["schedules", _, "history"] => items(schedules::past()),
+        ["schedules", _, "next"] => json!([schedules::coming()]),
+        ["schedules", ..] => schedules::schedule(),
         ["halts"] if asked.line.starts_with("GET") => items(halt()),
         ["halts"] | ["halts", _] | ["halts", _, "release"] => halt(),
         ["halts", _, "status"] => json!({"stopped": 3, "pending": 0, "unreachable": 0, "waitingFor": []}),
