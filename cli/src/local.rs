@@ -2,7 +2,7 @@
 //!
 //! Nothing is made easier for it. The config becomes a signed bundle, an order comes in a signed manifest, the agent checks both against a root
 //! that it pinned when it enrolled, and what it did comes back as signed batches of records, which are kept and of which a pack is made that
-//! anybody can verify. What a controller keeps in PostgreSQL lies in a folder here: [`ledger`]. What it decides, [`desk`] decides; [`session`]
+//! anybody can verify. What a controller keeps in PostgreSQL lies in a folder here: [`Ledger`]. What it decides, the desk decides; [`Session`]
 //! carries the words.
 
 mod desk;

@@ -24,6 +24,8 @@ mod incidents;
 mod pages;
 #[path = "doors_live/refusals.rs"]
 mod refusals;
+#[path = "doors_live/schedules.rs"]
+mod schedules;
 #[path = "doors_live/streams.rs"]
 mod streams;
 #[path = "doors_live/tokens.rs"]
@@ -73,7 +75,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 17] = [
+const SECTIONS: [(&str, Section); 19] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -83,6 +85,11 @@ const SECTIONS: [(&str, Section); 17] = [
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
     ("incidents", incidents::an_incident_is_answered_for),
+    ("schedules", schedules::a_schedule_goes_through_its_life),
+    (
+        "cost reports",
+        schedules::a_week_is_reported_and_anybody_can_verify_it,
+    ),
     ("budgets", budgets::a_budget_stands_in_the_way_and_is_raised),
     ("costs", costs::reports_are_the_sums_of_the_ledger),
     ("resume", streams::a_reader_goes_on_where_it_was),

@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use writ_conformance::{run, shelf, world};
+use writ_protocol::cost_report::{CostReport, CostSums, FORMAT_VERSION, Week};
 use writ_protocol::envelope::{Envelope, pae};
 use writ_protocol::key::{PublicKey, SigningKey};
 use writ_protocol::record::Record;
@@ -118,6 +119,24 @@ fn securesystemslib_takes_what_we_sign_and_refuses_what_was_changed() -> anyhow:
 }
 
 /// One envelope of every kind of statement that the protocol has, by where it comes from.
+/// A signed report of a week in which nothing was ordered.
+fn cost_report() -> anyhow::Result<Vec<u8>> {
+    let week = Week::named("2026-W47").context("a week")?;
+    let report = CostReport {
+        format_version: FORMAT_VERSION,
+        tenant: "acme".to_owned(),
+        week: week.name,
+        from: week.from,
+        to: week.to,
+        currency: "USD".to_owned(),
+        rate_cards: Vec::new(),
+        total: CostSums::default(),
+        projects: Vec::new(),
+        kinds: Vec::new(),
+    };
+    Ok(report.sign(&world::key(world::seed::EVIDENCE))?.envelope)
+}
+
 fn every_kind() -> anyhow::Result<Vec<(String, Envelope)>> {
     let golden = run::golden().map_err(anyhow::Error::from_boxed)?;
     let mut all = Vec::new();
@@ -156,6 +175,7 @@ fn every_kind() -> anyhow::Result<Vec<(String, Envelope)>> {
         .find(|(name, _)| name.starts_with("bundle/"))
         .context("a bundle")?
         .1;
+    all.push(("a report of costs".to_owned(), Envelope::parse(&cost_report()?)?));
     all.push(("a bundle".to_owned(), Envelope::parse(&bundled(bundle)?)?));
     Ok(all)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::http::Answer;
 
@@ -132,13 +132,7 @@ impl Contract {
     fn fits(&self, schema: &Value, value: &Value, at: &str, depth: usize) -> anyhow::Result<()> {
         ensure!(depth < DEPTH_MAX, "{at}: nested too deeply");
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            let found = self.document.pointer(name.trim_start_matches('#'));
-            return self.fits(
-                found.with_context(|| format!("{name} is missing"))?,
-                value,
-                at,
-                depth + 1,
-            );
+            return self.fits(self.named(name)?, value, at, depth + 1);
         }
         for any in ["oneOf", "anyOf"] {
             if let Some(all) = schema.get(any).and_then(Value::as_array) {
@@ -149,16 +143,35 @@ impl Contract {
                 return Ok(());
             }
         }
-        for one in schema
-            .get("allOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            self.fits(one, value, at, depth + 1)?;
+        if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
+            // A field that one part names is not named by the others.
+            let together = self.together(parts, at)?;
+            return self.fits(&together, value, at, depth + 1);
         }
         Self::is_of_type(schema, value, at)?;
         self.inside(schema, value, at, depth)
+    }
+
+    fn named(&self, name: &str) -> anyhow::Result<&Value> {
+        let found = self.document.pointer(name.trim_start_matches('#'));
+        found.with_context(|| format!("{name} is missing"))
+    }
+
+    /// One object that has the fields of all parts.
+    fn together(&self, parts: &[Value], at: &str) -> anyhow::Result<Value> {
+        let (mut properties, mut required) = (serde_json::Map::new(), Vec::new());
+        for part in parts {
+            let part = match part.get("$ref").and_then(Value::as_str) {
+                Some(name) => self.named(name)?,
+                None => part,
+            };
+            let named = part.get("properties").and_then(Value::as_object);
+            let named = named.with_context(|| format!("{at}: a part of allOf is no object with fields"))?;
+            properties.extend(named.clone());
+            let needed = part.get("required").and_then(Value::as_array);
+            required.extend(needed.into_iter().flatten().cloned());
+        }
+        Ok(json!({ "type": "object", "properties": properties, "required": required }))
     }
 
     fn is_of_type(schema: &Value, value: &Value, at: &str) -> anyhow::Result<()> {
