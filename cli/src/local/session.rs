@@ -255,11 +255,23 @@ impl Session {
 }
 
 impl Drop for Session {
+    /// However a run is left, what it started ends with it: an agent that were killed at once could not see to that. What it still says is in its
+    /// journal, and the next run brings it.
     fn drop(&mut self) {
         self.to_agent = None;
-        if matches!(self.child.try_wait(), Ok(None)) {
-            drop(self.child.kill());
-            drop(self.child.wait());
+        let deadline = Deadline::after(FAREWELL);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if deadline.left().is_zero() {
+                drop(self.child.kill());
+                drop(self.child.wait());
+                return;
+            }
+            if matches!(
+                self.from_agent.recv_timeout(LOOK),
+                Err(RecvTimeoutError::Disconnected)
+            ) {
+                std::thread::sleep(LOOK);
+            }
         }
     }
 }
