@@ -13,6 +13,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::exec::RunMode;
 use writ_protocol::id::{AgentId, JoinTokenId, OrderId, RunId};
 use writ_protocol::manifest::{BundleRef, OrderKind};
+use writ_protocol::reason::Code;
 use writ_protocol::record::{Change, OrderOutcome, Record, StepOutcome};
 
 use super::{Desk, author, plans};
@@ -80,7 +81,10 @@ struct Work<'a> {
     ordered_by: String,
     bundle: BundleRef,
     bundle_bytes: Vec<u8>,
+    /// What it may still cost.
     grant_micros: u64,
+    /// What it cost so far.
+    spent_micros: u64,
 }
 
 pub(crate) fn run(desk: &Desk, args: &args::Here) -> anyhow::Result<Exit> {
@@ -162,6 +166,7 @@ impl<'a> Work<'a> {
             bundle,
             bundle_bytes,
             grant_micros: mode.budget(allowed),
+            spent_micros: 0,
         })
     }
 
@@ -199,6 +204,10 @@ impl<'a> Work<'a> {
             told: &mut told,
         };
         let ended = self.session.carry_out(&ordered, &mut watching)?;
+        // One run has one budget, however many orders it takes.
+        let cost = ended.done.cost_micros;
+        self.spent_micros = self.spent_micros.saturating_add(cost);
+        self.grant_micros = self.grant_micros.saturating_sub(cost);
         Ok(Done { ordered, ended })
     }
 
@@ -249,6 +258,11 @@ impl<'a> Work<'a> {
         let mut snapshot = None;
         if is_apply && self.mode.takes_snapshot() && !self.interrupt.happened() {
             let after = self.carry_out(OrderKind::Check, None)?;
+            if after.ended.done.outcome != OrderOutcome::Succeeded {
+                let why = plain(&after.ended.done.detail);
+                let what = "everything was done, but not all of it could be looked at again";
+                self.desk.teller.complain(&format!("warning: {what}: {why}\n"));
+            }
             let document = self.plan(compiled, &after)?.encode()?;
             self.session
                 .ledger()
@@ -266,7 +280,7 @@ impl<'a> Work<'a> {
             }
             .to_owned(),
             plan: Digest::of(&document),
-            cost_micros: ended.done.cost_micros,
+            cost_micros: self.spent_micros,
             currency: RateCard::default().currency,
             steps: ended.results.iter().map(step).collect(),
             artefacts,
@@ -327,6 +341,8 @@ impl<'a> Work<'a> {
         let end = &done.ended.done;
         let exit = match (self.interrupt.happened(), end.code) {
             (true, _) => Exit::Interrupted,
+            // Nobody but us cancels it: its time was over.
+            (false, Some(Code::Cancelled)) => Exit::TimedOut,
             (false, Some(code)) => exit_of(code),
             (false, None) if end.outcome == OrderOutcome::Indeterminate => Exit::Unresolved,
             (false, None) => Exit::Failed,
