@@ -2,11 +2,13 @@
 //!
 //! Readers refuse unknown fields and keep unknown kinds as raw bytes: a record that a controller cannot read is evidence all the same.
 
+pub mod blob;
 mod step;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use blob::BlobChunk;
 pub use step::{ArtefactRef, Change, OrderOutcome, StepIntent, StepOutcome, StepResult};
 
 use crate::codec::{self, CodecError};
@@ -157,23 +159,6 @@ pub struct OrderRefused {
     pub code: Code,
     /// Why, in words.
     pub detail: String,
-}
-
-/// Part of the bytes of an artefact or of a step's output; whole when the chunks cover `0..total`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlobChunk {
-    /// The order it came from.
-    pub order_id: OrderId,
-    /// SHA-256 of all the bytes.
-    pub digest: Digest,
-    /// Where this part begins.
-    pub offset: u64,
-    /// How many bytes there are in all.
-    pub total: u64,
-    /// This part.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
 }
 
 /// A statement of the agent: the JSON of its envelope.

@@ -8,7 +8,7 @@ use writ_protocol::exec::RunMode;
 use writ_protocol::graph::Graph;
 use writ_protocol::id::{OrderId, RunId};
 use writ_protocol::manifest::{BundleRef, Generation, OrderKind};
-use writ_protocol::record::{BlobChunk, OrderDone, OrderRefused, Record, StepResult};
+use writ_protocol::record::{BlobChunk, OrderDone, OrderRefused, Record, StepResult, blob};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -106,7 +106,10 @@ impl Gathered {
                     seqs: (first, seq),
                     blobs: std::mem::take(&mut self.chunks)
                         .into_iter()
-                        .filter_map(|(digest, chunks)| Some((digest, whole(&digest, chunks)?)))
+                        .filter_map(|(digest, chunks)| {
+                            let parts = chunks.iter().map(|chunk| (chunk.offset, chunk.bytes.as_slice()));
+                            Some((digest, blob::whole(&digest, parts)?))
+                        })
                         .collect(),
                 }));
             }
@@ -120,18 +123,6 @@ impl Gathered {
         }
         Standing::Open
     }
-}
-
-/// Puts bytes together that came in parts; none where some are missing.
-fn whole(digest: &Digest, mut chunks: Vec<BlobChunk>) -> Option<Vec<u8>> {
-    chunks.sort_by_key(|chunk| chunk.offset);
-    let mut bytes = Vec::new();
-    for chunk in chunks {
-        if usize::try_from(chunk.offset).is_ok_and(|at| at == bytes.len()) {
-            bytes.extend_from_slice(&chunk.bytes);
-        }
-    }
-    (Digest::of(&bytes) == *digest).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, OrderId, RunId};
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::reason::Code;
-use writ_protocol::record::{BlobChunk, Record, StepResult};
+use writ_protocol::record::{BlobChunk, Record, StepResult, blob};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
@@ -421,15 +421,11 @@ fn assemble(frames: &[Vec<u8>], digest: &Digest) -> Option<Vec<u8>> {
             _ => None,
         }
     };
-    let mut chunks: Vec<BlobChunk> = frames.iter().filter_map(chunk).collect();
-    chunks.sort_by_key(|c| c.offset);
-    let mut bytes = Vec::new();
-    for part in chunks {
-        if part.offset == bytes.len() as u64 {
-            bytes.extend_from_slice(&part.bytes);
-        }
-    }
-    (Digest::of(&bytes) == *digest).then_some(bytes)
+    let chunks: Vec<BlobChunk> = frames.iter().filter_map(chunk).collect();
+    blob::whole(
+        digest,
+        chunks.iter().map(|part| (part.offset, part.bytes.as_slice())),
+    )
 }
 
 /// A place in the list of artefacts, in an alphabet that queries can carry. No part holds a zero: the ledger's texts have none.

@@ -3,14 +3,14 @@
 use super::{Fault, OrderReport, Pack, invalid};
 use crate::batch::{self, Batch, Continuation};
 use crate::bundle;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::enrol::AgentKeys;
 use crate::envelope::Envelope;
 use crate::evidence::{Execution, PackOrder, pack};
 use crate::id::JournalId;
 use crate::key::PublicKey;
 use crate::manifest::{Manifest, Order};
-use crate::record::{ArtefactRef, OrderAccepted, OrderDone, Record, StepResult};
+use crate::record::{ArtefactRef, OrderAccepted, OrderDone, Record, StepResult, blob};
 use crate::trust::Keyring;
 
 /// Everything the records say about one order.
@@ -278,27 +278,18 @@ fn check_execution(order: &PackOrder, gathered: &Gathered, key: &PublicKey) -> R
 }
 
 fn assemble(order: &PackOrder, gathered: &Gathered, artefact: &ArtefactRef) -> Result<Vec<u8>, Fault> {
-    let mut content = Vec::new();
-    let mut hasher = Hasher::new();
-    let mut parts: Vec<_> = gathered
+    let parts = gathered
         .chunks
         .iter()
-        .filter(|(digest, ..)| *digest == artefact.digest)
-        .collect();
-    parts.sort_by_key(|(_, offset, ..)| *offset);
-    for (_, offset, _, bytes) in parts {
-        if *offset == content.len() as u64 {
-            hasher.update(bytes);
-            content.extend_from_slice(bytes);
-        }
-    }
+        .filter(|(digest, ..)| *digest == artefact.digest);
+    let content = blob::joined(parts.map(|(_, offset, _, bytes)| (*offset, bytes.as_slice())));
     if content.len() as u64 != artefact.length {
         return Err(incomplete(
             order,
             &format!("bytes of {} are missing", artefact.path),
         ));
     }
-    if hasher.finish() != artefact.digest {
+    if Digest::of(&content) != artefact.digest {
         return Err(Fault::Invalid(format!(
             "{}: bytes of {} are not those recorded",
             order.name, artefact.path
