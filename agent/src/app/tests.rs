@@ -1,5 +1,6 @@
 //! The agent as a whole, on a disk in memory, against a ledger in memory and a host that only pretends.
 
+mod bundles;
 mod leases;
 mod lifts;
 

@@ -57,8 +57,13 @@ impl Agent {
                 named_rng(seed_from(self.ids.as_ref()), "agent.bundle"),
             ),
         };
+        let lifecycle = self.lifecycle.clone();
         self.lifecycle.spawn_contained("agent.fetch", async move {
-            let fetched = fetch.run(order.bundle).await;
+            let fetched = tokio::select! {
+                fetched = fetch.run(order.bundle) => fetched,
+                // The drain ends the order; nobody waits for its bundle, and trying again would only delay the end of the process.
+                () = lifecycle.stopping() => return,
+            };
             let fetched = fetched.and_then(|bundle| of_mode(bundle, order.mode));
             let _stopping = report.send(Event::Bundle(order_id, fetched)).await;
         });
