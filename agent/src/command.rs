@@ -129,13 +129,17 @@ async fn serve(file: Option<&Path>) -> Result<(), Error> {
     let config = AgentConfig::load(file)?;
     telemetry::init(config.log)?;
     let lifecycle = Lifecycle::with_signals(config.drain() + GRACE)?;
-    let handle = lifecycle.handle();
-    let agent = build(config, handle.clone()).await?;
+    let agent = build(config, lifecycle.handle()).await?;
     tracing::info!("agent is up");
+    live(agent, lifecycle).await
+}
+
+/// Runs an agent to its end, which is the end of the process.
+async fn live(agent: Agent, lifecycle: Lifecycle) -> Result<(), Error> {
+    let handle = lifecycle.handle();
     let until = handle.clone();
     handle.spawn("agent", async move {
         let outcome = Box::pin(agent.run()).await;
-        // The end of the agent is the end of the process.
         until.stop();
         outcome
     });

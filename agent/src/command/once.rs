@@ -15,7 +15,7 @@ use writ_protocol::subject;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trust::{Keyring, TrustError};
 
-use super::{Carrier, Error, GRACE, INCOMING_MAX, Joining, assemble};
+use super::{Carrier, Error, GRACE, INCOMING_MAX, Joining, assemble, live};
 use crate::app::Agent;
 use crate::config::AgentConfig;
 use crate::identity::Identity;
@@ -54,16 +54,8 @@ pub(super) async fn serve(once: Once) -> Result<(), Error> {
     config.steps.cgroup = once.cgroup;
     config.validate()?;
     let lifecycle = Lifecycle::with_signals(config.drain() + GRACE)?;
-    let handle = lifecycle.handle();
-    let agent = Box::pin(open(config, once.name, handle.clone())).await?;
-    let until = handle.clone();
-    handle.spawn("agent", async move {
-        let outcome = Box::pin(agent.run()).await;
-        until.stop();
-        outcome
-    });
-    lifecycle.run().await?;
-    Ok(())
+    let agent = Box::pin(open(config, once.name, lifecycle.handle())).await?;
+    live(agent, lifecycle).await
 }
 
 async fn open(config: AgentConfig, name: Option<String>, lifecycle: LifecycleHandle) -> Result<Agent, Error> {
