@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use writ_plan::compile::{self, Compiled, Given};
 use writ_plan::plan::{ChangeEntry, HostPlan, Plan};
@@ -213,10 +214,7 @@ impl<'a> Work<'a> {
 
     /// The plan that findings make.
     fn plan(&self, compiled: &Compiled, found: &Done) -> anyhow::Result<Plan> {
-        let keys = self.session.agent().map(|known| &known.keys);
-        let (agent_id, name) = keys.map_or((AgentId::from_uuid(uuid::Uuid::nil()), ""), |k| {
-            (k.agent_id, &k.name)
-        });
+        let known = self.session.agent().context("the agent is not registered")?;
         let entry = |resource: &writ_protocol::graph::Resource| {
             let result = found.ended.results.iter().rfind(|r| r.step == resource.id)?;
             Some(ChangeEntry::of_check(
@@ -226,8 +224,8 @@ impl<'a> Work<'a> {
             ))
         };
         let host = HostPlan {
-            agent_id,
-            name: name.to_owned(),
+            agent_id: known.keys.agent_id,
+            name: known.keys.name.clone(),
             changes: compiled.graph.resources.iter().filter_map(entry).collect(),
         };
         Ok(Plan::new(

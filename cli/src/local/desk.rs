@@ -29,7 +29,7 @@ use super::ledger::{Ledger, Registered};
 use crate::dev::trust;
 
 /// How long a manifest may be taken, and an order accepted.
-const TTL: Duration = Duration::from_secs(3_600);
+pub(super) const TTL: Duration = Duration::from_secs(3_600);
 /// How long an agent may start new steps without a word of ours.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 /// How often an agent says hello.

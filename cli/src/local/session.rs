@@ -18,7 +18,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 
 use super::TENANT;
-use super::desk::{Desk, LEASE, Word};
+use super::desk::{Desk, LEASE, TTL, Word};
 use super::ledger::{Ledger, Registered};
 use super::order::{Ended, Gathered, Ordered, Packed, Standing};
 use crate::clock::{self, Deadline};
@@ -328,7 +328,7 @@ fn order_word(ordered: &Ordered, now: Timestamp) -> Order {
         rests_on,
         issued_at: now,
         not_before: now,
-        expires_at: now.plus(Duration::from_secs(3_600)),
+        expires_at: now.plus(TTL),
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
         fencing_token: 1,
         control_epoch: 0,
