@@ -7,13 +7,15 @@ use std::process::{Child, Command, Output, Stdio};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use writ_cli::dev::programs;
+use writ_cli::dev::{programs, trust};
 use writ_protocol::batch;
 use writ_protocol::enrol::AgentKeys;
 use writ_protocol::envelope::Envelope;
+use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{Manifest, OrderKind};
 use writ_protocol::record::{OrderOutcome, Record};
 use writ_protocol::statement;
+use writ_protocol::trust::{TrustPolicy, sign_policy};
 use writ_tests::world::{LONG, eventually};
 
 /// A folder with a config, what is kept of its runs, and what the runs make.
@@ -350,6 +352,51 @@ fn a_folder_that_was_changed_or_put_back_is_refused() -> anyhow::Result<()> {
         fs::read_to_string(bench.path("made.txt"))? == "changed by hand",
         "nothing was done either time"
     );
+    Ok(())
+}
+
+#[test]
+fn a_newer_policy_reaches_the_agent_and_an_older_one_or_a_strangers_is_refused() -> anyhow::Result<()> {
+    let bench = Bench::new()?;
+    bench.config(FILE)?;
+    bench.run(&["-y"])?;
+    let (offered, kept) = (
+        bench.path("state/trust/policy.json"),
+        bench.path("state/agent/identity/trust-policy.json"),
+    );
+    let first = fs::read(&offered)?;
+    ensure!(fs::read(&kept)? == first, "enrolment brought it");
+    let root_key = |n: u8| trust::load_key(&bench.path(&format!("state/secret/root-{n}.pem")));
+    let mut policy = statement::peek::<TrustPolicy>(&Envelope::parse(&first)?)?.predicate;
+    policy.version += 1;
+    let (one, two) = (root_key(1)?, root_key(2)?);
+    let second = sign_policy(policy.clone(), &[&one, &two])?.to_json()?;
+
+    fs::write(&offered, &second)?;
+    bench.run(&["-y"])?;
+    ensure!(fs::read(&kept)? == second, "the agent took the newer policy");
+
+    policy.version += 1;
+    let stranger = SigningKey::generate()?;
+    let forged = sign_policy(policy.clone(), &[&one, &stranger])?.to_json()?;
+    let lonely = sign_policy(policy, &[&one])?.to_json()?;
+    for (what, bytes) in [
+        ("older", &first),
+        ("forged", &forged),
+        ("of one root key", &lonely),
+    ] {
+        fs::write(bench.path("made.txt"), "changed by hand")?;
+        fs::write(&offered, bytes)?;
+        let output = bench.writ(&["run", "-y"])?;
+        ensure!(!output.status.success(), "{what}: {}", words(&output));
+        ensure!(fs::read(&kept)? == second, "{what}: the agent keeps what it has");
+        ensure!(
+            fs::read_to_string(bench.path("made.txt"))? == "changed by hand",
+            "{what}: nothing was done"
+        );
+    }
+    fs::write(&offered, &second)?;
+    bench.run(&["-y"])?;
     Ok(())
 }
 
