@@ -97,23 +97,36 @@ impl Cgroups {
         })
     }
 
-    /// A cgroup for one step, with the limits that can be set there; `own` processes of ours live in it beside the step's.
-    pub(crate) fn step(&self, limits: &Limits, own: u64) -> io::Result<StepCgroup> {
+    /// A cgroup for one step, without limits; `own` processes of ours will live in it beside the step's.
+    pub(crate) fn step(&self, own: u64) -> io::Result<StepCgroup> {
         let dir = self
             .dir
             .join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&dir)?;
-        let mut step = StepCgroup {
+        Ok(StepCgroup {
             dir,
             own,
             effective: Vec::new(),
-        };
-        let processes = limits.processes.saturating_add(own);
+        })
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        // Left for the next agent's sweep if a step is still being removed.
+        let _left = fs::remove_dir(&self.dir);
+    }
+}
+
+impl StepCgroup {
+    /// Sets the limits that can be set here, and reads them back.
+    pub(crate) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
+        let processes = limits.processes.saturating_add(self.own);
         for (name, file, wanted) in [
             ("cgroup.memory", "memory.max", limits.memory_bytes),
             ("cgroup.pids", "pids.max", processes),
         ] {
-            let path = step.dir.join(file);
+            let path = self.dir.join(file);
             if !path.exists() {
                 continue;
             }
@@ -127,26 +140,16 @@ impl Cgroups {
                     read.trim()
                 )));
             }
-            let by = "cgroup".to_owned();
-            step.effective.push(EffectiveLimit {
+            self.effective.push(EffectiveLimit {
                 name: name.to_owned(),
                 requested: wanted,
                 effective,
-                by,
+                by: "cgroup".to_owned(),
             });
         }
-        Ok(step)
+        Ok(())
     }
-}
 
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        // Left for the next agent's sweep if a step is still being removed.
-        let _left = fs::remove_dir(&self.dir);
-    }
-}
-
-impl StepCgroup {
     pub(crate) fn procs(&self) -> PathBuf {
         self.dir.join("cgroup.procs")
     }
@@ -315,6 +318,110 @@ fn sweep(all: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder of the form that the kernel gives a cgroup with every controller: what is read and written here is the same, who answers is not.
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, StepCgroup) {
+        let dir = tempfile::tempdir().expect("makes a directory");
+        for (name, text) in files
+            .iter()
+            .chain(&[("cgroup.events", "populated 0\nfrozen 0\n")])
+        {
+            fs::write(dir.path().join(name), text).expect("writes");
+        }
+        let cgroup = StepCgroup {
+            dir: dir.path().to_path_buf(),
+            own: 1,
+            effective: Vec::new(),
+        };
+        (dir, cgroup)
+    }
+
+    #[test]
+    fn figures_of_delegated_controllers_are_read() {
+        let (_dir, cgroup) = folder(&[
+            ("memory.current", "4096\n"),
+            ("memory.peak", "12288\n"),
+            ("memory.events", "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n"),
+            ("pids.peak", "7\n"),
+            (
+                "io.stat",
+                "8:0 rbytes=100 wbytes=20 rios=1 wios=1\n8:16 rbytes=5 wbytes=4\n",
+            ),
+            (
+                "cpu.stat",
+                "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 0\n",
+            ),
+            ("cgroup.threads", "11\n12\n13\n"),
+        ]);
+        assert_eq!(cgroup.memory(), Some((4_096, 12_288)));
+        assert!(cgroup.out_of_memory());
+        assert_eq!(cgroup.storage(), Some((105, 24)));
+        assert_eq!((cgroup.cpu().user_us, cgroup.cpu().system_us), (20, 10));
+        assert_eq!(cgroup.tasks(), 3);
+        let counts = cgroup.counts();
+        assert!(counts.memory && counts.storage);
+        assert_eq!(counts.processes_peak, 6, "without our own");
+    }
+
+    #[test]
+    fn figures_that_nobody_counts_are_none_and_not_zero() {
+        let (_dir, cgroup) = folder(&[("memory.current", "4096\n"), ("memory.events", "oom_kill 0\n")]);
+        assert_eq!(cgroup.memory(), None, "half of a figure is none");
+        assert_eq!(cgroup.storage(), None);
+        assert!(!cgroup.out_of_memory());
+        let counts = cgroup.counts();
+        assert!(!counts.memory && !counts.storage && counts.processes_peak == 0);
+    }
+
+    #[test]
+    fn limits_of_delegated_controllers_are_written_and_read_back() {
+        let limits = Limits {
+            memory_bytes: 64 << 20,
+            processes: 9,
+            ..Limits::default()
+        };
+        let (dir, mut cgroup) = folder(&[("memory.max", "max\n"), ("pids.max", "max\n")]);
+        cgroup.limit(&limits).expect("limits");
+        let text = |name: &str| fs::read_to_string(dir.path().join(name)).expect("reads");
+        assert_eq!(
+            (text("memory.max"), text("pids.max")),
+            ((64 << 20).to_string(), "10".to_owned())
+        );
+        let told: Vec<_> = cgroup
+            .effective
+            .iter()
+            .map(|limit| {
+                (
+                    limit.name.as_str(),
+                    limit.requested,
+                    limit.effective,
+                    limit.by.as_str(),
+                )
+            })
+            .collect();
+        let bytes = 64 << 20;
+        assert_eq!(
+            told,
+            [
+                ("cgroup.memory", bytes, bytes, "cgroup"),
+                ("cgroup.pids", 10, 10, "cgroup")
+            ]
+        );
+
+        let (_dir, mut without) = folder(&[]);
+        without.limit(&limits).expect("there is nothing to limit here");
+        assert!(without.effective.is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_written_or_reads_back_larger_is_an_error() {
+        for device in ["/dev/null", "/dev/full"] {
+            let (dir, mut cgroup) = folder(&[]);
+            std::os::unix::fs::symlink(device, dir.path().join("memory.max")).expect("links");
+            cgroup.limit(&Limits::default()).expect_err(device);
+            assert!(cgroup.effective.is_empty());
+        }
+    }
 
     #[test]
     fn the_own_cgroup_is_found_on_unified_and_hybrid_hosts() {

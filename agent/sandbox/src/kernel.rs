@@ -137,6 +137,20 @@ pub(crate) fn wait_any() -> io::Result<Option<Reaped>> {
     }
 }
 
+/// Kills everyone in this process namespace but this process, which is its init. Nobody there is what we want too.
+///
+/// # Errors
+/// When this process is no init: outside of a namespace of its own the same call would reach the whole machine.
+#[expect(unsafe_code, reason = "rustix does not signal everyone at once")]
+pub(crate) fn kill_everyone_else() -> io::Result<()> {
+    if !rustix::process::getpid().is_init() {
+        return Err(io::Error::other("only the init of a namespace may do that"));
+    }
+    // SAFETY: no memory is involved. The kernel leaves out the caller, and whoever is not of its namespace.
+    let _nobody = unsafe { libc::kill(-1, libc::SIGKILL) };
+    Ok(())
+}
+
 /// Moves this process into new namespaces.
 ///
 /// # Errors

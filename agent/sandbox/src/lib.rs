@@ -13,11 +13,15 @@
 //!            └─ strict:      init (pid 1, new root) ── program (own ids, no capabilities, Landlock, seccomp)
 //! ```
 //!
+//! For `strict` the reaper, its init and who becomes the program are made before a step is asked for, as a *cell* that waits for one (`cell`).
+//! A step that finds none is started as above.
+//!
 //! The binary that embeds this crate calls [`maybe_run_shim`] before anything else in `main`.
 //!
 //! Not here: what to run and what its outcome means (`writ-providers`, `writ-agent`).
 
 mod capture;
+mod cell;
 mod cgroup;
 mod clock;
 mod control;

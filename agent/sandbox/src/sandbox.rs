@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::geteuid;
@@ -9,6 +10,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Exit, Isolation, KillConfidence, Meter, Usage};
 
 use crate::capture::CapturedOutput;
+use crate::cell::{Cells, Leftover};
 use crate::cgroup::{self, Cgroups};
 use crate::clock::boot_us;
 use crate::control::{Control, Stop};
@@ -61,8 +63,10 @@ impl Default for Config {
 /// Runs process trees. One per agent; shared by all its threads.
 #[derive(Debug)]
 pub struct Sandbox {
-    starter: Starter,
-    cgroups: Option<Cgroups>,
+    /// First, for it uses the others until it is gone.
+    cells: Cells,
+    starter: Arc<Starter>,
+    cgroups: Option<Arc<Cgroups>>,
     /// Why there are none although they were looked for.
     lacking: Option<String>,
     closed: Vec<PathBuf>,
@@ -82,8 +86,11 @@ impl Sandbox {
             }
             CgroupBase::Off => None,
         };
+        let starter = Arc::new(Starter::new(config.shim, config.linger));
+        let cgroups = cgroups.map(Arc::new);
         Ok(Self {
-            starter: Starter::new(config.shim, config.linger),
+            cells: Cells::new(Arc::clone(&starter), cgroups.clone(), config.linger),
+            starter,
             cgroups,
             lacking,
             closed: config.closed,
@@ -118,17 +125,52 @@ impl Sandbox {
         if let Stop::Terminate(reason) | Stop::Kill(reason) = control.wanted() {
             return Ok(never_started(spec, reason));
         }
+        let (cell, _turn) = self.cells.begin(spec);
+        if let Some(Leftover { launched, cgroup, .. }) = cell {
+            let (ran, launched) = Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output);
+            if let Some(ran) = ran.transpose() {
+                control.book_used(ran.as_ref().ok().map(|outcome| &outcome.usage));
+                self.cells.leave(Leftover {
+                    launched,
+                    cgroup,
+                    is_spent: true,
+                });
+                return ran;
+            }
+            control.book_used(None);
+        }
+        self.run_the_long_way(spec, control, on_output)
+    }
+
+    /// Starts everything that the step needs for it alone.
+    fn run_the_long_way(
+        &self,
+        spec: &Spec,
+        control: &Control,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Outcome, Error> {
         let own = u64::from(spec.isolation >= Isolation::Namespaces);
-        let cgroup = self
-            .cgroups
-            .as_ref()
-            .map(|all| all.step(&spec.limits, own))
-            .transpose();
+        let step = |all: &Arc<Cgroups>| {
+            let mut cgroup = all.step(own)?;
+            cgroup.limit(&spec.limits).map(|()| cgroup)
+        };
+        let cgroup = self.cgroups.as_ref().map(step).transpose();
         let cgroup = cgroup.map_err(Error::io("make the step's cgroup"))?;
         let launched = Launched::start(&self.starter, spec, cgroup.as_ref())?;
-        let ran = Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output);
+        let (ran, _) = Watch::new(spec, control, cgroup.as_ref(), launched).run(on_output);
+        let ran = ran.and_then(|ran| {
+            ran.ok_or_else(|| Error::Shim {
+                detail: "it ran nothing and did not say why".to_owned(),
+            })
+        });
         control.book_used(ran.as_ref().ok().map(|outcome| &outcome.usage));
         ran
+    }
+
+    /// Waits until what is done beside the steps is done: what the last one left is taken down, and what the next strict one needs is made ready.
+    /// Whether it is. No step needs this; whoever measures or tests one does.
+    pub fn settle(&self) -> bool {
+        self.cells.settle()
     }
 
     /// Makes a network with nothing but a loopback in it, for programs to be run in one after another. With a port, somebody listens there: the

@@ -3,6 +3,7 @@
 //! Its first process is the *starter*, which only forks: a *reaper* for each program, as a sibling. A reaper never enters the step's cgroup or namespaces, so that it outlives a `cgroup.kill` and can still
 //! say what the tree used; everything in between runs in its children. All of them die with the agent.
 
+mod cell;
 mod loopback;
 mod namespaces;
 mod program;
@@ -17,7 +18,9 @@ use rustix::process::{Pid, Signal};
 
 use crate::kernel::{self, Fork, Reaped, Rusage};
 use crate::loopback::Joined;
-use crate::wire::{self, Failure, Instruction, Report, Sight, Task};
+use crate::wire::{self, Failure, Ground, Instruction, Report, Sight, Task};
+
+pub(crate) use strict::ROOT_SOURCES;
 
 /// The first argument that makes the binary a shim. Not for people.
 pub(crate) const SHIM_ARGUMENT: &str = "__writ-shim";
@@ -54,38 +57,40 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
     let task = wire::receive_task(socket.as_fd()).map_err(|e| Failure::setup("read the instruction", e))?;
     let instruction = match task {
         Task::Run(instruction) => instruction,
+        Task::Prepare(ground) => return cell::reap(socket, &ground),
         Task::Loopback(port) => return loopback::make(socket, port),
     };
-    let shared = if instruction.network == Sight::Shared {
+    let shared = if instruction.ground.network == Sight::Shared {
         Some(receive_shared(socket)?)
     } else {
         None
     };
     let before = storage_bytes();
-    let child = fork_child(socket, &instruction, shared)?;
+    let ground = &instruction.ground;
+    let child = fork_child(socket, ground, Job::Now(&instruction), shared)?;
     wire::report(
         socket.as_fd(),
         &Report::Forked {
             pid: child.as_raw_nonzero().get(),
         },
     );
-    // The reaper must not hold the program's output open, or its end would not be seen.
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(|e| Failure::setup("open /dev/null", e))?;
-    rustix::stdio::dup2_stdout(&null).map_err(|e| Failure::setup("close the output", e))?;
-    rustix::stdio::dup2_stderr(&null).map_err(|e| Failure::setup("close the output", e))?;
+    close_output()?;
     let mut used = Rusage::default();
     while let Some(reaped) = kernel::wait_any().map_err(|e| Failure::setup("wait for the tree", e))? {
         used.add(&reaped.rusage);
         if reaped.pid == child.as_raw_nonzero().get() {
-            report_exit(socket, &reaped, &instruction);
+            report_exit(socket, &reaped, ground);
         }
     }
     wire::report(socket.as_fd(), &used_report(&used, before));
     Ok(())
+}
+
+/// Whoever is not the program must not hold its output open, or its end would not be seen. Standard input is empty, and so are these from now on.
+fn close_output() -> Result<(), Failure> {
+    let wrong = |e| Failure::setup("close the output", e);
+    rustix::stdio::dup2_stdout(rustix::stdio::stdin()).map_err(wrong)?;
+    rustix::stdio::dup2_stderr(rustix::stdio::stdin()).map_err(wrong)
 }
 
 fn receive_shared(socket: &OwnedFd) -> Result<Joined, Failure> {
@@ -96,15 +101,29 @@ fn receive_shared(socket: &OwnedFd) -> Result<Joined, Failure> {
     }
 }
 
-fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined>) -> Result<Pid, Failure> {
-    let cgroup = instruction
+/// What is made.
+enum Job<'a> {
+    /// The program of an instruction that has come.
+    Now(&'a Instruction),
+    /// A cell for one that will come.
+    Later(cell::Ends),
+}
+
+/// Forks the program, or the init that starts it.
+fn fork_child(
+    socket: &OwnedFd,
+    ground: &Ground,
+    job: Job<'_>,
+    shared: Option<Joined>,
+) -> Result<Pid, Failure> {
+    let cgroup = ground
         .cgroup_procs
         .as_deref()
         .map(|path| File::options().write(true).open(path));
     let cgroup = cgroup
         .transpose()
         .map_err(|e| Failure::setup("open the step's cgroup", e))?;
-    if instruction.has_init() {
+    if ground.has_init() {
         namespaces::enter_first(shared.as_ref())?;
     } else {
         // What the program daemonises comes to us, so that it is seen, counted and ended.
@@ -117,7 +136,7 @@ fn fork_child(socket: &OwnedFd, instruction: &Instruction, shared: Option<Joined
     match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let failure = match first_child(socket, instruction, cgroup, (reaper, shared)) {
+            let failure = match first_child(socket, (ground, job), cgroup, (reaper, shared)) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -132,7 +151,7 @@ enum Never {}
 
 fn first_child(
     socket: &OwnedFd,
-    instruction: &Instruction,
+    (ground, job): (&Ground, Job<'_>),
     cgroup: Option<File>,
     (reaper, shared): (Pid, Option<Joined>),
 ) -> Result<Never, Failure> {
@@ -144,10 +163,9 @@ fn first_child(
     if parent_is_gone(socket) {
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
-    if instruction.has_init() {
-        namespaces::run_init(socket, instruction, reaper, shared)
-    } else {
-        program::become_it(socket, instruction, None)
+    match job {
+        Job::Now(instruction) if !ground.has_init() => program::become_it(socket, instruction, None),
+        job => namespaces::run_init(socket, (ground, job), reaper, shared),
     }
 }
 
@@ -168,8 +186,8 @@ fn parent_is_gone(socket: &OwnedFd) -> bool {
 }
 
 /// Tells how the program ended. Of a namespace's init only an unnatural end is news; its program's end it told itself.
-fn report_exit(socket: &OwnedFd, reaped: &Reaped, instruction: &Instruction) {
-    if !instruction.has_init() || reaped.signal.is_some() {
+fn report_exit(socket: &OwnedFd, reaped: &Reaped, ground: &Ground) {
+    if !ground.has_init() || reaped.signal.is_some() {
         wire::report(
             socket.as_fd(),
             &Report::Exited {

@@ -13,10 +13,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::Timeout;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-use crate::clock::boot_us;
+use crate::clock::{boot_us, wait_for};
 use crate::error::Error;
 use crate::line;
 use crate::shim::SHIM_ARGUMENT;
@@ -222,6 +223,18 @@ impl Reaper {
         // Waited for already is as well.
         let _reaped =
             rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(self.handle.as_fd()), ended));
+    }
+
+    /// Waits for its end, but not for ever; whether it has come.
+    pub(crate) fn wait_at_most(&self, most: Duration) -> bool {
+        let ended = || [PollFd::new(&self.handle, PollFlags::IN)];
+        wait_for(most, |left| {
+            !self.is_alive() || {
+                // Readable when it is over.
+                let _news = poll(&mut ended(), Some(&left));
+                !self.is_alive()
+            }
+        })
     }
 
     /// Whether it still runs.

@@ -163,6 +163,11 @@ pub(crate) fn parent(pid: i32) -> Option<i32> {
         .ok()
 }
 
+/// Whether a process waits for something, and nobody has stopped it or ended it.
+pub(crate) fn is_sleeping(pid: i32) -> bool {
+    stat_after_name(pid).is_some_and(|stat| stat.trim_start().starts_with('S'))
+}
+
 /// The fields of `/proc/PID/stat` after the name, which may itself hold spaces and brackets; the first is the state.
 fn stat_after_name(pid: i32) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

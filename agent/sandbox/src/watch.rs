@@ -38,6 +38,10 @@ const KILL_AGAIN_US: u64 = 10_000;
 const KILL_WAIT_US_MAX: u64 = 10_000_000;
 /// Longest time from the start of the shim to that of the program.
 const START_US_MAX: u64 = 10_000_000;
+/// The same where everything was ready before; after that the step is run the long way.
+const START_READY_US_MAX: u64 = 500_000;
+/// How long the init of a cell may take to end what its program left, before it is ended itself.
+const LEFTOVERS_US_MAX: u64 = 100_000;
 /// Bytes read from a pipe at once: what a pipe holds.
 const READ_BYTES: usize = 64 << 10;
 /// Most reads from a pipe after the tree's end: nobody is left to fill it, or somebody is who must not hold us up.
@@ -49,6 +53,8 @@ pub(crate) struct Watch<'a> {
     control: &'a Control,
     cgroup: Option<&'a StepCgroup>,
     launched: Launched,
+    /// It was ready before the step was asked for.
+    is_cell: bool,
     seen: Seen,
     capture: Capture,
     buffer: Vec<u8>,
@@ -103,18 +109,24 @@ impl<'a> Watch<'a> {
         spec: &'a Spec,
         control: &'a Control,
         cgroup: Option<&'a StepCgroup>,
-        launched: Launched,
+        mut launched: Launched,
     ) -> Self {
         let kept = usize::try_from(spec.limits.output_bytes)
             .unwrap_or(usize::MAX)
             .min(OUTPUT_BYTES_MAX);
         let started_us = boot_us();
+        let init = launched.init.take();
         Self {
             spec,
             control,
             cgroup,
             launched,
-            seen: Seen::default(),
+            is_cell: init.is_some(),
+            seen: Seen {
+                forked: init.is_some(),
+                first: init,
+                ..Seen::default()
+            },
             capture: Capture::new(kept),
             buffer: vec![0; READ_BYTES],
             open: [true; 2],
@@ -128,11 +140,21 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Watches until the tree is gone.
-    pub(crate) fn run(mut self, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Outcome, Error> {
-        let mut killing_since = None;
+    /// Watches until nothing of the step is left. `None` is a cell that ran nothing, for whatever reason; what is handed back beside it is what
+    /// there still is of us: a cell's own end need not be waited for.
+    pub(crate) fn run(
+        mut self,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> (Result<Option<Outcome>, Error>, Launched) {
+        let ran = self.watch(on_output).and_then(|emptied| self.verdict(emptied));
+        (ran, self.launched)
+    }
+
+    /// Whether the cgroup, where it was to be emptied, is empty.
+    fn watch(&mut self, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Option<bool>, Error> {
+        let (mut killing_since, mut exited_since) = (None, None);
         let mut next_us = 0;
-        while !self.seen.closed {
+        while !self.is_over() {
             self.wait(next_us)?;
             self.drain(on_output);
             self.hear()?;
@@ -143,7 +165,9 @@ impl<'a> Watch<'a> {
             } else {
                 KILL_AGAIN_US
             };
-            let kill = self.seen.exited.is_some()
+            let patience = if self.is_cell { LEFTOVERS_US_MAX } else { 0 };
+            let kill = (self.seen.exited.is_some()
+                && now.saturating_sub(*exited_since.get_or_insert(now)) >= patience)
                 || self
                     .ending
                     .as_ref()
@@ -159,14 +183,25 @@ impl<'a> Watch<'a> {
         }
         if self.seen.closed {
             self.launched.child.wait();
-        } else {
+        } else if !self.is_over() {
             self.launched.abandon();
+            self.hear()?;
         }
-        let emptied = self.cgroup.map(StepCgroup::end);
+        let emptied = if self.is_over() && !self.seen.closed {
+            None
+        } else {
+            self.cgroup.map(StepCgroup::end)
+        };
         for _ in 0..LAST_READS_MAX {
             self.drain(on_output);
         }
-        self.verdict(emptied)
+        Ok(emptied)
+    }
+
+    /// Nobody of the step is left, and we know what they used.
+    fn is_over(&self) -> bool {
+        let is_told = self.seen.limits.is_some() && self.seen.exited.is_some() && self.seen.used.is_some();
+        self.seen.closed || (self.is_cell && is_told)
     }
 
     fn wait(&mut self, micros: u64) -> Result<(), Error> {
@@ -245,6 +280,7 @@ impl<'a> Watch<'a> {
 
     fn note(&mut self, sender: i32, report: Report) {
         match report {
+            Report::Prepared => {}
             Report::Forked { pid } => {
                 self.seen.forked = true;
                 self.seen.first = pidfd_of_child(pid, self.launched.reaper());
@@ -340,7 +376,12 @@ impl<'a> Watch<'a> {
             .cpu_ms
             .saturating_mul(1_000)
             .saturating_sub(self.sampled.total_us());
-        if self.seen.limits.is_none() && since_start > START_US_MAX {
+        let start_max = if self.is_cell {
+            START_READY_US_MAX
+        } else {
+            START_US_MAX
+        };
+        if self.seen.limits.is_none() && since_start > start_max {
             self.seen
                 .failure
                 .get_or_insert(Failure::setup("start", "the program did not start in time"));
@@ -429,7 +470,7 @@ fn pidfd_of(pid: Pid) -> Option<OwnedFd> {
 }
 
 /// The same, for a child of `parent`: if the number had gone to somebody else in the meantime, that somebody would have another parent.
-fn pidfd_of_child(pid: i32, parent: i32) -> Option<OwnedFd> {
+pub(crate) fn pidfd_of_child(pid: i32, parent: i32) -> Option<OwnedFd> {
     let pidfd = pidfd_of(Some(pid).filter(|&pid| pid > 1).and_then(Pid::from_raw)?)?;
     (tree::parent(pid)? == parent).then_some(pidfd)
 }

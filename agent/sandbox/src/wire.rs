@@ -25,6 +25,8 @@ const REPORT_BYTES_MAX: usize = 8 << 10;
 const HANDLES_MAX: usize = 3;
 /// What goes with them, because a message must not be empty; no report begins so.
 const HANDLES: &[u8] = b"handles";
+/// Said to a cell when nothing speaks against its step being run in it.
+const LEAVE: &[u8; 5] = b"leave";
 /// Longest free text in a report, bytes.
 const DETAIL_BYTES_MAX: usize = 1 << 10;
 
@@ -34,6 +36,8 @@ const DETAIL_BYTES_MAX: usize = 1 << 10;
 pub(crate) enum Task {
     /// Run a program.
     Run(Instruction),
+    /// Make everything ready in which a program can be run, say so, and wait for a [`Task::Run`].
+    Prepare(Ground),
     /// Make a network with nothing but a loopback, and with a listener at this port.
     Loopback(Option<u16>),
 }
@@ -49,6 +53,18 @@ pub(crate) enum Sight {
     Host,
 }
 
+/// What a program is run on: all that can be made before it is known which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ground {
+    /// How far it is kept from the host.
+    pub(crate) isolation: Isolation,
+    /// What it sees of the network.
+    pub(crate) network: Sight,
+    /// `cgroup.procs` of the step's own cgroup.
+    pub(crate) cgroup_procs: Option<String>,
+}
+
 /// What to run.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,12 +73,10 @@ pub(crate) struct Instruction {
     pub(crate) cwd: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) rlimits: Rlimits,
-    /// How far it is kept from the host.
-    pub(crate) isolation: Isolation,
-    /// What it sees of the network.
-    pub(crate) network: Sight,
-    /// `cgroup.procs` of the step's own cgroup.
-    pub(crate) cgroup_procs: Option<String>,
+    /// What it is run on.
+    pub(crate) ground: Ground,
+    /// It must not become the program before it hears that it may.
+    pub(crate) waits_for_leave: bool,
 }
 
 /// The limits that a process sets on itself.
@@ -82,6 +96,8 @@ pub(crate) struct Rlimits {
 pub(crate) enum Report {
     /// The reaper made its child: the program (isolation none) or the namespace's init.
     Forked { pid: i32 },
+    /// Said by the process that will become the program: everything is ready for it.
+    Prepared,
     /// Said by the process that becomes the program, last thing before it does.
     Ready {
         limits: Vec<EffectiveLimit>,
@@ -119,7 +135,7 @@ pub(crate) enum Failure {
     Setup { detail: String },
 }
 
-impl Instruction {
+impl Ground {
     /// Whether the program lives under an init of its own.
     pub(crate) fn has_init(&self) -> bool {
         self.isolation >= Isolation::Namespaces
@@ -201,6 +217,28 @@ fn send_all(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other("a message was cut"))
+    }
+}
+
+/// Lets a cell that was told its step go on to its program.
+///
+/// # Errors
+/// When the other side is gone.
+pub(crate) fn send_leave(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send_all(socket, LEAVE)
+}
+
+/// Waits for the word that lets a cell go on.
+///
+/// # Errors
+/// When something else comes, or nobody is there to say it.
+pub(crate) fn receive_leave(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut word = [0; LEAVE.len()];
+    receive(socket, &mut word)?;
+    if word == *LEAVE {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is not the word to go on"))
     }
 }
 
@@ -333,9 +371,12 @@ mod tests {
             cwd: "/".into(),
             env: BTreeMap::new(),
             rlimits,
-            isolation: Isolation::Namespaces,
-            network: Sight::Own,
-            cgroup_procs: None,
+            ground: Ground {
+                isolation: Isolation::Namespaces,
+                network: Sight::Own,
+                cgroup_procs: None,
+            },
+            waits_for_leave: false,
         }
     }
 

@@ -9,11 +9,11 @@ use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use writ_protocol::exec::Isolation;
 
-use super::strict::Room;
-use super::{Never, die_with_parent, loopback, program};
+use super::strict::{self, Brought, Room, Site};
+use super::{Job, Never, cell, die_with_parent, loopback, program};
 use crate::kernel::{self, Fork};
 use crate::loopback::Joined;
-use crate::wire::{self, Failure, Instruction, Report, Sight};
+use crate::wire::{self, Failure, Ground, Report, Sight};
 
 /// In the reaper: its next child will be the init of a new process namespace. Without privilege that takes a user namespace, in which the
 /// user stays who it is.
@@ -44,16 +44,17 @@ pub(super) fn own_user_namespace() -> Result<(), Failure> {
     Ok(())
 }
 
-/// In the init: makes the other namespaces, starts the program, reaps until it ends, and says how it ended. Leaving ends the rest.
+/// In the init: makes the other namespaces, starts the program, reaps until it ends, and says how it ended. Leaving ends the rest. Without an
+/// instruction it becomes the init of a cell.
 pub(super) fn run_init(
     socket: &OwnedFd,
-    instruction: &Instruction,
+    (ground, job): (&Ground, Job<'_>),
     reaper: Pid,
     shared: Option<Joined>,
 ) -> Result<Never, Failure> {
-    let is_strict = instruction.isolation >= Isolation::Strict;
+    let is_strict = ground.isolation >= Isolation::Strict;
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    flags.set(UnshareFlags::NEWNET, instruction.network == Sight::Own);
+    flags.set(UnshareFlags::NEWNET, ground.network == Sight::Own);
     // It would show where on the host the agent keeps its steps.
     flags.set(UnshareFlags::NEWCGROUP, is_strict);
     if let Some(shared) = shared {
@@ -62,21 +63,31 @@ pub(super) fn run_init(
     kernel::unshare(flags).map_err(|e| Failure::isolation("make namespaces", e))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|e| Failure::isolation("make mounts private", e))?;
+    if ground.network == Sight::Own {
+        loopback::raise().map_err(|e| Failure::isolation("bring up the loopback interface", e))?;
+    }
+    let instruction = match job {
+        Job::Now(instruction) => instruction,
+        Job::Later(ends) => return cell::make(socket, ground, reaper, ends),
+    };
     let room = if is_strict {
-        Some(Room::enter(instruction, reaper)?)
+        let brought = Brought::take(instruction)?;
+        Some((Site::build(ground.network)?, brought))
     } else {
         let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         rustix::mount::mount("proc", "/proc", "proc", quiet, None)
             .map_err(|e| Failure::isolation("mount /proc", e))?;
         None
     };
-    if instruction.network == Sight::Own {
-        loopback::raise().map_err(|e| Failure::isolation("bring up the loopback interface", e))?;
-    }
     let program = match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(program) => program.as_raw_nonzero().get(),
         Fork::Child => {
             die_with_parent()?;
+            let furnish = |(site, brought)| {
+                strict::give_up_bounds()?;
+                Room::furnish(site, brought, instruction, reaper)
+            };
+            let room = room.map(furnish).transpose()?;
             return program::become_it(socket, instruction, room.as_ref());
         }
     };

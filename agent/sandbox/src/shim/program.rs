@@ -42,9 +42,12 @@ pub(super) fn become_it(
     let isolation = if confined.is_some() {
         Isolation::Strict
     } else {
-        instruction.isolation.min(Isolation::Namespaces)
+        instruction.ground.isolation.min(Isolation::Namespaces)
     };
     limits.extend(confined.unwrap_or_default());
+    if instruction.waits_for_leave {
+        wire::receive_leave(socket.as_fd()).map_err(|e| Failure::setup("wait to be let go on", e))?;
+    }
     wire::report(socket.as_fd(), &Report::Ready { limits, isolation });
     Err(Failure::start(program, command.exec()))
 }

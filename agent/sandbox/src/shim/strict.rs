@@ -7,6 +7,8 @@ mod filter;
 mod identity;
 mod landlock;
 mod root;
+mod seal;
+mod way;
 
 use std::path::Path;
 
@@ -15,9 +17,14 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use writ_protocol::exec::EffectiveLimit;
 
 use self::identity::Identity;
-use self::root::{Found, Root};
+use self::root::Root;
+use self::seal::Mount;
 use crate::kernel;
 use crate::wire::{Failure, Instruction};
+
+pub(crate) use self::root::ROOT_SOURCES;
+pub(super) use self::root::{Brought, Site};
+pub(super) use self::way::Way;
 
 /// More capabilities than the kernel will ever have; it says where they end.
 const CAPABILITIES_MAX: u32 = 64;
@@ -31,15 +38,18 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// In the init, in its new namespaces: builds the step's root and enters it.
+    /// In the process that becomes the program, in its root: puts what it brought where it belongs.
     ///
     /// # Errors
     /// When a part cannot be had.
-    pub(super) fn enter(instruction: &Instruction, reaper: Pid) -> Result<Self, Failure> {
-        let cwd = Found::directory(&instruction.cwd)?;
-        let owner = (!cwd.is_replaced()).then_some(&cwd.owner);
-        let identity = Identity::choose(owner, reaper)?;
-        let root = root::enter(instruction, cwd, &identity)?;
+    pub(super) fn furnish(
+        site: Site,
+        brought: Brought,
+        instruction: &Instruction,
+        reaper: Pid,
+    ) -> Result<Self, Failure> {
+        let identity = Identity::choose(brought.owner(), reaper)?;
+        let root = root::furnish(site, brought, instruction, &identity)?;
         Ok(Self { identity, root })
     }
 
@@ -59,15 +69,6 @@ impl Room {
     /// What the kernel says.
     pub(super) fn give_up_privileges(&self) -> Result<(), Failure> {
         let wrong = |what: &'static str| move |e: rustix::io::Errno| Failure::isolation(what, e);
-        for capability in 0..CAPABILITIES_MAX {
-            let one = CapabilitySet::from_bits_retain(1 << capability);
-            match rustix::thread::remove_capability_from_bounding_set(one) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::INVAL) if capability > 0 => break,
-                Err(e) => return Err(wrong("drop the bounding set")(e)),
-            }
-        }
-        rustix::thread::clear_ambient_capability_set().map_err(wrong("drop ambient capabilities"))?;
         if self.identity.is_taken {
             let Identity { uid, gid, .. } = self.identity;
             rustix::thread::set_thread_groups(&[]).map_err(wrong("leave every group"))?;
@@ -142,44 +143,47 @@ impl Room {
         ])
     }
 
-    /// Every mount is one of ours, lets nobody gain rights, and is read-only unless the step may write there.
+    /// Every mount is one of ours, lets nobody gain rights, and is read-only unless the step may write there. Where the root was sealed while it
+    /// waited, what was mounted then is mounted still, and nothing else but what the step brought.
     fn check_mounts(&self) -> Result<(), Failure> {
-        for line in read("/proc/self/mountinfo")?.lines() {
-            let mut fields = line.split(' ').skip(4);
-            let (point, options) = (
-                unescaped(fields.next().unwrap_or_default()),
-                fields.next().unwrap_or_default(),
-            );
-            let point = Path::new(&point);
-            let has = |wanted: &str| options.split(',').any(|option| option == wanted);
+        let text = read(seal::MOUNTS)?;
+        let mounts: Vec<Mount<'_>> = text.lines().map(Mount::parse).collect();
+        let root = &self.root;
+        for mount in &mounts {
+            let point = mount.point.as_path();
             let is_below =
                 |places: &[std::path::PathBuf]| places.iter().any(|place| point.starts_with(place));
-            let is_ours = point == Path::new("/") || is_below(&self.root.places);
-            if !is_ours || !has("nosuid") || !(has("ro") || is_below(&self.root.writable)) {
-                let detail = format!("{} is mounted with {options}", point.display());
+            let is_ours = point == Path::new("/") || is_below(&root.places);
+            if !is_ours || !mount.has("nosuid") || !(mount.has("ro") || is_below(&root.writable)) {
+                let detail = format!("{} is mounted with {}", point.display(), mount.options);
                 return Err(Failure::isolation("read back the mounts", detail));
             }
         }
-        Ok(())
+        root.seal
+            .as_ref()
+            .map_or(Ok(()), |seal| seal.check_mounts(&mounts, &root.brought))
     }
+}
+
+/// In the process that becomes the program: gives up every right that it does not need itself until then.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn give_up_bounds() -> Result<(), Failure> {
+    let wrong = |what: &'static str| move |e: rustix::io::Errno| Failure::isolation(what, e);
+    for capability in 0..CAPABILITIES_MAX {
+        let one = CapabilitySet::from_bits_retain(1 << capability);
+        match rustix::thread::remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) if capability > 0 => break,
+            Err(e) => return Err(wrong("drop the bounding set")(e)),
+        }
+    }
+    rustix::thread::clear_ambient_capability_set().map_err(wrong("drop ambient capabilities"))
 }
 
 fn read(path: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|e| Failure::isolation(&format!("read {path}"), e))
-}
-
-/// The kernel writes blanks and the like of a path in octal.
-fn unescaped(path: &str) -> String {
-    let mut parts = path.split('\\');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let octal = part
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.extend(octal);
-        bytes.extend_from_slice(part.get(3..).unwrap_or_default().as_bytes());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn limit(name: &str, requested: u64, effective: u64) -> EffectiveLimit {
@@ -188,16 +192,5 @@ fn limit(name: &str, requested: u64, effective: u64) -> EffectiveLimit {
         requested,
         effective,
         by: "kernel".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_read_as_they_are() {
-        assert_eq!(unescaped("/plain"), "/plain");
-        assert_eq!(unescaped("/with\\040blank\\134and"), "/with blank\\and");
     }
 }

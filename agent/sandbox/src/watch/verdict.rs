@@ -4,6 +4,7 @@ use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Meter
 use writ_protocol::limits::OUTPUT_BYTES_MAX;
 
 use super::{Used, Watch};
+use crate::capture::Capture;
 use crate::cgroup::StepCgroup;
 use crate::clock::boot_us;
 use crate::error::Error;
@@ -17,7 +18,10 @@ const SIGXFSZ: i32 = 25;
 
 impl Watch<'_> {
     /// The outcome; `emptied` says whether the cgroup, where there is one, has nobody left.
-    pub(super) fn verdict(mut self, emptied: Option<bool>) -> Result<Outcome, Error> {
+    pub(super) fn verdict(&mut self, emptied: Option<bool>) -> Result<Option<Outcome>, Error> {
+        if self.ran_nothing() {
+            return Ok(None);
+        }
         if let Some(failure) = self.seen.failure.take() {
             return Err(self.error(failure));
         }
@@ -32,7 +36,7 @@ impl Watch<'_> {
         // The reaper speaks of usage only when nobody is left below it; below an init nobody can leave.
         let namespace_ended = self.spec.isolation >= Isolation::Namespaces && self.seen.used.is_some();
         let certain = namespace_ended || emptied == Some(true);
-        Ok(Outcome {
+        Ok(Some(Outcome {
             exit,
             effective: self.effective(),
             isolation_reached: reached,
@@ -48,8 +52,15 @@ impl Watch<'_> {
                 .as_ref()
                 .map_or(0, |(pid, _)| pid.as_raw_nonzero().get()),
             started_boot_us: self.started_us,
-            output: self.capture.finish(),
-        })
+            output: std::mem::replace(&mut self.capture, Capture::new(0)).finish(),
+        }))
+    }
+
+    /// A cell that is gone for certain, was not told to stop, and never came to the point at which it becomes the program: the long way says why,
+    /// or does better. What did come there is never run again.
+    fn ran_nothing(&self) -> bool {
+        let is_wanted = self.ending.is_none() || self.seen.failure.is_some();
+        self.is_cell && self.seen.closed && self.seen.limits.is_none() && is_wanted
     }
 
     fn error(&self, failure: Failure) -> Error {

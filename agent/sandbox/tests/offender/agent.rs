@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Gid;
 use serde::{Deserialize, Serialize};
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits};
 use writ_sandbox::{Config, Control, Error, Network, Sandbox, Spec};
@@ -19,6 +20,10 @@ struct Request {
     limits: Limits,
     /// The port of a door in a network that several programs share; a network of its own where absent.
     door: Option<u16>,
+    /// Groups that the agent is in beside its first, which root can choose.
+    groups: Vec<u32>,
+    /// It is run in a cell that was made ready for it, or it is an error.
+    ready: bool,
 }
 
 /// What came of it.
@@ -39,6 +44,10 @@ enum Answer {
 /// Runs what a request in JSON says, and answers in the same way.
 pub(crate) fn serves(request: &str) {
     let request: Request = serde_json::from_str(request).expect("a request");
+    if !request.groups.is_empty() {
+        let groups: Vec<Gid> = request.groups.iter().copied().map(Gid::from_raw).collect();
+        rustix::thread::set_thread_groups(&groups).expect("takes groups");
+    }
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
     let env = [("PATH".to_owned(), path), ("WRIT_MARK".to_owned(), request.mark)];
     let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
@@ -62,6 +71,16 @@ pub(crate) fn serves(request: &str) {
         grace: Duration::from_secs(1),
     };
     let control = Control::new().expect("makes a handle");
+    if request.ready {
+        let first = Spec {
+            argv: vec!["true".to_owned()],
+            ..spec.clone()
+        };
+        match sandbox.run(&first, &control, &mut |_, _| {}) {
+            Ok(_) => assert!(sandbox.settle(), "no cell was made"),
+            Err(error) => return say(&refused(error)),
+        }
+    }
     let mut ran = sandbox.run(&spec, &control, &mut |_, _| {});
     if is_shared && ran.is_ok() {
         // The next one finds the network as the first one did.
@@ -114,6 +133,24 @@ pub(crate) fn leaves(mark: &str) {
     runs(Isolation::None, script, mark, || {
         super::shell(&format!("kill -KILL {}", std::process::id()));
     });
+}
+
+/// Keeps a cell, says so, and stays until somebody kills us.
+pub(crate) fn keeps_a_cell() {
+    let sandbox = Sandbox::new(Config::default()).expect("makes a sandbox");
+    let spec = Spec {
+        argv: vec!["/bin/true".to_owned()],
+        cwd: "/".to_owned(),
+        env: [].into(),
+        limits: Limits::default(),
+        isolation: Isolation::Strict,
+        network: Network::Own,
+        grace: Duration::from_secs(1),
+    };
+    let control = Control::new().expect("makes a handle");
+    let ran = sandbox.run(&spec, &control, &mut |_, _| {});
+    println!("{}", ran.is_ok() && sandbox.settle());
+    super::forever();
 }
 
 fn runs(isolation: Isolation, script: &str, mark: &str, mut on_up: impl FnMut()) {

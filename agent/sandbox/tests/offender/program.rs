@@ -75,6 +75,7 @@ fn main() {
         }
         ["stay"] => forever(),
         ["be-an-agent", mark] => agent::stays(mark),
+        ["be-an-agent-with-a-cell"] => agent::keeps_a_cell(),
         ["be-an-agent-that-leaves", mark] => agent::leaves(mark),
         ["be-an-agent-for", request] => agent::serves(request),
         ["attack", rest @ ..] => attacks::attack(rest),

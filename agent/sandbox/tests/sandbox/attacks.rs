@@ -78,6 +78,10 @@ pub(crate) struct Scene {
     user: Option<u32>,
     /// The port of a door to the agent in a network that steps share; without one the step's network is its own.
     pub(crate) door: Option<u16>,
+    /// The step finds a cell that was made ready, and is not started the long way.
+    ready: bool,
+    /// Groups of the agent beside its first.
+    pub(crate) groups: &'static [u32],
 }
 
 /// What came of an attack that ran.
@@ -137,6 +141,8 @@ impl Scene {
             isolation,
             user,
             door: None,
+            ready: false,
+            groups: &[],
         }
     }
 
@@ -166,7 +172,8 @@ impl Scene {
 
     fn name(&self) -> String {
         let who = if self.is_root() { "root" } else { "no root" };
-        format!("{:?}, {who}, door {:?}", self.isolation, self.door)
+        let (door, ready) = (self.door, self.ready);
+        format!("{:?}, {who}, door {door:?}, ready {ready}", self.isolation)
     }
 
     fn run(&self, argv: &[String], limits: Limits) -> Option<Fate> {
@@ -182,6 +189,9 @@ impl Scene {
             "isolation": self.isolation,
             "limits": limits,
             "door": self.door,
+            // A shared network is joined the long way.
+            "groups": self.groups,
+            "ready": self.ready && self.door.is_none(),
         });
         let mut agent = Command::new(self.offender());
         agent
@@ -274,7 +284,13 @@ pub(crate) fn scenes(held: Held) -> Vec<Scene> {
     let mut scenes = Vec::new();
     for &(user, least) in users {
         let modes = MODES.into_iter().filter(|&mode| mode >= least);
-        scenes.extend(modes.map(|mode| Scene::new(&offender, user, mode)));
+        for mode in modes {
+            scenes.push(Scene::new(&offender, user, mode));
+            if mode == Isolation::Strict {
+                let ready = Scene::new(&offender, user, mode);
+                scenes.push(Scene { ready: true, ..ready });
+            }
+        }
     }
     scenes
 }
@@ -294,6 +310,22 @@ pub(crate) fn attack_networks(words: impl Fn(&Scene) -> Vec<String>, after: impl
             if let Some(fate) = scene.run(&argv, Limits::default()) {
                 after(&scene, &fate);
             }
+        }
+    }
+}
+
+/// The same in strict steps of an agent that is root and in these groups beside its first; whoever is not root cannot leave its groups.
+pub(crate) fn attack_with_groups(
+    groups: &'static [u32],
+    words: impl Fn(&Scene) -> Vec<String>,
+    after: impl Fn(&Scene, &Fate),
+) {
+    for mut scene in scenes(BY_STRICT).into_iter().filter(Scene::is_root) {
+        scene.groups = groups;
+        let mut argv = vec![text(&scene.offender()), "attack".to_owned()];
+        argv.extend(words(&scene));
+        if let Some(fate) = scene.run(&argv, Limits::default()) {
+            after(&scene, &fate);
         }
     }
 }

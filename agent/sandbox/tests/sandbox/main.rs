@@ -8,6 +8,7 @@
 
 mod accounting;
 mod attacks;
+mod cell;
 mod ending;
 mod limits;
 mod output;

@@ -1,7 +1,8 @@
 //! The new root: a small file system in memory with what programs need, read-only, and the step's own directory and `/tmp` to write in.
 //!
-//! What is bound from the host is opened before the new root covers anything, so no name is looked up twice, and is restricted before it is placed,
-//! so there is no moment in which it can be written through. Nothing of the old root is left but what stands here.
+//! It is built of what every step gets, and entered; then it gets what is the step's own, and is closed. Between the two may lie a while. What is
+//! bound from the host is restricted before it is placed, so there is no moment in which it can be written through. Nothing of the old root is left
+//! but what stands here.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -12,11 +13,14 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::identity::Identity;
+use super::seal::Seal;
 use crate::kernel;
 use crate::wire::{Failure, Instruction, Sight};
 
-/// Where the new root is put together; every Linux has this directory, and it is covered by a `/tmp` of the step's own in any case.
+/// Where the new root is put together; every Linux has this directory. What is bound was opened before it is covered.
 const SITE: &str = "/tmp";
+/// The new root has its own.
+const TMP: &str = "/tmp";
 /// Trees of programs and what they load. A link of this name is made again, as merged systems have it for all but `usr`.
 const TREES: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// Trees of `/etc` that programs look into and that hold no secrets.
@@ -38,6 +42,8 @@ const SETTINGS: &[&str] = &[
 ];
 /// Those that tell of the host's network.
 const NETWORK_SETTINGS: &[&str] = &["etc/hosts", "etc/resolv.conf"];
+/// What of a root is copied, made again as a link, or bound by its name, below `/`: bound again it might be something else. Devices stay what they are.
+pub(crate) const ROOT_SOURCES: [&[&str]; 4] = [TREES, SETTINGS_TREES, SETTINGS, NETWORK_SETTINGS];
 /// Larger ones are left out.
 const SETTING_BYTES_MAX: u64 = 1 << 20;
 /// Devices that hold nothing of the host.
@@ -72,6 +78,16 @@ pub(super) struct Root {
     pub(super) writable: Vec<PathBuf>,
     /// Everything that is mounted, or mounted below.
     pub(super) places: Vec<PathBuf>,
+    /// What of it came with the step.
+    pub(super) brought: Vec<PathBuf>,
+    /// What it was before the step came, when it had to wait for it.
+    pub(super) seal: Option<Seal>,
+}
+
+/// A root that was built, with nothing of a step in it.
+pub(in crate::shim) struct Site {
+    places: Vec<PathBuf>,
+    seal: Option<Seal>,
 }
 
 /// A part of the host's tree on its way into the new root.
@@ -81,17 +97,52 @@ struct Piece {
     is_directory: bool,
 }
 
-/// The working directory as it was found on the host.
-pub(super) struct Found {
+/// What a step brings into its root, taken from the host and restricted.
+pub(in crate::shim) struct Brought {
+    cwd: Found,
+    program: Option<PathBuf>,
+    pieces: Vec<Piece>,
+}
+
+impl Brought {
+    /// In a namespace that shows the host's tree.
+    ///
+    /// # Errors
+    /// When the working directory or the program is not there, or not for steps.
+    pub(in crate::shim) fn take(instruction: &Instruction) -> Result<Self, Failure> {
+        let cwd = Found::directory(&instruction.cwd)?;
+        let mut pieces = Vec::new();
+        let program = program(instruction)?;
+        if let Some(program) = program.as_ref().filter(|program| !comes_anyway(program, &cwd)) {
+            let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NODEV;
+            pieces.push(piece(&program.handle, program.path.clone(), false, attributes)?);
+        }
+        if !cwd.is_replaced() {
+            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+            pieces.push(piece(&cwd.handle, cwd.path.clone(), true, attributes)?);
+        }
+        Ok(Self {
+            program: program.map(|program| program.path),
+            cwd,
+            pieces,
+        })
+    }
+
+    /// Whose the working directory is; nobody's when the new root has its own there.
+    pub(super) fn owner(&self) -> Option<&fs::Metadata> {
+        (!self.cwd.is_replaced()).then_some(&self.cwd.owner)
+    }
+}
+
+/// Something as it was found on the host.
+struct Found {
     handle: OwnedFd,
     path: PathBuf,
-    pub(super) owner: fs::Metadata,
+    owner: fs::Metadata,
 }
 
 impl Found {
-    /// # Errors
-    /// When there is no such directory, or it is not for steps.
-    pub(super) fn directory(path: &str) -> Result<Self, Failure> {
+    fn directory(path: &str) -> Result<Self, Failure> {
         let found = Self::open(path, OFlags::DIRECTORY).map_err(|e| Failure::start(path, e))?;
         if NOT_FOR_STEPS.iter().any(|not| found.path.starts_with(not)) {
             return Err(Failure::isolation(
@@ -122,8 +173,8 @@ impl Found {
     }
 
     /// Whether the new root has its own there.
-    pub(super) fn is_replaced(&self) -> bool {
-        self.path == Path::new("/") || self.path == Path::new(SITE)
+    fn is_replaced(&self) -> bool {
+        self.path == Path::new("/") || self.path == Path::new(TMP)
     }
 }
 
@@ -132,42 +183,75 @@ fn own_descriptor(handle: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", handle.as_raw_fd())
 }
 
-/// Builds the root, and makes it this process's.
+impl Site {
+    /// Builds the root, and makes it this process's.
+    ///
+    /// # Errors
+    /// When a part of it cannot be had.
+    pub(in crate::shim) fn build(network: Sight) -> Result<Self, Failure> {
+        let mut pieces = Vec::new();
+        for name in TREES.iter().chain(SETTINGS_TREES) {
+            let path = Path::new("/").join(name);
+            if fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
+                let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NODEV;
+                pieces.push(piece_of(&path, true, attributes)?);
+            }
+        }
+        for name in DEVICES {
+            let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            pieces.push(piece_of(&Path::new("/").join(name), false, attributes)?);
+        }
+        let settings = read_settings(network == Sight::Host);
+        mount_site(network, &settings).map_err(|e| Failure::isolation("make a new root", e))?;
+        let mut site = Self {
+            places: vec!["/proc".into(), TMP.into()],
+            seal: None,
+        };
+        for piece in pieces {
+            site.places.push(place(piece, Path::new(SITE))?);
+        }
+        pivot().map_err(|e| Failure::isolation("change the root", e))?;
+        Ok(site)
+    }
+
+    /// Notes what there is, so that [`furnish`] can tell whether anything was changed until then.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(in crate::shim) fn seal(&mut self) -> Result<(), Failure> {
+        self.seal = Some(Seal::of(Path::new("/"))?);
+        Ok(())
+    }
+}
+
+/// In the new root: puts what is the step's own into it, and makes it read-only.
 ///
 /// # Errors
-/// When a part of it cannot be had.
-pub(super) fn enter(instruction: &Instruction, cwd: Found, identity: &Identity) -> Result<Root, Failure> {
+/// When a part of it cannot be had, or it is not what it was when it was sealed.
+pub(super) fn furnish(
+    site: Site,
+    brought: Brought,
+    instruction: &Instruction,
+    identity: &Identity,
+) -> Result<Root, Failure> {
+    site.seal.as_ref().map_or(Ok(()), Seal::check_entries)?;
     let mut root = Root {
-        cwd: cwd.path.clone(),
-        program: None,
-        writable: vec![PathBuf::from("/tmp")],
-        places: vec!["/proc".into(), "/tmp".into()],
+        program: brought.program,
+        writable: vec![PathBuf::from(TMP)],
+        places: site.places,
+        brought: Vec::new(),
+        seal: site.seal,
+        cwd: brought.cwd.path.clone(),
     };
-    let mut pieces = Vec::new();
-    for name in TREES.iter().chain(SETTINGS_TREES) {
-        let path = Path::new("/").join(name);
-        if fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
-            let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NODEV;
-            pieces.push(piece_of(&path, true, attributes)?);
-        }
+    if !brought.cwd.is_replaced() {
+        root.writable.push(brought.cwd.path);
     }
-    for name in DEVICES {
-        let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        pieces.push(piece_of(&Path::new("/").join(name), false, attributes)?);
+    settle_in(instruction, identity).map_err(|e| Failure::isolation("make the new root the step's", e))?;
+    for piece in brought.pieces {
+        root.brought.push(place(piece, Path::new("/"))?);
     }
-    pieces.extend(program_piece(instruction, &cwd, &mut root)?);
-    if !cwd.is_replaced() {
-        root.writable.push(cwd.path.clone());
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        pieces.push(piece(&cwd.handle, cwd.path, true, attributes)?);
-    }
-    let settings = read_settings(instruction.network == Sight::Host);
-    mount_site(instruction, identity, &settings).map_err(|e| Failure::isolation("make a new root", e))?;
-    for piece in pieces {
-        place(&piece).map_err(|e| Failure::isolation(&format!("bind {}", piece.place.display()), e))?;
-        root.places.push(piece.place);
-    }
-    pivot().map_err(|e| Failure::isolation("change the root", e))?;
+    root.places.extend(root.brought.iter().cloned());
+    close().map_err(|e| Failure::isolation("close the new root", e))?;
     Ok(root)
 }
 
@@ -202,7 +286,7 @@ fn piece(
 }
 
 /// A program that is named by its path and is in none of the trees comes along alone.
-fn program_piece(instruction: &Instruction, cwd: &Found, root: &mut Root) -> Result<Option<Piece>, Failure> {
+fn program(instruction: &Instruction) -> Result<Option<Found>, Failure> {
     let Some(named) = instruction.argv.first().filter(|name| name.starts_with('/')) else {
         return Ok(None);
     };
@@ -213,13 +297,12 @@ fn program_piece(instruction: &Instruction, cwd: &Found, root: &mut Root) -> Res
     if !found.owner.is_file() {
         return Err(Failure::start(named, "it is no file"));
     }
-    root.program = Some(found.path.clone());
-    let comes_anyway = is_in_trees(&found.path) || (!cwd.is_replaced() && found.path.starts_with(&cwd.path));
-    if comes_anyway {
-        return Ok(None);
-    }
-    let attributes = read_only() | MountAttrFlags::MOUNT_ATTR_NODEV;
-    piece(&found.handle, found.path, false, attributes).map(Some)
+    Ok(Some(found))
+}
+
+/// It has been found where the root has it in any case.
+fn comes_anyway(program: &Found, cwd: &Found) -> bool {
+    is_in_trees(&program.path) || (!cwd.is_replaced() && program.path.starts_with(&cwd.path))
 }
 
 fn is_in_trees(path: &Path) -> bool {
@@ -252,13 +335,9 @@ fn read_settings(network: bool) -> Vec<(&'static str, Setting)> {
     SETTINGS.iter().chain(of_network).filter_map(read).collect()
 }
 
-fn mount_site(
-    instruction: &Instruction,
-    identity: &Identity,
-    settings: &[(&str, Setting)],
-) -> io::Result<()> {
-    let (site, quiet) = (Path::new(SITE), MountFlags::NOSUID | MountFlags::NODEV);
-    tmpfs(site, quiet, "mode=0755,size=16m,nr_inodes=4096")?;
+fn mount_site(network: Sight, settings: &[(&str, Setting)]) -> io::Result<()> {
+    let site = Path::new(SITE);
+    tmpfs(site, quiet(), "mode=0755,size=16m,nr_inodes=4096")?;
     for directory in DIRECTORIES {
         fs::create_dir(site.join(directory))?;
     }
@@ -270,9 +349,7 @@ fn mount_site(
             std::os::unix::fs::symlink(target, site.join(tree))?;
         }
     }
-    fs::write(site.join("etc/passwd"), identity.passwd())?;
-    fs::write(site.join("etc/group"), identity.group())?;
-    if instruction.network != Sight::Host {
+    if network != Sight::Host {
         fs::write(site.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
     }
     for (name, setting) in settings {
@@ -281,14 +358,25 @@ fn mount_site(
             Setting::Link(target) => std::os::unix::fs::symlink(target, site.join(name))?,
         }
     }
-    let closed = quiet | MountFlags::NOEXEC | MountFlags::RDONLY;
+    let closed = quiet() | MountFlags::NOEXEC | MountFlags::RDONLY;
     rustix::mount::mount("proc", site.join("proc"), "proc", closed, None)?;
-    let bytes = instruction.rlimits.memory_bytes;
     tmpfs(
         &site.join("tmp"),
-        quiet,
-        &format!("mode=1777,size={bytes},nr_inodes={TMP_FILES_MAX}"),
+        quiet(),
+        &format!("mode=1777,nr_inodes={TMP_FILES_MAX}"),
     )
+}
+
+/// What of the root's own files depends on the step.
+fn settle_in(instruction: &Instruction, identity: &Identity) -> io::Result<()> {
+    fs::write("/etc/passwd", identity.passwd())?;
+    fs::write("/etc/group", identity.group())?;
+    let size = std::ffi::CString::new(format!("size={}", instruction.rlimits.memory_bytes))?;
+    Ok(rustix::mount::mount_remount(TMP, quiet(), size.as_c_str())?)
+}
+
+fn quiet() -> MountFlags {
+    MountFlags::NOSUID | MountFlags::NODEV
 }
 
 fn tmpfs(at: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
@@ -302,36 +390,41 @@ fn tmpfs(at: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
     )?)
 }
 
-/// Puts a piece where it belongs. Its place has no symbolic links: the host said so, and the trees are the host's.
-fn place(piece: &Piece) -> io::Result<()> {
-    let relative = piece.place.strip_prefix("/").map_err(io::Error::other)?;
-    let at = Path::new(SITE).join(relative);
-    if piece.is_directory {
-        fs::create_dir_all(&at)?;
-    } else if fs::symlink_metadata(&at).is_err() {
+/// Puts a piece where it belongs in the root at `root`; where that is. Its place has no symbolic links: the host said so, and the trees are the host's.
+fn place(piece: Piece, root: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |e: io::Error| Failure::isolation(&format!("bind {}", piece.place.display()), e);
+    let relative = piece.place.strip_prefix("/").map_err(io::Error::other);
+    let at = root.join(relative.map_err(wrong)?);
+    make_point(&at, piece.is_directory).map_err(wrong)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&piece.tree, c"", CWD, &at, flags).map_err(|e| wrong(e.into()))?;
+    Ok(piece.place)
+}
+
+fn make_point(at: &Path, is_directory: bool) -> io::Result<()> {
+    if is_directory {
+        return fs::create_dir_all(at);
+    }
+    if fs::symlink_metadata(at).is_err() {
         if let Some(parent) = at.parent() {
             fs::create_dir_all(parent)?;
         }
-        OpenOptions::new().write(true).create_new(true).open(&at)?;
+        OpenOptions::new().write(true).create_new(true).open(at)?;
     }
-    rustix::mount::move_mount(
-        &piece.tree,
-        c"",
-        CWD,
-        &at,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?;
     Ok(())
 }
 
-/// Makes the site read-only and the root, and lets go of the old one.
+/// Makes the site the root, and lets go of the old one.
 fn pivot() -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let site = rustix::fs::open(SITE, flags, Mode::empty())?;
-    kernel::restrict_mount(site.as_fd(), u64::from(read_only().bits()), false)?;
     std::env::set_current_dir(SITE)?;
     // The old root lands on top of the new one, and is taken off.
     rustix::process::pivot_root(".", ".")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
     std::env::set_current_dir("/")
+}
+
+fn close() -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    kernel::restrict_mount(root.as_fd(), u64::from(read_only().bits()), false)
 }

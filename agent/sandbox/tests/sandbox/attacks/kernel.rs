@@ -22,10 +22,11 @@ fn strict_is_to_be_had_wherever_namespaces_are() {
         .iter()
         .map(|scene| (scene.isolation == Isolation::Strict, ran(scene), scene.name()))
         .collect();
-    for pair in had.chunks(2) {
-        let [(false, namespaces, _), (true, strict, name)] = pair else {
+    for of_one_agent in had.chunks(3) {
+        let [(false, namespaces, _), (true, strict, name), (true, ready, _)] = of_one_agent else {
             panic!("{had:?}");
         };
+        assert_eq!(strict, ready, "{name}");
         // A root that was only changed by chroot cannot be changed again by anybody.
         assert!(*strict || !*namespaces || in_a_cage, "{name}");
     }
