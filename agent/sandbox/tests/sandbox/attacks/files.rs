@@ -1,8 +1,13 @@
 //! Attacks by way of files: reading and writing what is not the step's, and taking all the room.
 
+use std::os::unix::fs::PermissionsExt;
+
 use writ_protocol::exec::Limits;
 
-use super::{ALWAYS, BY_STRICT, Scene, attack, attack_within, is_held, program, text};
+use super::{ALWAYS, BY_STRICT, Scene, attack, attack_with_groups, attack_within, is_held, program, text};
+
+/// A group of the agent's beside its first; no user of a test's host is in it.
+const GROUP: u32 = 1_899_999_999;
 
 #[test]
 fn reading_files_of_the_host() {
@@ -25,6 +30,19 @@ fn writing_files_of_the_host() {
         fate.was_held();
         assert!(!scene.outside().join("writ-was-here").exists(), "{}", fate.scene);
     });
+}
+
+#[test]
+fn a_file_for_a_group_of_the_agents() {
+    let words = |scene: &Scene| {
+        // Where the step can see it: nothing but the group keeps it.
+        let file = scene.work().join("of-the-group");
+        std::fs::write(&file, "secret").expect("writes");
+        std::os::unix::fs::chown(&file, None, Some(GROUP)).expect("gives it to the group");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).expect("sets the mode");
+        vec!["read".to_owned(), text(&file)]
+    };
+    attack_with_groups(&[GROUP], words, |_, fate| fate.was_held());
 }
 
 #[test]
