@@ -152,7 +152,12 @@ fn sandbox_prints_a_strict_step_beside_its_floor() {
         return;
     }
     let said: Vec<&str> = cases(&rows).into_iter().map(|(case, _)| case).collect();
-    assert_eq!(said, ["strict-p50", "strict", "strict-large-p50", "strict-large"]);
+    let cases = ["strict", "strict-large", "strict-back-to-back"];
+    let expected: Vec<String> = cases
+        .iter()
+        .flat_map(|case| [format!("{case}-p50"), (*case).to_owned()])
+        .collect();
+    assert_eq!(said, expected);
     for pair in rows.chunks(2) {
         let ratio = pair[0].ratio.expect("has a floor");
         assert!((pair[1].value - ratio).abs() < 1e-9, "{pair:?}");
