@@ -1,6 +1,8 @@
-//! What can be asked of the binary: `run`, `once`, `enroll`, `status`, `verify-journal`, `check-config`.
+//! What can be asked of the binary: `run`, `once`, `enroll`, `status`, `verify-journal`, `policy`,
+//! `check-config`.
 
 mod once;
+mod policy;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use writ_sandbox::{CgroupBase, Sandbox};
 
 use crate::app::{Agent, AppError, Options, Parts};
 use crate::config::AgentConfig;
+use crate::egress::policy::Asker;
 use crate::executor::bundles::BundleCache;
 use crate::executor::host::HostExecutor;
 use crate::identity::{Card, Enrolment, Host, Identity};
@@ -81,6 +84,9 @@ pub enum Command {
         #[arg(long)]
         state: PathBuf,
     },
+    /// Test the egress policy of this host.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Read the configuration and say what is wrong with it.
     CheckConfig {
         /// The configuration file.
@@ -103,10 +109,14 @@ pub async fn run(command: Command) -> Result<(), Error> {
             name,
             tls_first,
         } => enroll(&token, &state, name, tls_first).await,
+        Command::Policy(command) => policy::run(&command),
         Command::Status { state, json } => status(&state, json),
         Command::VerifyJournal { state } => verify(&state),
         Command::CheckConfig { config } => {
             let loaded = AgentConfig::load(Some(&config))?;
+            if let Some(path) = &loaded.egress.policy {
+                say(&policy::described(path)?)?;
+            }
             say(&format!(
                 "{} is well; state lies in {}",
                 config.display(),
@@ -211,8 +221,15 @@ async fn assemble(
             "steps get no cgroup: what daemonised processes use is a lower bound"
         );
     }
+    let who = Asker {
+        tenant: identity.card.identity.tenant.clone(),
+        agent: identity.card.identity.agent_id.to_string(),
+        agent_name: identity.card.name.clone(),
+        ..Asker::default()
+    };
     let executor = HostExecutor::new(sandbox, ProviderHost::new(Path::new("/"))?, Arc::clone(&clock))
-        .knowing(machine::known);
+        .knowing(machine::known)
+        .guarded(policy::guard(config.egress.policy.as_deref()), who);
     let options = Options {
         journal: config.journal,
         hello_interval: config.hello_interval_ms.map(Duration::from_millis),

@@ -25,6 +25,8 @@ pub struct AgentConfig {
     pub journal: JournalConfig,
     /// How steps run.
     pub steps: StepsConfig,
+    /// The host's say on where steps may reach.
+    pub egress: EgressConfig,
     /// Milliseconds between hellos, instead of what the controller says; for tests.
     pub hello_interval_ms: Option<u64>,
     /// The environment this host belongs to (`env`), so that halts of one environment are known to cover it. Without it only halts
@@ -97,6 +99,15 @@ impl Default for StepsConfig {
     }
 }
 
+/// The host's say on where steps may reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Rules in Rego, a file or a folder, that are asked about every connection that a plan allows; none when absent. Read at start. A wrong
+    /// one refuses all of them.
+    pub policy: Option<PathBuf>,
+}
+
 impl Default for AgentConfig {
     fn default() -> Self {
         Self {
@@ -105,6 +116,7 @@ impl Default for AgentConfig {
             bus: BusConfig::default(),
             journal: JournalConfig::default(),
             steps: StepsConfig::default(),
+            egress: EgressConfig::default(),
             hello_interval_ms: None,
             environment: None,
             drain_seconds: 60,
@@ -151,6 +163,11 @@ impl AgentConfig {
                 matches!(cgroup, "discover" | "off") || cgroup.starts_with('/'),
                 "steps.cgroup",
                 "must be discover, off or an absolute path",
+            ),
+            (
+                self.egress.policy.as_ref().is_none_or(|path| path.is_absolute()),
+                "egress.policy",
+                "must be an absolute path",
             ),
             (
                 self.hello_interval_ms.is_none_or(|ms| ms >= 100),

@@ -1,10 +1,11 @@
 //! Egress: the only way out of a step's network. The step's network has nothing in it but a loopback; at one port of it listens this proxy, which
-//! lives in the agent's network, decides on every connection by the plan's list, and writes down what it decided.
+//! lives in the agent's network, decides on every connection by the plan's list and the host's policy, and writes down what it decided.
 //!
 //! Not here: the network itself (`writ-sandbox`), and what a destination is (`writ_protocol::egress`).
 
 mod connection;
 mod decide;
+pub mod policy;
 mod proxy;
 mod relay;
 pub mod request;

@@ -21,6 +21,12 @@ pub struct AgentMetrics {
     pub connections_allowed: IntCounter,
     /// Connections out of steps that were refused.
     pub connections_denied: IntCounter,
+    /// Connections that the host's policy allowed.
+    pub policy_allowed: IntCounter,
+    /// Connections that the host's policy refused.
+    pub policy_denied: IntCounter,
+    /// Connections that were refused because the host's policy did not decide.
+    pub policy_failed: IntCounter,
     /// Frames written.
     pub frames: IntCounter,
     /// Batches handed to the bus.
@@ -62,6 +68,18 @@ impl AgentMetrics {
             connections_denied: counter(
                 "egress_connections_denied_total",
                 "Connections out of steps that were refused or came to nothing.",
+            )?,
+            policy_allowed: counter(
+                "egress_policy_allowed_total",
+                "Connections out of steps that the host's policy allowed.",
+            )?,
+            policy_denied: counter(
+                "egress_policy_denied_total",
+                "Connections out of steps that the host's policy refused.",
+            )?,
+            policy_failed: counter(
+                "egress_policy_failed_total",
+                "Connections out of steps that were refused because the host's policy did not decide.",
             )?,
             frames: counter("frames_total", "Frames written to the journal.")?,
             batches: counter("batches_total", "Event batches handed to the bus.")?,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use writ_agent::egress::policy::{Asker, Policy, Review};
 use writ_agent::egress::{Bounds, Proxy, Resolver, Rules};
 use writ_chassis::clock::SystemClock;
 use writ_protocol::egress::{Connection, Destination, Egress};
@@ -73,6 +74,7 @@ impl World {
             .map(|text| Destination::parse(&text.replace("PORT", &port)).expect("a destination"));
         Rules {
             destinations: destinations.collect(),
+            review: None,
         }
     }
 
@@ -297,4 +299,73 @@ fn nothing_outlives_the_step_and_the_next_one_inherits_nothing() {
     drop(world.proxy);
     let after = TcpStream::connect(door).expect_err("nobody listens");
     assert_eq!(after.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_policy_of_the_host_narrows_what_the_plan_names_and_widens_nothing() {
+    let world = World::new(Bounds::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("egress.rego");
+    let rules = "package writ.egress\n\n\
+        default allow := false\n\
+        allow if { input.step == \"command:fetch\"; input.host in {\"127.0.0.1\", \"other.example\"} }\n\
+        # Asked again when its address is known.\n\
+        allow if { input.host == \"evil.example\"; input.ip == null }\n\
+        allow if { input.host == \"broken.example\"; to_number(\"x\") == 1 }\n\
+        reason := \"not from here\" if input.host == \"api.example\"\n";
+    std::fs::write(&file, rules).expect("written");
+    let policy = Arc::new(Policy::load(&file).expect("a policy"));
+    let review = Review {
+        policy: Arc::clone(&policy),
+        asker: Asker {
+            step: "command:fetch".to_owned(),
+            ..Asker::default()
+        },
+    };
+    let session = world.proxy.open(Rules {
+        review: Some(review),
+        ..world.rules(&[
+            "127.0.0.1:PORT",
+            "api.example:PORT",
+            "evil.example:PORT",
+            "broken.example:PORT",
+        ])
+    });
+    assert!(world.tunnel("127.0.0.1:PORT").ends_with("heard ping"));
+    let refused = world.tunnel("api.example:PORT");
+    assert!(
+        refused.starts_with("HTTP/1.1 403")
+            && refused.contains("the host's policy refuses it: not from here"),
+        "{refused}"
+    );
+    assert!(world.tunnel("evil.example:PORT").starts_with("HTTP/1.1 403"));
+    assert!(
+        world
+            .tunnel("broken.example:PORT")
+            .contains("the host's policy does not decide")
+    );
+    // The policy would allow it, and the plan does not name it.
+    assert!(
+        world
+            .tunnel("other.example:PORT")
+            .contains("the plan does not name it")
+    );
+    let egress = session.close();
+    assert_eq!((egress.allowed, egress.denied), (1, 4));
+    let told = egress.policy.expect("it was asked");
+    assert_eq!(told.digest, policy.digest());
+    assert_eq!((told.allowed, told.denied, told.failed), (1, 2, 1));
+    assert!(
+        row(&egress, "127.0.0.1")
+            .reason
+            .ends_with("; allowed by the host's policy")
+    );
+    assert_eq!(row(&egress, "api.example").address, None, "it was looked up");
+    assert_eq!(row(&egress, "evil.example").address.as_deref(), Some("127.0.0.1"));
+
+    let session = world
+        .proxy
+        .open(world.rules(&["api.example:PORT", "127.0.0.1:PORT"]));
+    assert!(world.tunnel("api.example:PORT").ends_with("heard ping"));
+    assert_eq!(session.close().policy, None, "the next step has rules of its own");
 }

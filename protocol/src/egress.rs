@@ -11,7 +11,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use record::{CONNECTIONS_MAX, Connection, Egress, REASON_BYTES_MAX};
+pub use record::{CONNECTIONS_MAX, Connection, Egress, HostPolicy, PolicyWord, REASON_BYTES_MAX};
 pub use special::special;
 
 /// Most destinations that one step names.

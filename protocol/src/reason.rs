@@ -60,6 +60,10 @@ codes! {
     /// No agent matches the targets.
     NoTargets = 13, "no agent matches the targets";
 
+    // 01xx: what a config says is the compiler's (`writ-plan`); here is what a host's operator says.
+    /// The egress policy of the host cannot be used.
+    EgressPolicyInvalid = 139, "egress policy is wrong";
+
     // 02xx: trust.
     /// A signature is missing, wrong, or by a key without the role.
     SignatureInvalid = 200, "signature invalid";

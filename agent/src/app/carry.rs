@@ -70,6 +70,11 @@ impl Agent {
         {
             self.metrics.connections_allowed.inc_by(egress.allowed);
             self.metrics.connections_denied.inc_by(egress.denied);
+            if let Some(policy) = &egress.policy {
+                self.metrics.policy_allowed.inc_by(policy.allowed);
+                self.metrics.policy_denied.inc_by(policy.denied);
+                self.metrics.policy_failed.inc_by(policy.failed);
+            }
         }
         if let Record::StepResult(result) = record
             && (result.outcome, result.code) == (StepOutcome::Aborted, Some(Code::GrantExhausted))

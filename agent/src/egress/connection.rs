@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use writ_chassis::clock::BootInstant;
-use writ_protocol::egress::{Connection, Host};
+use writ_protocol::egress::{Connection, Host, PolicyWord};
 
 use super::decide::Asked;
+use super::policy::Input;
 use super::proxy::{Live, Shared};
 use super::relay::{Count, End, relay};
 use super::request::{self, HEAD_BYTES_MAX, Request};
@@ -24,6 +25,8 @@ const TELL_WAIT: Duration = Duration::from_secs(2);
 struct Refusal {
     status: &'static str,
     reason: String,
+    /// What the host's policy came to, where it was that which refused.
+    word: Option<PolicyWord>,
 }
 
 /// What stands in the book of one connection; written when it goes, however it goes.
@@ -32,6 +35,8 @@ struct Entry {
     shared: Arc<Shared>,
     began: BootInstant,
     row: Connection,
+    /// What the host's policy came to, where it was asked and its word was the last.
+    word: Option<PolicyWord>,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -43,7 +48,7 @@ impl Drop for Entry {
         row.duration_us = u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX);
         row.sent_bytes = self.sent.load(Ordering::Relaxed);
         row.received_bytes = self.received.load(Ordering::Relaxed);
-        self.live.book(row);
+        self.live.book(row, self.word);
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) async fn serve(mut program: TcpStream, live: Option<Arc<Live>>, share
     };
     let mut entry = Entry::new(live, shared);
     if let Err(refusal) = entry.go(&mut program).await {
+        entry.word = entry.word.or(refusal.word);
         entry.row.reason = if entry.row.allowed {
             format!("{}; {}", entry.row.reason, refusal.reason)
         } else {
@@ -93,6 +99,7 @@ impl Entry {
         Self {
             began: shared.clock.boot(),
             row,
+            word: None,
             live,
             shared,
             sent: AtomicU64::new(0),
@@ -193,26 +200,27 @@ impl Entry {
         let name = match &request.host {
             Host::Address(address) => {
                 self.row.address = Some(address.to_string());
-                self.row.reason = self.decide(request, Some(*address))?;
-                self.row.allowed = true;
+                self.row.reason = self.decide(request, Some(*address)).await?;
+                self.let_through();
                 return Ok(vec![*address]);
             }
             Host::Name(name) => name.clone(),
         };
         // Before anybody is asked for its address: a question to a name server is a message as well.
-        self.decide(request, None)?;
+        self.decide(request, None).await?;
         let found = self.resolve(name).await?;
         let (mut allowed, mut refused) = (Vec::new(), None);
         for address in found {
-            match self.decide(request, Some(address)) {
+            match self.decide(request, Some(address)).await {
                 Ok(rule) => allowed.push((address, rule)),
                 Err(refusal) => refused = refused.or(Some((address, refusal))),
             }
         }
         match (allowed.first(), refused) {
             (Some((address, rule)), _) => {
-                (self.row.address, self.row.allowed) = (Some(address.to_string()), true);
+                self.row.address = Some(address.to_string());
                 self.row.reason.clone_from(rule);
+                self.let_through();
             }
             (None, Some((address, refusal))) => {
                 self.row.address = Some(address.to_string());
@@ -236,16 +244,44 @@ impl Entry {
         }
     }
 
-    /// The rule that allows it.
-    fn decide(&self, request: &Request, address: Option<IpAddr>) -> Result<String, Refusal> {
+    fn let_through(&mut self) {
+        self.row.allowed = true;
+        self.word = self.live.rules.review.is_some().then_some(PolicyWord::Allowed);
+    }
+
+    /// Who allows it: the rule of the plan, and the host's policy where there is one.
+    async fn decide(&self, request: &Request, address: Option<IpAddr>) -> Result<String, Refusal> {
         let asked = Asked {
             host: &request.host,
             port: request.port,
             address,
             is_tunnel: request.head.is_none(),
         };
-        let decided = self.live.rules.decide(&asked);
-        decided.map_err(|reason| refuse("403 Forbidden", reason))
+        let rule = self
+            .live
+            .rules
+            .decide(&asked)
+            .map_err(|reason| refuse("403 Forbidden", reason))?;
+        let Some(review) = &self.live.rules.review else {
+            return Ok(rule);
+        };
+        let input = Input {
+            now: self.shared.clock.now().to_string(),
+            step: &review.asker,
+            host: asked.host.to_string(),
+            port: asked.port,
+            ip: address.map(|address| address.to_string()),
+            scheme: if asked.is_tunnel { "connect" } else { "http" },
+        };
+        let verdict = review.policy.ask(&input).await;
+        if verdict.word == PolicyWord::Allowed {
+            return Ok(format!("{rule}; allowed by the host's policy"));
+        }
+        Err(Refusal {
+            status: "403 Forbidden",
+            reason: verdict.reason,
+            word: Some(verdict.word),
+        })
     }
 
     /// Connects to the very addresses that were decided on.
@@ -290,6 +326,7 @@ fn refuse(status: &'static str, reason: impl Into<String>) -> Refusal {
     Refusal {
         status,
         reason: reason.into(),
+        word: None,
     }
 }
 

@@ -1,9 +1,11 @@
-//! Whether a step may reach somebody: by the list of its plan. A name is asked for twice, before and after it is resolved, so that nobody's name
-//! server decides what of a private network is reached.
+//! Whether a step may reach somebody: by the list of its plan, and then by the policy of its host, if there is one. A name is asked for twice, before
+//! and after it is resolved, so that nobody's name server decides what of a private network is reached.
 
 use std::net::IpAddr;
 
 use writ_protocol::egress::{Destination, Host, special};
+
+use super::policy::Review;
 
 /// Who asks for what.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +25,12 @@ pub struct Asked<'a> {
 pub struct Rules {
     /// Where it may reach; nowhere when empty.
     pub destinations: Vec<Destination>,
+    /// Who is asked beside the list; nobody where the host has no policy.
+    pub review: Option<Review>,
 }
 
 impl Rules {
-    /// The rule that allows it.
+    /// The rule of the list that allows it. Where there is a policy it is asked after this: what the list refuses, nobody can allow.
     ///
     /// # Errors
     /// Why it is refused, in words.
@@ -71,6 +75,7 @@ mod tests {
             .map(|text| Destination::parse(text).expect("a destination"));
         let rules = Rules {
             destinations: destinations.collect(),
+            review: None,
         };
         rules.decide(&Asked {
             host: &Host::parse(host).expect("a host"),

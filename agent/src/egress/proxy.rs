@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use writ_chassis::clock::Clock;
-use writ_protocol::egress::{Connection, Egress};
+use writ_protocol::egress::{Connection, Egress, HostPolicy, PolicyWord};
 
 use super::{Bounds, Resolver, Rules, connection};
 
@@ -67,9 +67,15 @@ enum Command {
 }
 
 impl Live {
-    pub(super) fn book(&self, one: Connection) {
+    /// Books a connection, and what the host's policy came to about it.
+    pub(super) fn book(&self, one: Connection, word: Option<PolicyWord>) {
         let (host, port, allowed, reason) = (one.host.clone(), one.port, one.allowed, one.reason.clone());
-        let is_new = self.book.lock().unwrap_or_else(PoisonError::into_inner).book(one);
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(policy), Some(word)) = (&mut book.policy, word) {
+            policy.count(word);
+        }
+        let is_new = book.book(one);
+        drop(book);
         if is_new && !allowed {
             tracing::warn!(%host, port, %reason, "a step was refused a connection");
         }
@@ -115,8 +121,14 @@ impl Proxy {
 
     /// Lets a step reach what its rules allow, until the session is closed. One step at a time.
     pub fn open(&self, rules: Rules) -> Session<'_> {
+        let reviewed_by = rules.review.as_ref().map(|review| review.policy.digest());
+        let book = Egress {
+            policy: reviewed_by.map(HostPolicy::of),
+            ..Egress::default()
+        };
         let live = Arc::new(Live {
             rules,
+            book: Mutex::new(book),
             ..Live::default()
         });
         self.tell(Command::Open(Arc::clone(&live)));

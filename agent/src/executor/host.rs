@@ -16,6 +16,7 @@ use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 use super::network::{Network, Networks};
 use super::{Executor, Job, OnOutput};
 use crate::core::{Blob, Failure, Ran, Seen, StepRef};
+use crate::egress::policy::{Asker, Guard};
 use crate::egress::{Resolver, Session, SystemResolver};
 
 /// Longest text of one attribute in a record, bytes.
@@ -34,6 +35,8 @@ pub struct HostExecutor {
     /// What the host knows of itself, for conditions.
     facts: fn() -> Facts,
     networks: Networks,
+    /// This agent, as the policy of the host's operator knows it.
+    who: Asker,
     present: Mutex<Present>,
 }
 
@@ -57,6 +60,7 @@ impl HostExecutor {
             networks: Networks::new(Arc::new(SystemResolver), Arc::clone(&clock)),
             clock,
             facts: Facts::new,
+            who: Asker::default(),
             present: Mutex::default(),
         }
     }
@@ -70,8 +74,19 @@ impl HostExecutor {
     /// The same, finding addresses of names in another way.
     #[must_use]
     pub fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
-        let networks = Networks::new(resolver, Arc::clone(&self.clock));
+        let networks = self.networks.resolving(resolver);
         Self { networks, ..self }
+    }
+
+    /// The same, asking the policy of the host's operator about connections; `who` is the agent, as the policy is to know it.
+    #[must_use]
+    pub fn guarded(self, guard: Guard, who: Asker) -> Self {
+        let networks = self.networks.guarded(guard);
+        Self {
+            networks,
+            who,
+            ..self
+        }
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -165,6 +180,20 @@ impl HostExecutor {
         Ok((changes, digest, seen.usage))
     }
 
+    /// The step, as the policy of the host's operator knows it.
+    fn asker(&self, job: &Job) -> Asker {
+        let order = &job.step.order;
+        let project = job.bundle.as_ref().map(|bundle| bundle.graph().project.clone());
+        Asker {
+            project: project.unwrap_or_default(),
+            run: order.run_id.to_string(),
+            order: order.order_id.to_string(),
+            plan: order.plan_digest.map(|digest| digest.to_hex()),
+            step: job.step.id.clone(),
+            ..self.who.clone()
+        }
+    }
+
     /// Whether what was brought about can be seen, and is there.
     fn check(&self, resource: &Resource, context: &Context<'_>, before: Digest) -> Result<Digest, Failure> {
         let is_visible = match &resource.spec {
@@ -230,7 +259,10 @@ impl HostExecutor {
             on_artefact: &mut collect,
         };
         let way_out = self.networks.way_out(job.step.order.order_id);
-        let session = way_out.as_deref().and_then(|network| network.open(resource));
+        let review = self.networks.review(self.asker(job));
+        let session = way_out
+            .as_deref()
+            .and_then(|network| network.open(resource, review));
         let applied = self.host.apply(resource, &changes, context, &mut sinks);
         // Closed however the step went, before anything else runs.
         let egress = session.map(Session::close);

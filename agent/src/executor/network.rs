@@ -11,6 +11,7 @@ use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
 use writ_sandbox::{Loopback, Sandbox};
 
+use crate::egress::policy::{Asker, Guard, Review};
 use crate::egress::{Bounds, DOOR, Proxy, Resolver, Rules, Session};
 
 /// The network of the order under way. One at a time, as there is one order at a time.
@@ -18,6 +19,7 @@ use crate::egress::{Bounds, DOOR, Proxy, Resolver, Rules, Session};
 pub(super) struct Networks {
     resolver: Arc<dyn Resolver>,
     clock: Arc<dyn Clock>,
+    guard: Guard,
     present: Mutex<Option<(OrderId, Arc<Network>)>>,
 }
 
@@ -37,6 +39,11 @@ pub(super) enum NetworkError {
     /// The proxy does not start.
     #[error("the proxy of the order's network does not start")]
     Proxy(#[from] std::io::Error),
+    /// The host has a policy that cannot be used.
+    #[error(
+        "the egress policy of this host cannot be used, so no step that names destinations is started: {0}"
+    )]
+    Policy(String),
 }
 
 impl NetworkError {
@@ -44,6 +51,7 @@ impl NetworkError {
         match self {
             Self::Loopback(error) => error.code(),
             Self::Proxy(_) => Code::Internal,
+            Self::Policy(_) => Code::EgressPolicyInvalid,
         }
     }
 }
@@ -53,7 +61,27 @@ impl Networks {
         Self {
             resolver,
             clock,
+            guard: Guard::None,
             present: Mutex::default(),
+        }
+    }
+
+    pub(super) fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
+        Self { resolver, ..self }
+    }
+
+    pub(super) fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Who is asked about a step's connections beside its plan.
+    pub(super) fn review(&self, asker: Asker) -> Option<Review> {
+        match &self.guard {
+            Guard::Set(policy) => Some(Review {
+                policy: Arc::clone(policy),
+                asker,
+            }),
+            Guard::None | Guard::Broken(_) => None,
         }
     }
 
@@ -72,6 +100,12 @@ impl Networks {
         resource: &Resource,
         sandbox: &Sandbox,
     ) -> Result<Option<Arc<Network>>, NetworkError> {
+        let leads_out = |resource: &Resource| matches!(&resource.spec, Spec::Command(command) if !command.egress.is_empty());
+        if let Guard::Broken(why) = &self.guard
+            && leads_out(resource)
+        {
+            return Err(NetworkError::Policy(why.clone()));
+        }
         if !matches!(&resource.spec, Spec::Command(command) if command.isolation >= Isolation::Namespaces) {
             return Ok(None);
         }
@@ -79,7 +113,6 @@ impl Networks {
         if let Some((_, network)) = present.as_ref().filter(|(of, _)| *of == order_id) {
             return Ok(Some(Arc::clone(network)));
         }
-        let leads_out = |resource: &Resource| matches!(&resource.spec, Spec::Command(command) if !command.egress.is_empty());
         let port = graph.resources.iter().any(leads_out).then(|| DOOR.port());
         let (loopback, listener) = sandbox.loopback(port)?;
         let start = |listener| {
@@ -119,13 +152,14 @@ impl Network {
     }
 
     /// Lets a step reach what its plan names; none for a step that names nothing.
-    pub(super) fn open(&self, resource: &Resource) -> Option<Session<'_>> {
+    pub(super) fn open(&self, resource: &Resource, review: Option<Review>) -> Option<Session<'_>> {
         let Spec::Command(command) = &resource.spec else {
             return None;
         };
         let proxy = self.proxy.as_ref().filter(|_| !command.egress.is_empty())?;
         Some(proxy.open(Rules {
             destinations: command.egress.clone(),
+            review,
         }))
     }
 }

@@ -150,6 +150,13 @@ fn write_step(out: &mut String, step: &StepResult, currency: &str) -> std::fmt::
             one_line(&row.reason)
         )?;
     }
+    if let Some(policy) = step.egress.as_ref().and_then(|egress| egress.policy) {
+        writeln!(
+            out,
+            "      asked the host's policy (sha256 {}): {} allowed, {} refused, {} not decided",
+            policy.digest, policy.allowed, policy.denied, policy.failed
+        )?;
+    }
     for artefact in &step.artefacts {
         writeln!(
             out,

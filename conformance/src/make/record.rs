@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use writ_protocol::digest::Digest;
-use writ_protocol::egress::{Connection, Egress};
+use writ_protocol::egress::{Connection, Egress, HostPolicy, PolicyWord};
 use writ_protocol::exec::{Measured, Meter, Source, Sources};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, HaltObserved, Kind, ManifestRefused, OrderRefused, Record};
@@ -191,14 +191,27 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
         given(Check::RecordDecode, bytes),
         json!({ "kind": record.kind().name(), "fields": fields(&record) }),
     );
-    let record = reaching(&golden.records)?;
-    let (bytes, _) = frame(record.kind().number(), 1, &record.encode()?, &Digest::ZERO)?;
-    area.good(
-        "step-result-egress",
-        "A step that reached one destination and was refused another.",
-        given(Check::RecordDecode, bytes),
-        json!({ "kind": record.kind().name(), "fields": fields(&record) }),
-    );
+    for (name, about, policy) in [
+        (
+            "step-result-egress",
+            "A step that reached one destination and was refused another.",
+            None,
+        ),
+        (
+            "step-result-egress-policy",
+            "The same on a host whose operator has a policy, which allowed one connection and refused another.",
+            Some(reviewed()),
+        ),
+    ] {
+        let record = reaching(&golden.records, policy)?;
+        let (bytes, _) = frame(record.kind().number(), 1, &record.encode()?, &Digest::ZERO)?;
+        area.good(
+            name,
+            about,
+            given(Check::RecordDecode, bytes),
+            json!({ "kind": record.kind().name(), "fields": fields(&record) }),
+        );
+    }
     let (bytes, _) = frame(200, 1, b"\x80", &Digest::ZERO)?;
     area.good(
         "unknown-kind",
@@ -210,7 +223,7 @@ fn good_records(area: &mut Area) -> Result<(), MakeError> {
 }
 
 /// The last step's result with what its connections came to.
-fn reaching(records: &[Record]) -> Result<Record, MakeError> {
+fn reaching(records: &[Record], policy: Option<HostPolicy>) -> Result<Record, MakeError> {
     let Record::StepResult(mut result) = measured(records)? else {
         return Err("no record of a step".into());
     };
@@ -233,9 +246,25 @@ fn reaching(records: &[Record]) -> Result<Record, MakeError> {
         received_bytes: 1_000,
         ..row("example.com", true, "example.com:443")
     });
+    if policy.is_some() {
+        egress.book(row(
+            "other.example",
+            false,
+            "the host's policy refuses it: not today",
+        ));
+    }
     egress.book(row("elsewhere.example", false, "the plan does not name it"));
+    egress.policy = policy;
     result.egress = Some(egress);
     Ok(Record::StepResult(result))
+}
+
+/// A policy that was asked about two connections.
+fn reviewed() -> HostPolicy {
+    let mut policy = HostPolicy::of(Digest::of(b"package writ.egress"));
+    policy.count(PolicyWord::Allowed);
+    policy.count(PolicyWord::Denied);
+    policy
 }
 
 /// The last step's result as an agent writes it that measures more.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::time::Timestamp;
 
 /// Most rows of one step's record; half of them are kept for what was allowed, so that a flood of refusals hides nothing.
@@ -25,6 +26,34 @@ pub struct Egress {
     pub connections: Vec<Connection>,
     /// Decisions that are counted above and stand in no row.
     pub omitted: u64,
+    /// What the policy of the host's operator had to say; absent where the host has none, and then left out of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<HostPolicy>,
+}
+
+/// The policy of a host's operator, which is asked about every connection that the plan allows. One policy decides all of a step's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPolicy {
+    /// Its digest, as docs/egress.md says how it is made: whoever has the files can say which rules these were.
+    pub digest: Digest,
+    /// Connections that it allowed.
+    pub allowed: u64,
+    /// Connections that it refused.
+    pub denied: u64,
+    /// Connections that were refused because it did not decide: it said nothing, failed, or took too long.
+    pub failed: u64,
+}
+
+/// What a host's policy came to about one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyWord {
+    /// It allowed it.
+    Allowed,
+    /// It refused it.
+    Denied,
+    /// It did not decide, which refuses it too.
+    Failed,
 }
 
 /// One decision, and what became of the connections that it was made for.
@@ -51,6 +80,28 @@ pub struct Connection {
     pub received_bytes: u64,
     /// How long the connections stood, microseconds, added up.
     pub duration_us: u64,
+}
+
+impl HostPolicy {
+    /// One that was not asked yet.
+    pub const fn of(digest: Digest) -> Self {
+        Self {
+            digest,
+            allowed: 0,
+            denied: 0,
+            failed: 0,
+        }
+    }
+
+    /// Counts what it said.
+    pub const fn count(&mut self, word: PolicyWord) {
+        let count = match word {
+            PolicyWord::Allowed => &mut self.allowed,
+            PolicyWord::Denied => &mut self.denied,
+            PolicyWord::Failed => &mut self.failed,
+        };
+        *count = count.saturating_add(1);
+    }
 }
 
 impl Egress {
