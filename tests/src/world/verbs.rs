@@ -1,6 +1,7 @@
 //! What a story does in its world: order runs and wait for them, kill and start parts, ask the ledger.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -152,6 +153,22 @@ impl World {
     /// When it does not come up.
     pub fn start_part(&mut self, part: &str) -> anyhow::Result<()> {
         self.stack.start(part)
+    }
+
+    /// Gives an agent's host a policy for where steps may reach, and starts the agent again with it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn set_egress_policy(&mut self, agent: &str, policy: &Path) -> anyhow::Result<()> {
+        let file = self.stack.layout().agent(agent).join("agent.yaml");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        config
+            .as_object_mut()
+            .context("the configuration is an object")?
+            .insert("egress".to_owned(), serde_json::json!({ "policy": policy }));
+        self.stop(agent)?;
+        std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
+        self.start_part(agent)
     }
 
     /// Freezes a part: it lives and does nothing.
