@@ -30,7 +30,7 @@ use writ_protocol::record::{ManifestRefused, OrderOutcome, Record};
 use writ_protocol::time::Timestamp;
 
 pub use effect::{Blob, Effect, Ending, StepRef};
-pub use halts::HaltWord;
+pub use halts::{HaltWord, LiftWord};
 pub use input::{Failure, HelloWord, Input, Ran, Seen, StepPlan, Taken};
 pub use memory::{Kept, Memory, Progress, Unfinished};
 pub use running::Stage;
@@ -87,6 +87,9 @@ pub struct AgentCore {
     done_order: VecDeque<OrderId>,
     unsure: BTreeSet<OrderId>,
     halts: BTreeMap<HaltId, HaltWord>,
+    /// Halts that the ledger's last answer neither listed nor lifted.
+    unlisted: BTreeSet<HaltId>,
+    lifted: halts::Lifted,
     refused: VecDeque<Digest>,
     regressions: u64,
     /// Ledger's clock minus ours, microseconds.
@@ -113,6 +116,8 @@ pub struct View {
     pub regressions: u64,
     /// It takes nothing new.
     pub draining: bool,
+    /// Envelopes of halts that the ledger is asked about.
+    pub halts: Vec<Vec<u8>>,
 }
 
 impl AgentCore {
@@ -129,6 +134,8 @@ impl AgentCore {
             done_order: VecDeque::new(),
             unsure: BTreeSet::new(),
             halts: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
+            lifted: halts::Lifted::default(),
             refused: VecDeque::new(),
             regressions: 0,
             offset_us: 0,
@@ -146,11 +153,8 @@ impl AgentCore {
             Input::Manifest(taken) => self.take_manifest(*taken, now),
             Input::Refused { bytes, code, detail } => self.note_refusal(bytes, code, detail),
             Input::Hello(word) => self.take_hello(*word, now),
-            Input::Halt(word) => self.take_halt(word),
-            Input::Lift {
-                halt_id,
-                control_epoch,
-            } => self.take_lift(halt_id, control_epoch),
+            Input::Halt(word) => self.hear_halt(word),
+            Input::Lift(lift) => self.take_lift(lift),
             Input::Disk { tight } => self.is_tight = tight,
             Input::Drain => self.drain(),
             Input::BundleReady {
@@ -211,6 +215,7 @@ impl AgentCore {
                 .collect(),
             regressions: self.regressions,
             draining: self.is_draining,
+            halts: self.halts_in_question(),
         }
     }
 
@@ -324,7 +329,14 @@ impl AgentCore {
                     .filter(|_| !is_ours && held.fencing_token > lease.fencing_token);
             }
         }
-        self.settle_halts(word.control_epoch, word.halts);
+        let named = word.halts.iter().map(|halt| halt.halt.halt_id).collect();
+        self.settle_halts(halts::Listed {
+            at: word.at,
+            control_epoch: word.control_epoch,
+            halts: word.halts,
+            lifts: word.lifts,
+        });
+        self.ask_about_halts(&named);
         if word.at > self.have {
             self.out.push(Effect::ReadManifest);
         }

@@ -1,5 +1,6 @@
 //! What the agent says of itself: the hello, and the request for new credentials.
 
+use data_encoding::BASE64;
 use writ_chassis::ids::IdSource;
 use writ_protocol::digest::Digest;
 use writ_protocol::hello::{self, Hello, RenewRequest};
@@ -52,6 +53,7 @@ pub fn compose(
         sent_at: now.wall,
         regressions: view.regressions,
         draining: view.draining,
+        halts: Some(view.halts.iter().map(|halt| BASE64.encode(halt)).collect()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The door for orders, halts and the ledger's words: from received bytes to values that were verified, or to a refusal with a code. There is
 //! no other way in, and nothing here acts.
 
-use data::decode_halts;
+use data::{decode_halts, decode_lifts};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::halt;
@@ -13,7 +13,7 @@ use writ_protocol::statement;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
 
-use crate::core::{HaltWord, HelloWord, Input, Now, Taken};
+use crate::core::{HaltWord, HelloWord, Input, LiftWord, Now, Taken};
 use crate::trust::Trust;
 
 /// Words kept of an error and its causes.
@@ -34,6 +34,9 @@ pub enum IntakeError {
     /// A halt inside is not readable.
     #[error("a halt inside is not readable")]
     Halt,
+    /// A lift inside is not readable.
+    #[error("a lift inside is not readable")]
+    Lift,
 }
 
 /// What bytes of a manifest mean.
@@ -55,6 +58,7 @@ pub fn admit(bytes: &[u8], trust: &Trust, me: &Identity, have: Generation, at: T
                     digest,
                     envelope: bytes.to_vec(),
                     halts,
+                    lifts: decode_lifts(&manifest.lifts, trust.keyring(), at),
                     manifest,
                 }))),
                 Err(error) => refused(Code::SignatureInvalid, chain(&error)),
@@ -89,21 +93,23 @@ pub fn reopen(bytes: &[u8], trust: &Trust, me: &Identity) -> Option<(Digest, Man
         .then_some((digest, manifest))
 }
 
-/// Reads a halt that was kept beside the journal.
-pub fn reopen_halt(bytes: &[u8], trust: &Trust) -> Option<HaltWord> {
-    let claimed = statement::peek::<halt::Halt>(&Envelope::parse(bytes).ok()?)
-        .ok()?
-        .predicate
-        .issued_at;
-    let halt = halt::open(bytes, trust.keyring(), claimed)
-        .ok()?
-        .into_inner()
-        .predicate;
-    Some(HaltWord {
-        halt,
-        envelope: bytes.to_vec(),
-        addressed: true,
-    })
+/// Reads a halt that was kept beside the journal. One that does not verify any more stands for a halt that stops everything: it was taken once,
+/// and not being able to say what it says is no lift.
+pub fn reopen_halt(bytes: &[u8], trust: &Trust) -> HaltWord {
+    let claimed = Envelope::parse(bytes)
+        .ok()
+        .and_then(|envelope| statement::peek::<halt::Halt>(&envelope).ok())
+        .map(|statement| statement.predicate);
+    let day = claimed.as_ref().map(|halt| halt.issued_at);
+    let opened = day.and_then(|day| halt::open(bytes, trust.keyring(), day).ok());
+    match opened {
+        Some(verified) => HaltWord {
+            halt: verified.into_inner().predicate,
+            envelope: bytes.to_vec(),
+            addressed: true,
+        },
+        None => HaltWord::unreadable(bytes.to_vec(), claimed.map(|halt| halt.halt_id)),
+    }
 }
 
 /// What a control message means; `addressed` says that it came on our own subject.
@@ -123,10 +129,10 @@ pub fn control(bytes: &[u8], addressed: bool, trust: &Trust, at: Timestamp) -> R
         Err(as_halt) => match halt::open_lift(bytes, trust.keyring(), at) {
             Ok(verified) => {
                 let lift = verified.into_inner().predicate;
-                Ok(Input::Lift {
+                Ok(Input::Lift(LiftWord {
                     halt_id: lift.halt_id,
                     control_epoch: lift.control_epoch,
-                })
+                }))
             }
             Err(as_lift) => {
                 let is_lift = Envelope::parse(bytes).is_ok_and(|e| statement::peek::<halt::Lift>(&e).is_ok());
@@ -195,6 +201,7 @@ pub fn hello(
         quarantined: reply.quarantined,
         control_epoch: reply.control_epoch,
         halts: decode_halts(&reply.halts, trust.keyring(), at)?,
+        lifts: decode_lifts(&reply.lifts, trust.keyring(), at),
         leases: reply.leases.clone(),
     };
     Ok((reply, word))
@@ -213,11 +220,31 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 mod data {
-    //! Halts inside other documents: base64 of their envelopes.
+    //! Halts and lifts inside other documents: base64 of their envelopes.
 
     use data_encoding::BASE64;
 
-    use super::{HaltWord, IntakeError, Keyring, Timestamp, halt};
+    use super::{HaltWord, IntakeError, Keyring, LiftWord, Timestamp, chain, halt};
+
+    /// The lifts that are what they say. One that is not ends nothing: it is told and passed over, and the rest of the document counts.
+    pub(super) fn decode_lifts(texts: &[String], keyring: &Keyring, at: Timestamp) -> Vec<LiftWord> {
+        let one = |text: &String| -> Result<LiftWord, IntakeError> {
+            let envelope = BASE64.decode(text.as_bytes()).map_err(|_| IntakeError::Lift)?;
+            let lift = halt::open_lift(&envelope, keyring, at)?.into_inner().predicate;
+            Ok(LiftWord {
+                halt_id: lift.halt_id,
+                control_epoch: lift.control_epoch,
+            })
+        };
+        let told = |text: &String| {
+            one(text)
+                .inspect_err(
+                    |error| tracing::warn!(error = %chain(error), "a lift was refused; its halt holds"),
+                )
+                .ok()
+        };
+        texts.iter().filter_map(told).collect()
+    }
 
     pub(super) fn decode_halts(
         texts: &[String],

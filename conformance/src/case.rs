@@ -1,10 +1,11 @@
 //! The form of a vector. It is itself a public format: other implementations read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use writ_protocol::digest::Digest;
+use writ_protocol::id::HaltId;
 use writ_protocol::key::PublicKey;
 use writ_protocol::manifest::{BundleRef, Generation, Identity};
 use writ_protocol::reason::Code;
@@ -95,6 +96,9 @@ pub struct Context {
     /// The highest `(epoch, generation)` that the reader holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub have: Option<Generation>,
+    /// The halts that the reader holds; then the outcome says which it holds afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holds: Option<BTreeSet<HaltId>>,
     /// Keys to verify with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<PublicKey>,

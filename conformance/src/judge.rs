@@ -191,18 +191,31 @@ impl Bench<'_> {
     fn manifest(&self, input: &[u8]) -> Result<Outcome, String> {
         let me = wanted(self.context().identity.clone(), "identity")?;
         let have = wanted(self.context().have, "have")?;
-        let admitted = manifest::admit(input, &self.keyring()?, &me, have, self.at()?);
+        let (ring, at) = (self.keyring()?, self.at()?);
+        let admitted = manifest::admit(input, &ring, &me, have, at);
         Ok(admitted
             .map(|admission| match admission {
                 Admission::Known => json!({ "admission": "known" }),
-                Admission::New(manifest) => json!({
-                    "admission": "new",
-                    "at": manifest.predicate.at,
-                    "quarantined": manifest.predicate.quarantined,
-                    "orders": manifest.predicate.orders.len(),
-                    "halts": manifest.predicate.halts.len(),
-                    "payload": manifest.payload_digest(),
-                }),
+                Admission::New(manifest) => {
+                    let mut said = json!({
+                        "admission": "new",
+                        "at": manifest.predicate.at,
+                        "quarantined": manifest.predicate.quarantined,
+                        "orders": manifest.predicate.orders.len(),
+                        "halts": manifest.predicate.halts.len(),
+                        "payload": manifest.payload_digest(),
+                    });
+                    if let (Some(held), Some(said)) = (&self.context().holds, said.as_object_mut()) {
+                        let holds = halt::holds_after(
+                            held,
+                            &manifest.predicate.halts,
+                            &manifest.predicate.lifts,
+                            (&ring, at),
+                        );
+                        said.insert("holds".to_owned(), json!(holds));
+                    }
+                    said
+                }
             })
             .map_err(Refusal::from))
     }

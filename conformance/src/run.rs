@@ -171,6 +171,7 @@ pub fn manifest(orders: Vec<Order>) -> Result<Manifest, MakeError> {
         orders,
         cancelled: vec![],
         halts: vec![],
+        lifts: vec![],
     })
 }
 

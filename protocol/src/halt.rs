@@ -1,5 +1,8 @@
 //! Halts: a signed stop with a scope, counted by the control epoch. One signature sets it, two principals lift it.
 
+use std::collections::BTreeSet;
+
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -128,6 +131,28 @@ pub fn open_lift(
     let lift = keyring.open::<Lift>(bytes, at)?;
     check_tenant(&lift.predicate.tenant, keyring)?;
     Ok(lift)
+}
+
+/// Which halts a reader holds after a manifest or hello answer that carries these, each the base64 of an envelope's JSON: a halt ends by a lift that
+/// verifies, and by nothing else. What does not verify changes nothing.
+pub fn holds_after(
+    held: &BTreeSet<HaltId>,
+    halts: &[String],
+    lifts: &[String],
+    (keyring, at): (&Keyring, Timestamp),
+) -> BTreeSet<HaltId> {
+    let bytes = |text: &String| BASE64.decode(text.as_bytes()).ok();
+    let lifted: BTreeSet<HaltId> = lifts
+        .iter()
+        .filter_map(|text| open_lift(&bytes(text)?, keyring, at).ok())
+        .map(|lift| lift.predicate.halt_id)
+        .collect();
+    let set = halts
+        .iter()
+        .filter_map(|text| open(&bytes(text)?, keyring, at).ok())
+        .map(|halt| halt.predicate.halt_id);
+    set.chain(held.iter().copied().filter(|id| !lifted.contains(id)))
+        .collect()
 }
 
 fn check_tenant(found: &str, keyring: &Keyring) -> Result<(), TrustError> {

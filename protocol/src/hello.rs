@@ -55,6 +55,10 @@ pub struct Hello {
     pub regressions: u64,
     /// It is stopping and takes nothing new.
     pub draining: bool,
+    /// Halts that it holds and that the newest word of the ledger neither listed nor lifted, each the base64 of an envelope's JSON, at most
+    /// [`LIFTS_MAX`](crate::limits::LIFTS_MAX). Absent in the hellos of agents that read no lifts in manifests and answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halts: Option<Vec<String>>,
 }
 
 impl Predicate for Hello {
@@ -99,6 +103,9 @@ pub struct HelloReply {
     pub control_epoch: u64,
     /// Halts in force, each the base64 of an envelope's JSON.
     pub halts: Vec<String>,
+    /// Lifts of halts that the agent may still hold, each the base64 of an envelope's JSON. Left out of the bytes where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifts: Vec<String>,
     /// Leases that hold from the moment the question was sent.
     pub leases: Vec<LeaseRenewed>,
 }

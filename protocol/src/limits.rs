@@ -18,6 +18,12 @@ pub const MANIFEST_BYTES_MAX: usize = 128 << 10;
 pub const ORDERS_MAX: usize = 64;
 /// Most halts carried by one manifest or hello reply.
 pub const HALTS_MAX: usize = 32;
+/// Lifts in one manifest or hello answer, and halts that one hello asks about.
+pub const LIFTS_MAX: usize = 8;
+/// Base64 text of all lifts of one manifest or answer, or of all halts of one hello, bytes: two of the longest statements fit.
+pub const LIFTS_BYTES_MAX: usize = 64 << 10;
+/// How long after a lift every manifest and answer carries it unasked. An agent that was away for longer says in its hello what it holds.
+pub const LIFT_CARRIED: Duration = Duration::from_secs(3_600);
 
 /// Largest bundle, bytes.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;

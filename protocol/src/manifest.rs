@@ -12,7 +12,7 @@ use crate::envelope::{Envelope, Verified};
 use crate::exec::RunMode;
 use crate::id::{AgentId, OrderId, RunId};
 use crate::key::SigningKey;
-use crate::limits::{CLOCK_SLACK, HALTS_MAX, MANIFEST_BYTES_MAX, ORDERS_MAX};
+use crate::limits::{CLOCK_SLACK, HALTS_MAX, LIFTS_MAX, MANIFEST_BYTES_MAX, ORDERS_MAX};
 use crate::nats::UserKey;
 use crate::reason::Code;
 use crate::statement::{self, Predicate, Statement, StatementError, Subject};
@@ -112,8 +112,11 @@ pub struct Manifest {
     pub orders: Vec<Order>,
     /// Orders that must stop, and start no more.
     pub cancelled: Vec<OrderId>,
-    /// Halts in force, each a signed envelope as base64 of its JSON.
+    /// Halts in force, each a signed envelope as base64 of its JSON. One that the agent holds and that is missing here goes on.
     pub halts: Vec<String>,
+    /// Lifts of halts that the agent may still hold, each a signed envelope as base64 of its JSON. Left out of the bytes where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifts: Vec<String>,
 }
 
 impl Predicate for Manifest {
@@ -265,9 +268,10 @@ pub fn admit(
     if manifest.orders.len() > ORDERS_MAX
         || manifest.cancelled.len() > ORDERS_MAX
         || manifest.halts.len() > HALTS_MAX
+        || manifest.lifts.len() > LIFTS_MAX
     {
         return Err(AdmitError::Invalid {
-            rule: "too many orders, cancellations or halts",
+            rule: "too many orders, cancellations, halts or lifts",
         });
     }
     if manifest.at == have {

@@ -131,6 +131,8 @@ codes! {
     ArtefactRefused = 316, "artefact refused";
     /// A trial, or what came of one, where only strict work counts.
     InputNotStrict = 317, "not from strict work";
+    /// What the agent kept of a halt is damaged or does not verify any more; it counts as a halt of everything.
+    HaltUnreadable = 318, "a kept halt cannot be read";
 
     // 04xx: the journal.
     /// The journal is damaged in its middle; it was set aside.

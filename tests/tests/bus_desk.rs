@@ -131,6 +131,7 @@ fn parcel(key: &UserKey, generation: u64) -> anyhow::Result<Parcel> {
         orders: vec![],
         cancelled: vec![],
         halts: vec![],
+        lifts: vec![],
     };
     let envelope = manifest::sign(manifest, &SigningKey::from_seed(&[9; 32]))?;
     Ok(Parcel {

@@ -4,14 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use writ_protocol::id::{JournalId, SessionId};
+use writ_protocol::reason::Code;
+use writ_protocol::record::{Alarm, Record};
 use writ_protocol::trust::Keyring;
 
 use super::{Agent, AppError, EVENTS_MAX, Parts, Timers, Work};
 use crate::config::JournalConfig;
-use crate::core::{AgentCore, Kept, Memory, Now, Settings};
+use crate::core::{AgentCore, Effect, Kept, Memory, Now, Settings};
 use crate::hello::VERSION;
 use crate::intake;
 use crate::journal::disk::Disk;
+use crate::journal::docket::HALTS;
 use crate::journal::{Journal, Report, Stamp, Start};
 use crate::link::Link;
 use crate::trust::Trust;
@@ -77,8 +80,9 @@ impl Agent {
             manifests: manifests
                 .filter_map(|m| intake::reopen(m, &trust, name))
                 .collect(),
-            halts: halts.filter_map(|h| intake::reopen_halt(h, &trust)).collect(),
+            halts: halts.map(|h| intake::reopen_halt(h, &trust)).collect(),
         };
+        let unreadable = kept.halts.iter().filter(|halt| halt.is_unreadable()).count();
         let unfinished = opened.memory.unfinished.iter();
         let first_seq = unfinished.map(|(id, order)| (*id, order.first_seq)).collect();
         let settings = Settings {
@@ -101,8 +105,26 @@ impl Agent {
         let mut agent = Self::assemble(parts, recovered, now);
         agent.plan_renewal();
         agent.carry(effects).await?;
+        agent.tell_unreadable(unreadable).await?;
         agent.look_at_disk().await?;
         Ok(agent)
+    }
+
+    /// Says that halts of an earlier life cannot be read, and that everything stands still for it.
+    async fn tell_unreadable(&mut self, halts: usize) -> Result<(), AppError> {
+        if halts == 0 {
+            return Ok(());
+        }
+        let detail = format!(
+            "{halts} of the halts that were kept beside the journal cannot be read; no step starts until they are lifted, or until somebody who \
+             may write to the host removes the file {HALTS}"
+        );
+        tracing::error!(halts, file = HALTS, "kept halts cannot be read; no step starts");
+        let alarm = Record::Alarm(Alarm {
+            code: Code::HaltUnreadable,
+            detail,
+        });
+        self.carry(vec![Effect::Append(alarm), Effect::Sync]).await
     }
 
     fn assemble(parts: Parts, recovered: Recovered, now: Now) -> Self {

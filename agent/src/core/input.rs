@@ -4,14 +4,14 @@ use writ_protocol::digest::Digest;
 use writ_protocol::egress::Egress;
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Meter, StepMode, Usage};
 use writ_protocol::hello::LeaseRenewed;
-use writ_protocol::id::{HaltId, OrderId};
+use writ_protocol::id::OrderId;
 use writ_protocol::manifest::{Generation, Manifest};
 use writ_protocol::reason::Code;
 use writ_protocol::record::Change;
 use writ_protocol::time::Timestamp;
 
 use super::effect::Blob;
-use super::{HaltWord, Now};
+use super::{HaltWord, LiftWord, Now};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -32,12 +32,7 @@ pub enum Input {
     /// A halt came.
     Halt(HaltWord),
     /// The lift of a halt came.
-    Lift {
-        /// Which.
-        halt_id: HaltId,
-        /// The control epoch that the lift begins.
-        control_epoch: u64,
-    },
+    Lift(LiftWord),
     /// How the disk is.
     Disk {
         /// Too little for anything new.
@@ -103,6 +98,8 @@ pub struct Taken {
     pub envelope: Vec<u8>,
     /// The halts it carries, verified.
     pub halts: Vec<HaltWord>,
+    /// The lifts it carries, those that verify.
+    pub lifts: Vec<LiftWord>,
 }
 
 /// The ledger's answer to a hello, verified and fresh.
@@ -120,6 +117,8 @@ pub struct HelloWord {
     pub control_epoch: u64,
     /// Halts in force, verified.
     pub halts: Vec<HaltWord>,
+    /// Lifts, those that verify.
+    pub lifts: Vec<LiftWord>,
     /// Leases that hold from the moment of asking.
     pub leases: Vec<LeaseRenewed>,
 }

@@ -19,7 +19,7 @@ use writ_protocol::record::{OrderAccepted, OrderOutcome, Record, StepResult};
 use writ_protocol::time::Timestamp;
 
 use super::running::{Running, Stop};
-use super::{AgentCore, Effect, HaltWord, Held, Now, Settings};
+use super::{AgentCore, Effect, HaltWord, Held, LiftWord, Now, Settings};
 
 /// How far a step of an unfinished order had come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Memory {
     pub done: Vec<OrderId>,
     /// Orders that did not.
     pub unfinished: BTreeMap<OrderId, Unfinished>,
+    /// Lifts that were taken, in order, each with the database's life then.
+    pub lifts: Vec<(LiftWord, u32)>,
     boot_id: String,
 }
 
@@ -89,6 +91,13 @@ impl Memory {
             }
             Some(Record::HaltObserved(halt)) => {
                 self.control_epoch = self.control_epoch.max(halt.control_epoch);
+                if halt.lifted {
+                    let lift = LiftWord {
+                        halt_id: halt.halt_id,
+                        control_epoch: halt.control_epoch,
+                    };
+                    self.lifts.push((lift, self.high_water.epoch));
+                }
             }
             Some(Record::OrderAccepted(accepted)) => {
                 let unfinished = Unfinished {
@@ -141,7 +150,7 @@ impl Memory {
 pub struct Kept {
     /// Manifests by the digest of their payload.
     pub manifests: BTreeMap<Digest, Manifest>,
-    /// Halts in force.
+    /// Halts in force, and stand-ins for those that cannot be read.
     pub halts: Vec<HaltWord>,
 }
 
@@ -160,6 +169,10 @@ impl AgentCore {
         (core.have, core.control_epoch) = (memory.high_water, memory.control_epoch);
         core.halts
             .extend(halts.into_iter().map(|word| (word.halt.halt_id, word)));
+        memory
+            .lifts
+            .iter()
+            .for_each(|(lift, epoch)| core.lifted.remember(*lift, *epoch));
         memory
             .done
             .iter()

@@ -12,6 +12,7 @@ use writ_protocol::manifest::{Generation, Manifest, Order};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{HighWater, OrderAccepted, OrderRefused, Record};
 
+use super::halts::Listed;
 use super::running::{Running, Stage};
 use super::{AgentCore, Effect, Ending, HELD_MAX, Held, Now, Taken};
 
@@ -22,6 +23,7 @@ impl AgentCore {
             digest,
             envelope,
             halts,
+            lifts,
         } = taken;
         // Draining: the next life of the process takes it, so the high water stays where it is.
         let is_old = manifest.at <= self.have;
@@ -39,7 +41,12 @@ impl AgentCore {
             manifest: digest,
             control_epoch,
         })));
-        self.settle_halts(manifest.control_epoch, halts);
+        self.settle_halts(Listed {
+            at: manifest.at,
+            control_epoch: manifest.control_epoch,
+            halts,
+            lifts,
+        });
         let before = self.held.len();
         for order in &manifest.orders {
             self.take_order(order, &manifest, digest, now);

@@ -10,6 +10,7 @@ use super::*;
 use crate::tests::scene::{boot, manifest, name, order, order_id, step};
 
 mod grants;
+mod halts;
 mod lives;
 mod orders;
 mod stale;
@@ -36,6 +37,7 @@ fn taken(manifest: Manifest) -> Input {
         digest,
         envelope: vec![1],
         halts: Vec::new(),
+        lifts: Vec::new(),
     }))
 }
 
@@ -108,6 +110,7 @@ fn hello(leases: Vec<writ_protocol::hello::LeaseRenewed>, now: Now) -> Input {
         quarantined: false,
         control_epoch: 0,
         halts: Vec::new(),
+        lifts: Vec::new(),
         leases,
     }))
 }

@@ -7,7 +7,7 @@ use writ_protocol::id::AgentId;
 use writ_protocol::manifest::OrderKind;
 
 use super::*;
-use crate::tests::scene::{base64, halt, keyring, manifest, name, now, order, signed};
+use crate::tests::scene::{base64, halt, keyring, lift, manifest, name, now, order, signed};
 
 fn verdict(bytes: &[u8], have: u64) -> Option<Result<u64, Code>> {
     let trust = Trust::new(keyring());
@@ -94,4 +94,44 @@ fn a_kept_manifest_is_verified_again() {
     assert_eq!(manifest.orders.len(), 1);
     assert_eq!(digest, Envelope::parse(&bytes).expect("parses").payload_digest());
     assert!(reopen(&signed(one(), 42), &trust, &name()).is_none());
+}
+
+#[test]
+fn a_lift_that_is_none_is_passed_over_and_the_manifest_counts() {
+    let trust = Trust::new(keyring());
+    let mut lifting = one();
+    let false_lift = halt(HaltAction::Hard, Scope::All, 3);
+    lifting.lifts = vec![
+        "?".to_owned(),
+        base64(&false_lift),
+        base64(b"{}"),
+        base64(&lift()),
+    ];
+    let have = Generation {
+        epoch: 1,
+        generation: 4,
+    };
+    match admit(&signed(lifting, 2), &trust, &name(), have, now().wall) {
+        Some(Input::Manifest(taken)) => assert_eq!(taken.lifts.len(), 1),
+        other => panic!("{other:?}"),
+    }
+    let mut crowded = one();
+    crowded.lifts = vec![base64(&lift()); 9];
+    assert_eq!(verdict(&signed(crowded, 2), 4), Some(Err(Code::Malformed)));
+}
+
+#[test]
+fn a_kept_halt_that_does_not_verify_stands_for_one_of_everything() {
+    let trust = Trust::new(keyring());
+    let fine = halt(HaltAction::Soft, Scope::Project("web".into()), 3);
+    let forged = halt(HaltAction::Soft, Scope::Project("web".into()), 42);
+    let known = reopen_halt(&fine, &trust);
+    assert!(!known.is_unreadable());
+    let unknown = reopen_halt(&forged, &trust);
+    assert!(unknown.is_unreadable());
+    assert_eq!(
+        (unknown.halt.halt_id, unknown.halt.scope, unknown.halt.action),
+        (known.halt.halt_id, Scope::All, HaltAction::Hard)
+    );
+    assert!(reopen_halt(b"\0", &trust).halt.halt_id.as_uuid().is_nil());
 }

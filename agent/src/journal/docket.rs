@@ -12,7 +12,8 @@ use writ_protocol::limits::MANIFEST_BYTES_MAX;
 use super::disk::{self, Disk};
 
 const MANIFESTS: &str = "docket";
-const HALTS: &str = "halts";
+/// The file of the halts in force.
+pub const HALTS: &str = "halts";
 const DONE: &str = "done";
 /// The docket is rewritten when it is larger.
 const COMPACT_BYTES: u64 = 4 << 20;
@@ -75,12 +76,25 @@ impl Docket {
         disk::replace(self.disk.as_ref(), MANIFESTS, &kept)
     }
 
-    /// The envelopes of the halts in force.
+    /// The envelopes of the halts in force. What is no whole entry is the last one, as it is: this file is only ever replaced as a whole, so it is
+    /// damage and no torn end, and what it said must not be forgotten.
     ///
     /// # Errors
     /// What the disk says.
     pub fn halts(&self) -> io::Result<Vec<Vec<u8>>> {
-        self.entries(HALTS)
+        let bytes = match disk::read_all(self.disk.as_ref(), HALTS, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let (mut entries, whole) = split(&bytes);
+        entries.extend(
+            bytes
+                .get(whole..)
+                .filter(|rest| !rest.is_empty())
+                .map(<[u8]>::to_vec),
+        );
+        Ok(entries)
     }
 
     /// Replaces the halts in force, durably.

@@ -117,16 +117,14 @@ pub(crate) fn now() -> Now {
 }
 
 pub(crate) fn order(n: u128, kind: OrderKind) -> Order {
-    let wall = now().wall;
+    let (wall, digest, length) = (now().wall, Digest::of(b"bundle"), 6);
+    let bundle = BundleRef { digest, length };
     Order {
         order_id: order_id(n),
         run_id: RunId::from_uuid(Uuid::from_u128(77)),
         ordered_by: "ada".to_owned(),
         kind,
-        bundle: BundleRef {
-            digest: Digest::of(b"bundle"),
-            length: 6,
-        },
+        bundle,
         mode: RunMode::Strict,
         plan_digest: None,
         rests_on: None,
@@ -157,6 +155,7 @@ pub(crate) fn manifest(generation: u64, orders: Vec<Order>) -> Manifest {
         orders,
         cancelled: Vec::new(),
         halts: Vec::new(),
+        lifts: Vec::new(),
     }
 }
 
@@ -300,6 +299,7 @@ impl FakeBus {
             quarantined: false,
             control_epoch: 0,
             halts: Vec::new(),
+            lifts: Vec::new(),
             leases: leases
                 .map(|held| LeaseRenewed {
                     order_id: held.order_id,

@@ -215,6 +215,7 @@ impl Desk {
                 .map(|o| o.order_id)
                 .collect(),
             halts: Vec::new(),
+            lifts: Vec::new(),
         };
         let envelope = manifest::sign(word, &self.director)?.to_json()?;
         if self.order.is_some() {
@@ -353,6 +354,7 @@ impl Desk {
             quarantined: false,
             control_epoch: 0,
             halts: Vec::new(),
+            lifts: Vec::new(),
             leases: self
                 .order
                 .iter()

@@ -55,6 +55,7 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
         sent_at: NOW,
         regressions: 0,
         draining: false,
+        halts: None,
     };
     let given = |bytes: Vec<u8>| {
         let context = Context {
@@ -105,6 +106,7 @@ fn reply(identity: Identity) -> Result<HelloReply, MakeError> {
         quarantined: false,
         control_epoch: 0,
         halts: vec![],
+        lifts: vec![],
         leases: vec![LeaseRenewed {
             order_id: ids.order,
             fencing_token: 1,

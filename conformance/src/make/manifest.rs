@@ -1,12 +1,14 @@
 //! Area `manifest`: what an agent takes as its orders and what it refuses.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
-use writ_protocol::halt::{self, Halt, HaltAction, Scope};
-use writ_protocol::limits::MANIFEST_BYTES_MAX;
+use writ_protocol::halt::{self, Halt, HaltAction, Lift, Scope};
+use writ_protocol::id::HaltId;
+use writ_protocol::limits::{LIFTS_MAX, MANIFEST_BYTES_MAX};
 use writ_protocol::manifest::{self, Generation, Manifest};
 use writ_protocol::plan::rests_on;
 use writ_protocol::reason::Code;
@@ -24,6 +26,7 @@ pub(super) fn make() -> Result<Vec<Vector>, MakeError> {
     let mut area = Area::new("manifest");
     let base = golden()?.manifest;
     good(&mut area, &base)?;
+    halted(&mut area, &base)?;
     known(&mut area, &base)?;
     places(&mut area, &base)?;
     crowded(&mut area, &base)?;
@@ -140,6 +143,86 @@ fn good(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
         at(2, 6),
     )?;
     Ok(())
+}
+
+/// Manifests for a reader that holds a halt.
+fn halted(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
+    let held = BTreeSet::from([ids()?.halt]);
+    let mut taken = |name, why, manifest: &Manifest, after: &[HaltId]| -> Result<(), MakeError> {
+        let envelope = sign(manifest, seed::DIRECTOR)?;
+        let mut given = given(envelope.to_json()?, at(2, 6))?;
+        given.context.holds = Some(held.clone());
+        let mut value = new(manifest, &envelope);
+        put(&mut value, "/holds", json!(after))?;
+        area.good(name, why, given, value);
+        Ok(())
+    };
+    let later = Manifest {
+        control_epoch: 2,
+        ..base.clone()
+    };
+    let with = |lift: Vec<u8>| Manifest {
+        lifts: vec![data_encoding::BASE64.encode(&lift)],
+        ..later.clone()
+    };
+    let by = |seeds: &[u8]| lift(ids()?.halt, seeds);
+    taken(
+        "with-lift",
+        "Lifts travel inside as well: the halt that the reader holds is over.",
+        &with(by(&[seed::CAROL, seed::DAVE])?),
+        &[],
+    )?;
+    taken(
+        "drops-halt",
+        "A manifest of a later control epoch leaves a halt out. It takes two to lift: the halt that the reader holds goes on.",
+        &later,
+        &[ids()?.halt],
+    )?;
+    taken(
+        "with-lift-by-one",
+        "A lift that lacks a signature ends nothing; the rest of the manifest counts.",
+        &with(by(&[seed::CAROL])?),
+        &[ids()?.halt],
+    )?;
+    taken(
+        "with-lift-by-director",
+        "Who signs the manifest does not lift.",
+        &with(by(&[seed::DIRECTOR, seed::CAROL])?),
+        &[ids()?.halt],
+    )?;
+    taken(
+        "with-lift-of-another",
+        "The lift of another halt.",
+        &with(lift(world::id("halt", 99)?, &[seed::CAROL, seed::DAVE])?),
+        &[ids()?.halt],
+    )?;
+    let mut crowded = with(by(&[seed::CAROL, seed::DAVE])?);
+    crowded.lifts = crowded
+        .lifts
+        .iter()
+        .cycle()
+        .take(LIFTS_MAX + 1)
+        .cloned()
+        .collect();
+    area.coded(
+        "too-many-lifts",
+        "At most 8 lifts are carried.",
+        given(sign(&crowded, seed::DIRECTOR)?.to_json()?, at(2, 6))?,
+        ("manifest/invalid", Code::Malformed),
+    );
+    Ok(())
+}
+
+fn lift(halt_id: HaltId, seeds: &[u8]) -> Result<Vec<u8>, MakeError> {
+    let lift = Lift {
+        tenant: TENANT.to_owned(),
+        halt_id,
+        control_epoch: 2,
+        reason: "fixed".to_owned(),
+        issued_at: NOW,
+    };
+    let keys: Vec<_> = seeds.iter().map(|n| key(*n)).collect();
+    Ok(halt::sign_lift(lift, &keys.iter().collect::<Vec<_>>())?.to_json()?)
 }
 
 fn known(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {

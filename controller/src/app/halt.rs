@@ -1,5 +1,6 @@
 //! Halts: set by one signature, lifted by two, confirmed by each agent, and counted. How far one has come stands in `progress`.
 
+mod held;
 mod progress;
 
 use serde_json::json;
@@ -9,6 +10,8 @@ use writ_protocol::id::HaltId;
 use writ_protocol::reason::Code;
 use writ_protocol::statement;
 use writ_store::{Tx, agent, audit, halt, meta};
+
+pub(super) use held::named;
 
 use super::view::{HaltView, LiftTermsView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
@@ -124,6 +127,11 @@ impl App {
             .to_json()
             .map_err(|e| Error::internal("a lift cannot be written", e))?;
         let verified = word::open_lift(&bytes, self.signer.keyring(), now)?;
+        if verified.predicate.reason.len() > REASON_BYTES_MAX {
+            return Err(Error::malformed(format!(
+                "the reason of a lift has at most {REASON_BYTES_MAX} bytes"
+            )));
+        }
         let mut tx = self.store.begin("halt.release").await?;
         self.meta(&mut tx).await?;
         let mut row = in_force(&mut tx, id).await?;

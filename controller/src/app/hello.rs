@@ -32,6 +32,7 @@ struct Common {
     marks: Vec<ingest::Mark>,
     leases: BTreeMap<AgentId, Vec<LeaseRenewed>>,
     halts: Vec<halt::Halt>,
+    lifted: Vec<halt::Halt>,
 }
 
 impl App {
@@ -71,6 +72,7 @@ impl App {
             .check_sessions(&mut tx, &mut agents, &mut opened, received)
             .await?;
         let heard: Vec<&Hello> = opened.iter().flatten().collect();
+        let found = self.look_at_held(&mut tx, &heard, &agents).await?;
         let meta = self.meta(&mut tx).await?;
         let journals: Vec<_> = heard
             .iter()
@@ -82,6 +84,7 @@ impl App {
             marks: ingest::read_all(&mut tx, &journals).await?,
             leases: Self::renew_leases(&mut tx, &heard, now).await?,
             halts: halt::active(&mut tx).await?,
+            lifted: Self::lifts_to_say(&mut tx, found.lifted, now).await?,
         };
         let answer = |hello: Result<Hello, Error>| {
             let hello = hello?;
@@ -92,7 +95,7 @@ impl App {
             self.answer_hello(agent, &hello, &common)
         };
         let answers = opened.into_iter().map(answer).collect();
-        let is_news = !twins.is_empty();
+        let is_news = !twins.is_empty() || found.taken_back;
         incident::report(&mut tx, twins, now).await?;
         tx.commit().await?;
         if is_news {
@@ -135,6 +138,10 @@ impl App {
             quarantined: agent.state == AgentState::Quarantined,
             control_epoch: common.control_epoch,
             halts: halts_for(&common.halts, agent),
+            lifts: match &hello.halts {
+                Some(held) => super::rule::lifts(&common.lifted, agent, &super::halt::named(held)),
+                None => Vec::new(),
+            },
             leases: common.leases.get(&agent.agent_id).cloned().unwrap_or_default(),
         };
         let envelope = self.signer.director(&hello.identity, reply)?;
@@ -294,6 +301,7 @@ fn living(agent_id: AgentId, hello: &Hello, now: Timestamp) -> liveness::Livenes
         clock_offset_us: hello.sent_at.as_micros().saturating_sub(now.as_micros()),
         draining: hello.draining,
         regressions: hello.regressions,
+        reads_lifts: hello.halts.is_some(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use writ_domain::agent::AgentState;
 use writ_protocol::id::{AgentId, RunId};
-use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, ORDERS_MAX};
+use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, LIFT_CARRIED, LIFTS_MAX, ORDERS_MAX};
 use writ_protocol::manifest::{BundleRef, Generation};
 use writ_protocol::nats::UserKey;
 use writ_protocol::subject::Shard;
@@ -36,6 +36,7 @@ struct Common {
     epoch: u32,
     control_epoch: u64,
     halts: Vec<halt::Halt>,
+    lifted: Vec<halt::Halt>,
     now: Timestamp,
 }
 
@@ -219,6 +220,7 @@ impl App {
                 epoch: meta.epoch,
                 control_epoch: meta.control_epoch,
                 halts: halt::active(tx).await?,
+                lifted: halt::lifted(tx, now.minus(LIFT_CARRIED), LIFTS_MAX).await?,
                 now,
             };
             signed = self.sign_all(tx, &behind, &common).await?;
@@ -283,6 +285,7 @@ impl App {
         runs: &BTreeMap<RunId, run::Run>,
         common: &Common,
     ) -> Result<manifest::ToStore, Error> {
+        let reads_lifts = agent.seen.as_ref().is_some_and(|seen| seen.reads_lifts);
         let word = super::rule::manifest(&super::rule::Listed {
             tenant: &self.settings.tenant,
             rates: &self.settings.rates,
@@ -290,6 +293,7 @@ impl App {
             epoch: common.epoch,
             control_epoch: common.control_epoch,
             halts: &common.halts,
+            lifted: if reads_lifts { &common.lifted } else { &[] },
             now: common.now,
             agent,
             orders,

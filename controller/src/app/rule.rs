@@ -11,9 +11,10 @@ use writ_domain::order::{OrderEvent, OrderState, apply};
 use writ_domain::run::verdict;
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::exec::RunMode;
+use writ_protocol::halt::Scope;
 use writ_protocol::hello::{Hello, LeaseRenewed};
-use writ_protocol::id::RunId;
-use writ_protocol::limits::HALTS_MAX;
+use writ_protocol::id::{HaltId, RunId};
+use writ_protocol::limits::{HALTS_MAX, LIFTS_BYTES_MAX, LIFTS_MAX};
 use writ_protocol::manifest::{Generation, Manifest, Order};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
@@ -127,6 +128,8 @@ pub struct Listed<'a> {
     pub control_epoch: u64,
     /// Halts in force.
     pub halts: &'a [halt::Halt],
+    /// Halts that were lifted, the last first; none for an agent that does not read lifts.
+    pub lifted: &'a [halt::Halt],
     /// Now.
     pub now: Timestamp,
     /// The agent.
@@ -185,7 +188,31 @@ pub fn manifest(listed: &Listed<'_>) -> Manifest {
             .map(|o| o.order_id)
             .collect(),
         halts,
+        lifts: lifts(listed.lifted, agent, &BTreeSet::new()),
     }
+}
+
+/// The lifts that an agent is sent: those that it asks about, then those of halts that may be about it, as many as may be.
+pub fn lifts(lifted: &[halt::Halt], agent: &agent::Agent, asked: &BTreeSet<HaltId>) -> Vec<String> {
+    let idle = Subject {
+        agent_id: agent.agent_id,
+        labels: &agent.labels,
+        order: None,
+    };
+    // Which runs and projects were its own is not known any more: the agent passes over what it does not hold.
+    let is_its =
+        |h: &&halt::Halt| covers(&h.scope, &idle) || matches!(h.scope, Scope::Project(_) | Scope::Run(_));
+    let (first, rest): (Vec<_>, Vec<_>) = lifted.iter().partition(|h| asked.contains(&h.halt_id));
+    let chosen = first.into_iter().chain(rest.into_iter().filter(is_its));
+    let mut bytes = 0;
+    let fits = |text: &String| {
+        bytes += text.len();
+        bytes <= LIFTS_BYTES_MAX
+    };
+    let texts = chosen
+        .filter_map(|h| h.lift.as_ref())
+        .map(|lift| BASE64.encode(lift));
+    texts.take(LIFTS_MAX).take_while(fits).collect()
 }
 
 fn order_word(o: &order::Order, run: &run::Run, rates: &RateCard) -> Order {

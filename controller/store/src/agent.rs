@@ -27,19 +27,24 @@ statements! {
                            created_at, updated_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $10, 1, $11, $11)";
     BY_ID = "-- agent.by_id
-        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining
+        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining,
+               l.reads_lifts
         FROM agent a LEFT JOIN agent_liveness l USING (agent_id) WHERE a.agent_id = $1";
     BY_NAME = "-- agent.by_name
-        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining
+        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining,
+               l.reads_lifts
         FROM agent a LEFT JOIN agent_liveness l USING (agent_id) WHERE a.name = $1";
     BY_KEYS = "-- agent.by_keys
-        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining
+        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining,
+               l.reads_lifts
         FROM agent a LEFT JOIN agent_liveness l USING (agent_id) WHERE a.user_key = ANY($1)";
     BY_IDS = "-- agent.by_ids
-        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining
+        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining,
+               l.reads_lifts
         FROM agent a LEFT JOIN agent_liveness l USING (agent_id) WHERE a.agent_id = ANY($1)";
     PAGE = "-- agent.page
-        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining
+        SELECT a.*, l.seen_at, l.agent_version, l.have_epoch, l.have_generation, l.free_disk_bytes, l.clock_offset_us, l.draining,
+               l.reads_lifts
         FROM agent a LEFT JOIN agent_liveness l USING (agent_id)
         WHERE a.name > $1 AND a.state <> 'removed' AND a.labels @> $2 ORDER BY a.name LIMIT $3";
     WALK = "-- agent.walk
@@ -127,6 +132,8 @@ pub struct Seen {
     pub clock_offset_us: i64,
     /// Whether it was draining.
     pub draining: bool,
+    /// Whether it reads lifts in manifests and answers.
+    pub reads_lifts: bool,
 }
 
 /// A new agent.
@@ -425,6 +432,7 @@ fn read(r: &PgRow) -> Result<Agent, Error> {
             free_disk_bytes: row::count(r, "free_disk_bytes")?,
             clock_offset_us: row::get(r, "clock_offset_us")?,
             draining: row::get(r, "draining")?,
+            reads_lifts: row::get(r, "reads_lifts")?,
         }),
     };
     Ok(Agent {

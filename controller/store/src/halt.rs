@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
 use crate::statement::statements;
+use crate::text::text;
 use crate::tx::Tx;
 
 statements! {
@@ -29,6 +30,14 @@ statements! {
         WHERE $1::bigint IS NULL OR control_epoch < $1 ORDER BY control_epoch DESC LIMIT $2";
     LIFT = "-- halt.lift
         UPDATE halt SET lifted_at = $2, lift_epoch = $3, lift = $4 WHERE halt_id = $1 AND lifted_at IS NULL";
+    BY_IDS = "-- halt.by_ids
+        SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt WHERE halt_id = ANY($1)";
+    LIFTED = "-- halt.lifted
+        SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt
+        WHERE lifted_at >= $1 ORDER BY lift_epoch DESC LIMIT $2";
+    TAKE_BACK = "-- halt.take_back
+        INSERT INTO halt (halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (halt_id) DO NOTHING";
     ACK = "-- halt.ack
         INSERT INTO halt_ack (halt_id, agent_id, lifted, at)
         SELECT u.halt_id, u.agent_id, u.lifted, $4 FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) u(halt_id, agent_id, lifted)
@@ -76,16 +85,47 @@ pub const fn action_name(action: HaltAction) -> &'static str {
 /// # Errors
 /// [`Error`].
 pub async fn create(tx: &mut Tx, halt: &Halt) -> Result<(), Error> {
-    let query = query(CREATE)
+    insert(tx, CREATE, halt).await.map(|_| ())
+}
+
+/// Stores a halt that this ledger lost, unless it is here; whether it was not.
+///
+/// # Errors
+/// [`Error`].
+pub async fn take_back(tx: &mut Tx, halt: &Halt) -> Result<bool, Error> {
+    Ok(insert(tx, TAKE_BACK, halt).await? > 0)
+}
+
+async fn insert(tx: &mut Tx, statement: &'static str, halt: &Halt) -> Result<u64, Error> {
+    let query = query(statement)
         .bind(halt.halt_id.as_uuid())
         .bind(Json(&halt.scope))
         .bind(action_name(halt.action))
         .bind(row::signed(halt.control_epoch))
         .bind(&halt.envelope)
-        .bind(&halt.reason)
-        .bind(&halt.set_by)
+        .bind(text(&halt.reason))
+        .bind(text(&halt.set_by))
         .bind(Instant(halt.set_at));
-    tx.run(query).await.map(|_| ())
+    tx.run(query).await
+}
+
+/// Halts by id; those that are not here are left out.
+///
+/// # Errors
+/// [`Error`].
+pub async fn by_ids(tx: &mut Tx, ids: &[HaltId]) -> Result<Vec<Halt>, Error> {
+    let query = query(BY_IDS).bind(ids.iter().map(HaltId::as_uuid).collect::<Vec<Uuid>>());
+    tx.rows(query).await?.iter().map(read_halt).collect()
+}
+
+/// Halts lifted since, the last lift first.
+///
+/// # Errors
+/// [`Error`].
+pub async fn lifted(tx: &mut Tx, since: Timestamp, limit: usize) -> Result<Vec<Halt>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = query(LIFTED).bind(Instant(since)).bind(limit);
+    tx.rows(query).await?.iter().map(read_halt).collect()
 }
 
 /// A halt by id.

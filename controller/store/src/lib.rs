@@ -45,7 +45,7 @@ pub use instant::writable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 17..=17;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 18..=18;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

@@ -20,15 +20,15 @@ statements! {
         ORDER BY agent_id FOR UPDATE";
     UPSERT = "-- liveness.upsert
         INSERT INTO agent_liveness (agent_id, session_id, journal_id, incarnation, seen_at, have_epoch, have_generation, control_epoch,
-                                    agent_version, free_disk_bytes, clock_offset_us, draining, regressions)
+                                    agent_version, free_disk_bytes, clock_offset_us, draining, regressions, reads_lifts)
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::timestamptz[], $6::int[], $7::bigint[], $8::bigint[],
-                             $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::bigint[])
+                             $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::bigint[], $14::boolean[])
         ON CONFLICT (agent_id) DO UPDATE SET
             session_id = EXCLUDED.session_id, journal_id = EXCLUDED.journal_id, incarnation = EXCLUDED.incarnation,
             seen_at = EXCLUDED.seen_at, have_epoch = EXCLUDED.have_epoch, have_generation = EXCLUDED.have_generation,
             control_epoch = EXCLUDED.control_epoch, agent_version = EXCLUDED.agent_version,
             free_disk_bytes = EXCLUDED.free_disk_bytes, clock_offset_us = EXCLUDED.clock_offset_us, draining = EXCLUDED.draining,
-            regressions = EXCLUDED.regressions
+            regressions = EXCLUDED.regressions, reads_lifts = EXCLUDED.reads_lifts
         WHERE agent_liveness.incarnation <= EXCLUDED.incarnation";
     FORGET = "-- liveness.forget
         DELETE FROM agent_liveness WHERE agent_id = $1";
@@ -59,6 +59,8 @@ pub struct Liveness {
     pub draining: bool,
     /// Manifests it refused because they went back.
     pub regressions: u64,
+    /// Whether it reads lifts in manifests and answers.
+    pub reads_lifts: bool,
 }
 
 /// The known session of an agent; its row stays locked until the transaction ends.
@@ -136,6 +138,7 @@ pub async fn upsert(tx: &mut Tx, all: &[Liveness]) -> Result<(), Error> {
         .bind(signed(|l| l.free_disk_bytes))
         .bind(all.iter().map(|l| l.clock_offset_us).collect::<Vec<_>>())
         .bind(all.iter().map(|l| l.draining).collect::<Vec<_>>())
-        .bind(signed(|l| l.regressions));
+        .bind(signed(|l| l.regressions))
+        .bind(all.iter().map(|l| l.reads_lifts).collect::<Vec<_>>());
     tx.run(query).await.map(|_| ())
 }

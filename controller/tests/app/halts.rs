@@ -226,6 +226,7 @@ async fn a_lift_needs_a_person_beside_the_controller_and_counts_once() {
     assert_eq!((word.predicate.halt_id, word.predicate.control_epoch), (id, 3));
     let manifest = host.manifest(&desk).await.into_inner().predicate;
     assert_eq!((manifest.halts.len(), manifest.control_epoch), (0, 3));
+    assert_eq!(manifest.lifts.len(), 0, "it has not said that it reads lifts");
     assert_eq!(
         code(desk.app.release_halt(&operator(), id, &fine).await),
         Code::Conflict,

@@ -138,6 +138,7 @@ impl Host {
             sent_at: desk.now(),
             regressions: 0,
             draining: false,
+            halts: Some(Vec::new()),
         }
     }
 

@@ -28,6 +28,7 @@ mod incidents;
 mod ingest;
 mod journal;
 mod life;
+mod lifts;
 mod manifests;
 mod once;
 mod poison;

@@ -85,6 +85,8 @@ pub struct Books {
     pub heard: BTreeMap<AgentId, Heard>,
     /// Halts in force.
     pub halts: Vec<Halt>,
+    /// Halts that were lifted, the last first.
+    pub lifted: Vec<Halt>,
     /// Controllers' leases.
     pub leases: BTreeMap<String, LeaseRow>,
     /// What was raised: agent, code.
@@ -241,6 +243,11 @@ impl Books {
         }
         let since = now.since(Timestamp::from_micros(BEGINNING)).as_secs();
         self.epoch = (self.epoch + 1).max(u32::try_from(since).unwrap_or(u32::MAX));
+        self.bump_all();
+    }
+
+    /// `agent::bump_all`.
+    pub fn bump_all(&mut self) {
         let all: Vec<AgentId> = self.agents.keys().copied().collect();
         self.bump(all);
     }

@@ -29,7 +29,7 @@ use super::keys::{NOTARY, TENANT};
 use super::witness::{Witness, Word};
 
 pub use ingest::{Arrival, Outcome, Told, ingest};
-pub use orders::{NewRun, cancel, halt, lift, order, sweep};
+pub use orders::{NewRun, cancel, halt, lift, look_at_held, order, sweep};
 
 /// Length of an order's lease.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -90,6 +90,9 @@ pub fn hello(
     let (leases, runs) = rule::renew(&mut orders, &said, now);
     books.orders.extend(orders.into_iter().map(|o| (o.order_id, o)));
     books.settle(&runs, now);
+    let asked = look_at_held(books, said.halts.as_deref().unwrap_or_default());
+    let agent = books.agents.get(&agent.agent_id).ok_or(Code::NotFound)?.clone();
+    let drops = witness.drops_halts();
     let upto = mark.as_ref().map_or(0, writ_store::ingest::Mark::upto);
     let word = Word {
         leases: leases.iter().map(|l| (l.order_id, l.lease_ms)).collect(),
@@ -111,8 +114,17 @@ pub fn hello(
         hello_interval_ms: u64::try_from(HELLO_INTERVAL.as_millis()).unwrap_or(u64::MAX),
         reconnect_window_ms: 1_000,
         quarantined: agent.state == AgentState::Quarantined,
-        control_epoch: books.control_epoch,
-        halts: halts_for(books, &agent),
+        control_epoch: books.control_epoch + u64::from(drops),
+        halts: if drops {
+            Vec::new()
+        } else {
+            halts_for(books, &agent)
+        },
+        lifts: if drops {
+            Vec::new()
+        } else {
+            rule::lifts(&books.lifted, &agent, &asked)
+        },
         leases,
     };
     let signed = hello::sign(&said.identity, reply, &NOTARY.director).map_err(|_| Code::Internal)?;
@@ -200,13 +212,15 @@ pub fn current(books: &mut Books, witness: &mut Witness, ids: &[AgentId], now: T
 }
 
 fn sign(books: &mut Books, witness: &mut Witness, agent: &Agent, now: Timestamp) {
+    let drops = witness.drops_halts();
     let word = rule::manifest(&Listed {
         tenant: TENANT,
         rates: &rates(),
         ttl: MANIFEST_TTL,
         epoch: books.epoch,
-        control_epoch: books.control_epoch,
-        halts: &books.halts,
+        control_epoch: books.control_epoch + u64::from(drops),
+        halts: if drops { &[] } else { &books.halts },
+        lifted: if drops { &[] } else { &books.lifted },
         now,
         agent,
         orders: &books.outstanding(agent.agent_id),

@@ -30,6 +30,8 @@ pub enum Deed {
         hard: bool,
         /// Until it is lifted.
         length: Duration,
+        /// Half way the director leaves it out of manifests and answers, without a lift.
+        dropped: bool,
     },
     /// An agent's process is killed, or its machine loses power.
     Kill {
@@ -337,6 +339,7 @@ fn rare(chance: &mut Chance) -> Deed {
         _ => Deed::Halt {
             hard: chance.hit(500),
             length: long,
+            dropped: chance.hit(500),
         },
     }
 }

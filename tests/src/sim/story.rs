@@ -9,6 +9,7 @@ use writ_protocol::halt::{HaltAction, Scope};
 use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{self, Manifest, OrderKind};
 
+use super::books::Books;
 use super::bus::Weather;
 use super::check;
 use super::desk::{self, NewRun};
@@ -167,7 +168,11 @@ impl Act {
                 let number = self.world.seed.wrapping_mul(1_000) + self.run;
                 self.world.store.touch(|books| desk::cancel(books, number));
             }
-            Deed::Halt { hard, length } => {
+            Deed::Halt {
+                hard,
+                length,
+                dropped,
+            } => {
                 let action = if hard { HaltAction::Hard } else { HaltAction::Soft };
                 let set = self
                     .world
@@ -175,12 +180,23 @@ impl Act {
                     .touch(|books| desk::halt(books, self.place, (Scope::All, action), now));
                 self.broadcast(set);
                 self.world.dirty.notify_waiters();
-                tokio::time::sleep(length).await;
+                tokio::time::sleep(length / 2).await;
+                self.drop_halts(dropped);
+                tokio::time::sleep(length / 2).await;
+                self.drop_halts(false);
                 lift(&self.world, self.place);
             }
             _ => return,
         }
         self.world.dirty.notify_waiters();
+    }
+
+    fn drop_halts(&self, drops: bool) {
+        lock(&self.world.witness).drop_halts(drops);
+        if drops {
+            self.world.store.touch(Books::bump_all);
+            self.world.dirty.notify_waiters();
+        }
     }
 
     fn broadcast(&self, envelope: Option<Vec<u8>>) {
@@ -373,7 +389,9 @@ impl Act {
 
 fn lift(world: &Arc<World>, number: u64) {
     let now = world.wall();
-    let lifted = world.store.touch(|books| desk::lift(books, number, now));
+    let lifted = world
+        .store
+        .touch(|books| desk::lift(books, &mut lock(&world.witness), number, now));
     broadcast(world, lifted);
     world.dirty.notify_waiters();
 }

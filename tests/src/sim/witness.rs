@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::digest::Digest;
-use writ_protocol::id::{AgentId, JournalId, OrderId};
+use writ_protocol::id::{AgentId, HaltId, JournalId, OrderId};
 use writ_protocol::manifest::{Generation, Manifest};
 
 /// Something that must not have happened.
@@ -59,6 +59,9 @@ pub struct Witness {
     committed: BTreeMap<(AgentId, JournalId), u64>,
     exempt: BTreeSet<AgentId>,
     is_calm: bool,
+    /// Halts of which somebody signed the lift.
+    lifted: BTreeSet<HaltId>,
+    drops_halts: bool,
     /// What happened how often.
     pub counts: Counts,
 }
@@ -74,6 +77,8 @@ impl Default for Witness {
             committed: BTreeMap::new(),
             exempt: BTreeSet::new(),
             is_calm: true,
+            lifted: BTreeSet::new(),
+            drops_halts: false,
             counts: Counts::default(),
         }
     }
@@ -105,6 +110,26 @@ impl Witness {
     /// Something was broken.
     pub const fn disturb(&mut self) {
         self.is_calm = false;
+    }
+
+    /// A lift is signed.
+    pub fn lifts(&mut self, halt_id: HaltId) {
+        self.lifted.insert(halt_id);
+    }
+
+    /// Whether anybody signed a lift of a halt.
+    pub fn is_lifted(&self, halt_id: HaltId) -> bool {
+        self.lifted.contains(&halt_id)
+    }
+
+    /// From here on, or no longer, who holds the director's key leaves the halts out of what is signed with it.
+    pub const fn drop_halts(&mut self, drops: bool) {
+        self.drops_halts = drops;
+    }
+
+    /// Whether the director leaves halts out.
+    pub const fn drops_halts(&self) -> bool {
+        self.drops_halts
     }
 
     /// Whether the agent was copied or put back.

@@ -129,6 +129,7 @@ fn orders_are_refused_for_cause() {
         quarantined: false,
         control_epoch: 0,
         halts: vec![],
+        lifts: vec![],
         leases: vec![],
     };
     wrong_clock.apply(Input::Hello(Box::new(word)), skewed);
@@ -219,6 +220,7 @@ fn a_quarantine_ends_what_runs_and_what_waits() {
         quarantined: true,
         control_epoch: 0,
         halts: vec![],
+        lifts: vec![],
         leases: vec![],
     };
     let waits = core.apply(Input::Hello(Box::new(word)), at(2));

@@ -86,10 +86,10 @@ pub(super) fn inputs() -> Vec<(&'static str, Input)> {
         ("hard halt", stop(HaltAction::Hard)),
         (
             "lift",
-            Input::Lift {
+            Input::Lift(LiftWord {
                 halt_id: HaltId::from_uuid(Uuid::from_u128(4)),
                 control_epoch: 6,
-            },
+            }),
         ),
         ("disk", Input::Disk { tight: true }),
         ("drain", Input::Drain),

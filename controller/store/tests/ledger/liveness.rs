@@ -23,6 +23,7 @@ fn hello(n: u8, session: u8, incarnation: u64) -> liveness::Liveness {
         free_disk_bytes: u64::MAX,
         clock_offset_us: -5,
         draining: n == 2,
+        reads_lifts: n == 2,
         regressions: 6,
     }
 }

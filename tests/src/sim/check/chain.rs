@@ -117,7 +117,16 @@ impl Reader {
                 let what = format!("record {seq}: a step of {order} under a halt that was observed");
                 found.push(("halt", what));
             }
-            Record::HaltObserved(halt) if halt.lifted => drop(self.halts.remove(&halt.halt_id)),
+            Record::HaltObserved(halt) if halt.lifted && witness.is_lifted(halt.halt_id) => {
+                self.halts.remove(&halt.halt_id);
+            }
+            Record::HaltObserved(halt) if halt.lifted => {
+                let what = format!(
+                    "record {seq}: the end of {}, of which there is no lift",
+                    halt.halt_id
+                );
+                found.push(("halt", what));
+            }
             Record::HaltObserved(halt) => drop(self.halts.insert(halt.halt_id)),
             _ => {}
         }

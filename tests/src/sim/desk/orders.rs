@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use uuid::Uuid;
 use writ_controller::app::{Fence, rule};
 use writ_domain::order::OrderState;
 use writ_domain::run::RunState;
 use writ_protocol::digest::Digest;
+use writ_protocol::envelope::Envelope;
 use writ_protocol::halt::{self as word, HaltAction, Scope};
 use writ_protocol::id::{AgentId, HaltId, OrderId, RunId};
 use writ_protocol::manifest::{BundleRef, OrderKind};
+use writ_protocol::statement;
 use writ_protocol::time::Timestamp;
 use writ_store::halt::Halt;
 use writ_store::order::Order;
@@ -149,13 +152,12 @@ pub fn halt(
         lifted_at: None,
         lift: None,
     });
-    let all: Vec<AgentId> = books.agents.keys().copied().collect();
-    books.bump(all);
+    books.bump_all();
     Some(envelope)
 }
 
 /// Lifts a halt; gives the lift's envelope.
-pub fn lift(books: &mut Books, number: u64, now: Timestamp) -> Option<Vec<u8>> {
+pub fn lift(books: &mut Books, witness: &mut Witness, number: u64, now: Timestamp) -> Option<Vec<u8>> {
     let halt_id = HaltId::from_uuid(Uuid::from_u64_pair(0x68, number));
     let place = books.halts.iter().position(|h| h.halt_id == halt_id)?;
     let control_epoch = books.control_epoch + 1;
@@ -171,10 +173,46 @@ pub fn lift(books: &mut Books, number: u64, now: Timestamp) -> Option<Vec<u8>> {
         .to_json()
         .ok()?;
     books.control_epoch = control_epoch;
-    books.halts.remove(place);
-    let all: Vec<AgentId> = books.agents.keys().copied().collect();
-    books.bump(all);
+    let mut lifted = books.halts.remove(place);
+    (lifted.lifted_at, lifted.lift) = (Some(now), Some(envelope.clone()));
+    books.lifted.insert(0, lifted);
+    witness.lifts(halt_id);
+    books.bump_all();
     Some(envelope)
+}
+
+/// Looks at the halts that an agent holds and was not told of: gives those that are lifted, and takes back those that this ledger lost.
+pub fn look_at_held(books: &mut Books, held: &[String]) -> BTreeSet<HaltId> {
+    let mut named = BTreeSet::new();
+    for text in held {
+        let envelope = BASE64.decode(text.as_bytes()).unwrap_or_default();
+        let claimed = Envelope::parse(&envelope)
+            .ok()
+            .and_then(|e| statement::peek::<word::Halt>(&e).ok());
+        let Some(halt) = claimed.map(|statement| statement.predicate) else {
+            continue;
+        };
+        named.insert(halt.halt_id);
+        let mut known = books.halts.iter().chain(&books.lifted);
+        if known.any(|row| row.halt_id == halt.halt_id) {
+            continue;
+        }
+        books.control_epoch += 1;
+        books.halts.push(Halt {
+            halt_id: halt.halt_id,
+            scope: halt.scope,
+            action: halt.action,
+            control_epoch: books.control_epoch,
+            envelope,
+            reason: halt.reason,
+            set_by: halt.set_by,
+            set_at: halt.issued_at,
+            lifted_at: None,
+            lift: None,
+        });
+        books.bump_all();
+    }
+    named
 }
 
 /// Moves whatever has waited too long; how many orders it moved.
