@@ -61,6 +61,10 @@ pub(super) fn of_agent(books: &Books, witness: &Witness, agent: AgentId, found: 
             continue;
         };
         chain_is_whole(books, (agent, journal), frames, found);
+        if reader.is_exempt {
+            // Copies of an agent live side by side: what one observed says nothing of the others, and their journals are in no order.
+            reader.halts.clear();
+        }
         for raw in frames {
             let Ok((frame, _)) = Frame::parse(raw) else {
                 continue;
