@@ -49,7 +49,7 @@ pub fn hunt(bug: Bug) -> Hunt {
 /// Within how many seeds, from the first on, a bug must be found: about four times what was seen, for a simulator that will change.
 pub const fn within(bug: Bug) -> u64 {
     match bug {
-        Bug::DoneForgotten | Bug::HaltIgnored | Bug::HaltDroppedUnlifted | Bug::OpenForgotten => 5_000,
+        Bug::DoneForgotten | Bug::HaltIgnored | Bug::OpenForgotten => 5_000,
         Bug::DamageCut | Bug::StrangerTaken | Bug::CloneUnseen => 1_600,
         Bug::JournalIdKept | Bug::OnceRetried => 700,
         Bug::IntentUnsynced
