@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod coverage;
 mod fuzz;
 mod launch;
 mod parts;
@@ -53,6 +54,8 @@ enum Command {
     Sbom(sbom::Options),
     /// Arrows between packages and rooms, tokens, sizes, names, migrations, lists against their documents
     Tidy(tidy::Options),
+    /// Unit tests on an instrumented build: which lines they reach, and whether these are enough
+    Coverage(coverage::Options),
     /// Every decoder under libFuzzer, for a bounded time
     Fuzz(fuzz::Options),
     /// Measures, on a release build. Arguments go to `writ-bench`
@@ -79,6 +82,9 @@ struct PassThrough {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = coverage::as_compiler() {
+        return code;
+    }
     match run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
@@ -97,6 +103,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => launch::bench(&place, &args.rest),
         Command::Torture(args) => torture::run(&place, &args.rest),
         Command::Swarm(args) => launch::swarm(&place, &args.rest),
+        Command::Coverage(options) => coverage::run(&place, &options),
         Command::Fuzz(options) => fuzz::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),
         Command::Check(options) => check::run(&place, &options),
