@@ -33,6 +33,9 @@ pub(crate) const CELLS_MAX: usize = 1;
 const OWN: u64 = 1;
 /// Longest time in which a cell is made.
 const MAKE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Time for those in a new cell to come to rest, and between two looks at it.
+const REST_WAIT_MAX: Duration = Duration::from_millis(100);
+const REST_PAUSE: Duration = Duration::from_micros(200);
 /// The next cell is made when the step is over, or so long after its begin: a short step has the machine to itself.
 const HEAD_START_US: u64 = 10_000;
 /// How often a waiting cell is looked at.
@@ -322,13 +325,24 @@ impl Cell {
             }
         });
         match failed {
-            None if is_made && launched.init.is_some() => Ok(Self {
-                kind,
-                launched,
-                cgroup,
-                host,
-                inside,
-            }),
+            None if is_made && launched.init.is_some() => {
+                let cell = Self {
+                    kind,
+                    launched,
+                    cgroup,
+                    host,
+                    inside,
+                };
+                // Who is still on the way to sleep would be taken for one that somebody touched. No event tells of that.
+                wait_for(REST_WAIT_MAX, |_| {
+                    let rests = cell.is_awake();
+                    if !rests {
+                        std::thread::sleep(REST_PAUSE);
+                    }
+                    rests
+                });
+                Ok(cell)
+            }
             why => Err(Error::Shim {
                 detail: format!(
                     "it made no cell: {}",
