@@ -330,7 +330,7 @@ impl AgentCore {
             }
         }
         let named = word.halts.iter().map(|halt| halt.halt.halt_id).collect();
-        self.settle_halts(halts::Listed {
+        self.settle_halts(&halts::Listed {
             at: word.at,
             control_epoch: word.control_epoch,
             halts: word.halts,

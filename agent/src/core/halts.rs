@@ -173,7 +173,7 @@ impl AgentCore {
     }
 
     /// Takes the halts and lifts that a word of the ledger carries.
-    pub(super) fn settle_halts(&mut self, listed: Listed) {
+    pub(super) fn settle_halts(&mut self, listed: &Listed) {
         for lift in &listed.lifts {
             self.take_lift(*lift);
         }
@@ -181,7 +181,7 @@ impl AgentCore {
         let news = listed
             .halts
             .iter()
-            .filter(|word| !self.lifted.is_newer_than(word.halt.halt_id, &listed))
+            .filter(|word| !self.lifted.is_newer_than(word.halt.halt_id, listed))
             .cloned()
             .collect::<Vec<_>>();
         for word in news {

@@ -41,7 +41,7 @@ impl AgentCore {
             manifest: digest,
             control_epoch,
         })));
-        self.settle_halts(Listed {
+        self.settle_halts(&Listed {
             at: manifest.at,
             control_epoch: manifest.control_epoch,
             halts,

@@ -132,7 +132,7 @@ async fn a_halt_that_the_ledger_lost_comes_back_from_an_agent_once_and_can_be_li
         let reply = host.says(&desk, asks).await.unwrap();
         assert_eq!(
             reply.halts,
-            [text.clone()],
+            std::slice::from_ref(&text),
             "it is in force again, as it was signed"
         );
     }

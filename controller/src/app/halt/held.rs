@@ -46,7 +46,9 @@ impl App {
         }
         let ids: Vec<HaltId> = held.keys().copied().collect();
         let known = halt::by_ids(tx, &ids).await?;
-        known.iter().for_each(|row| drop(held.remove(&row.halt_id)));
+        for row in &known {
+            held.remove(&row.halt_id);
+        }
         let mut taken_back = false;
         for (envelope, claimed, key) in held.into_values() {
             let name = agents.get(key).map_or("", |agent| agent.name.as_str());
