@@ -159,14 +159,15 @@ fn walk(
 
 fn text(path: &Path, left: &mut u64) -> Result<String, PolicyError> {
     let mut text = String::new();
-    // One byte more than allowed tells what is too large from what fits exactly.
-    let read = fs::File::open(path).and_then(|file| {
-        let regular = file.metadata()?.is_file();
-        if !regular {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        file.take(left.saturating_add(1)).read_to_string(&mut text)
+    // Looked at before it is opened: opening a pipe waits for whoever writes to it.
+    let regular = fs::metadata(path).and_then(|there| {
+        let wrong = || io::Error::other("it is no regular file");
+        there.is_file().then_some(()).ok_or_else(wrong)
     });
+    // One byte more than allowed tells what is too large from what fits exactly.
+    let read = regular
+        .and_then(|()| fs::File::open(path))
+        .and_then(|file| file.take(left.saturating_add(1)).read_to_string(&mut text));
     let length = read.map_err(|source| PolicyError::Read {
         path: path.to_owned(),
         source,

@@ -163,6 +163,19 @@ fn a_wrong_policy_is_told_with_its_place() {
 }
 
 #[test]
+fn a_pipe_is_no_policy_and_nobody_waits_for_it() {
+    let folder = rules("allow := true");
+    let pipe = folder.0.path().join("pipe.rego");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let fault = folder.fault();
+    assert!(
+        fault.contains("pipe.rego") && fault.contains("no regular file"),
+        "{fault}"
+    );
+}
+
+#[test]
 fn the_digest_is_that_of_what_decides() {
     let one = rules("allow := true");
     let digest = |folder: &Folder| folder.load().expect("a policy").digest();
