@@ -7,7 +7,6 @@
 mod lines;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -87,7 +86,7 @@ pub(crate) fn as_compiler() -> Option<ExitCode> {
 
 /// Runs the tests and prints what they reach.
 pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
-    let files = measure(place, &options.package, &[])?;
+    let files = measure(place, &options.package)?;
     if options.missed {
         for file in files.iter().filter(|file| file.lines.missed() > 0) {
             println!("{}: {}", file.path, file.missed());
@@ -112,8 +111,8 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     })
 }
 
-/// Runs the tests of `packages`, or all but those of whole systems, and counts. `runner` goes to the test runner.
-fn measure(place: &Place, packages: &[String], runner: &[OsString]) -> anyhow::Result<Vec<File>> {
+/// Runs the tests of `packages`, or all but those of whole systems, and counts.
+fn measure(place: &Place, packages: &[String]) -> anyhow::Result<Vec<File>> {
     let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
     let nextest = found
         .nextest
@@ -141,7 +140,7 @@ fn measure(place: &Place, packages: &[String], runner: &[OsString]) -> anyhow::R
             .env("LLVM_PROFILE_FILE", profiles.join(format!("%{POOL}m.profraw")));
         command
     };
-    call(instrumented("run").args(["--profile", "ci"]).args(runner))?;
+    call(instrumented("run").args(["--profile", "ci"]))?;
     let list = read(instrumented("list").args(["--list-type", "binaries-only", "--message-format", "json"]))?;
     let files = lines::count(&place.root, &programs(&list)?, &profiles)?;
     let wanted = folders(place, packages)?;
