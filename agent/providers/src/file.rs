@@ -9,6 +9,7 @@ mod observe;
 
 use std::os::fd::OwnedFd;
 
+use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use writ_protocol::graph::{FileSpec, FileState};
 
 use crate::accounts::Accounts;
@@ -23,6 +24,8 @@ pub(crate) use observe::observe;
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 /// Longest text of changing lines, bytes.
 const LINES_BYTES_MAX: usize = 4 << 10;
+/// Lines shown around those that change.
+const LINES_AROUND: u32 = 2;
 
 /// What differs. Refuses what an apply would refuse.
 pub(crate) fn diff(
@@ -182,10 +185,13 @@ pub(crate) fn explain(root: &OwnedFd, spec: &FileSpec, changes: &mut [Change], c
 }
 
 fn changed_lines(old: &str, new: &str) -> String {
-    let lines = similar::TextDiff::from_lines(old, new)
-        .unified_diff()
-        .context_radius(2)
-        .to_string();
+    let input = InternedInput::new(old, new);
+    let mut diff = Diff::compute(Algorithm::Histogram, &input);
+    diff.postprocess_lines(&input);
+    let mut config = UnifiedDiffConfig::default();
+    config.context_len(LINES_AROUND);
+    let printer = BasicLineDiffPrinter(&input.interner);
+    let lines = diff.unified_diff(&printer, config, &input).to_string();
     if lines.len() <= LINES_BYTES_MAX {
         return lines;
     }
