@@ -143,10 +143,9 @@ impl Cells {
         let Some(kind) = Kind::of(spec) else {
             return (None, Turn(None));
         };
-        let cell = lock(&self.shared.ready).pop();
-        self.tell(Word::Began(kind));
-        let turn = Turn(Some(self));
-        let Some(cell) = cell else { return (None, turn) };
+        let Some(cell) = lock(&self.shared.ready).pop() else {
+            return (None, self.turn(kind));
+        };
         let [init, _] = cell.inside;
         let host = cell.host;
         let mut taken = Leftover {
@@ -154,8 +153,9 @@ impl Cells {
             cgroup: cell.cgroup,
             is_spent: false,
         };
-        // It makes itself ready while it is looked at.
+        // It makes itself ready while it is looked at, and before our thread is woken.
         let fits = cell.kind == kind && is_well(&taken.launched) && taken.tell(spec).is_ok();
+        let turn = self.turn(kind);
         let others = [taken.launched.reaper(), init];
         let is_as_made = || host.is_unchanged() && others.into_iter().all(tree::is_sleeping);
         if fits && is_as_made() && taken.launched.allow().is_ok() {
@@ -164,6 +164,12 @@ impl Cells {
         }
         self.leave(taken);
         (None, turn)
+    }
+
+    /// A step of this kind begins; it is over when what this gives goes.
+    fn turn(&self, kind: Kind) -> Turn<'_> {
+        self.tell(Word::Began(kind));
+        Turn(Some(self))
     }
 
     /// Takes this down, later.

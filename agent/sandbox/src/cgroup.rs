@@ -28,15 +28,38 @@ const CLAIMS_MAX: u32 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     dir: PathBuf,
+    delegated: Delegated,
     /// Holds the lock.
     _lock: File,
     next: AtomicU64,
+}
+
+/// Controllers that the host delegates. What none counts has no file, and is not looked for at every step.
+#[derive(Clone, Copy, Debug)]
+struct Delegated {
+    memory: bool,
+    pids: bool,
+    io: bool,
+}
+
+impl Delegated {
+    /// To the cgroups below this one.
+    fn below(dir: &Path) -> Self {
+        let text = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+        let has = |name| text.split_ascii_whitespace().any(|one| one == name);
+        Self {
+            memory: has("memory"),
+            pids: has("pids"),
+            io: has("io"),
+        }
+    }
 }
 
 /// One step's cgroup; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct StepCgroup {
     dir: PathBuf,
+    delegated: Delegated,
     /// Processes of ours that live in it beside the step's.
     own: u64,
     /// Limits that the kernel confirmed.
@@ -91,6 +114,7 @@ impl Cgroups {
         }
         sweep(&all);
         Ok(Self {
+            delegated: Delegated::below(&dir),
             dir,
             _lock: lock,
             next: AtomicU64::new(0),
@@ -105,6 +129,7 @@ impl Cgroups {
         fs::create_dir(&dir)?;
         Ok(StepCgroup {
             dir,
+            delegated: self.delegated,
             own,
             effective: Vec::new(),
         })
@@ -179,6 +204,9 @@ impl StepCgroup {
 
     /// Memory now and at its largest, where the host counts it.
     pub(crate) fn memory(&self) -> Option<(u64, u64)> {
+        if !self.delegated.memory {
+            return None;
+        }
         Some((self.number("memory.current")?, self.number("memory.peak")?))
     }
 
@@ -187,8 +215,15 @@ impl StepCgroup {
         Counts {
             memory: self.memory().is_some(),
             storage: self.storage().is_some(),
-            processes_peak: self.number("pids.peak").unwrap_or(0).saturating_sub(self.own),
+            processes_peak: self.most_tasks().saturating_sub(self.own),
         }
+    }
+
+    fn most_tasks(&self) -> u64 {
+        if !self.delegated.pids {
+            return 0;
+        }
+        self.number("pids.peak").unwrap_or(0)
     }
 
     fn number(&self, file: &str) -> Option<u64> {
@@ -198,11 +233,16 @@ impl StepCgroup {
 
     /// Whether the kernel killed a process of it for want of memory.
     pub(crate) fn out_of_memory(&self) -> bool {
-        fs::read_to_string(self.dir.join("memory.events")).is_ok_and(|text| field(&text, "oom_kill ") > 0)
+        self.delegated.memory
+            && fs::read_to_string(self.dir.join("memory.events"))
+                .is_ok_and(|text| field(&text, "oom_kill ") > 0)
     }
 
     /// Bytes read from and written to storage, where the host counts them.
     pub(crate) fn storage(&self) -> Option<(u64, u64)> {
+        if !self.delegated.io {
+            return None;
+        }
         let text = fs::read_to_string(self.dir.join("io.stat")).ok()?;
         let sum = |name: &str| {
             let values = text
@@ -330,6 +370,11 @@ mod tests {
         }
         let cgroup = StepCgroup {
             dir: dir.path().to_path_buf(),
+            delegated: Delegated {
+                memory: true,
+                pids: true,
+                io: true,
+            },
             own: 1,
             effective: Vec::new(),
         };

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
 
-use super::{GAVE_UP, die_with_parent, parent_is_gone, reaper_main};
+use super::{GAVE_UP, die_with_parent, parent_is_gone, reaper_main, strict};
 use crate::kernel::{self, Fork};
 use crate::line::{self, ENDS};
 
@@ -36,6 +36,7 @@ fn serve() -> io::Result<i32> {
             "the shim was called after threads were started; call it first in main",
         ));
     }
+    strict::make_ready();
     while let Some(ends) = line::hear(line.as_fd())? {
         let made = match kernel::fork_sibling() {
             Ok(Fork::Child) => {

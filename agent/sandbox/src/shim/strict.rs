@@ -97,7 +97,7 @@ impl Room {
                 "none is written for this architecture",
             )
         })?;
-        kernel::filter_system_calls(&filter)
+        kernel::filter_system_calls(filter)
             .map_err(|e| Failure::isolation("install a system call filter", e))?;
         let mut effective = self.read_back(&read("/proc/self/status")?)?;
         effective.push(limit(
@@ -163,6 +163,11 @@ impl Room {
             .as_ref()
             .map_or(Ok(()), |seal| seal.check_mounts(&mounts, &root.brought))
     }
+}
+
+/// In the starter: makes what is the same for every step.
+pub(super) fn make_ready() {
+    let _made = filter::filter();
 }
 
 /// In the process that becomes the program: gives up every right that it does not need itself until then.
