@@ -25,7 +25,7 @@ use crate::tree::{self, CpuTime};
 use crate::wire::{self, Failure, Received, Report};
 
 /// Longest time between two looks at what the tree uses.
-const SAMPLE_US_MAX: u64 = 100_000;
+const SAMPLE_US_MAX: u64 = 200_000;
 /// The same in a tree's first second.
 const SAMPLE_YOUNG_US: u64 = 20_000;
 /// How long that is.
