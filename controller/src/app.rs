@@ -13,6 +13,7 @@ mod hello;
 mod incident;
 mod ingest;
 mod life;
+mod lockdown;
 mod manifest;
 mod once;
 mod plan;

@@ -151,7 +151,7 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
         role,
         ttl: None,
     };
-    let made = base(config)?.app.create_token(&caller, new).await?;
+    let made = base(config)?.app.create_token_on_own_host(&caller, new).await?;
     Ok(made.token.unwrap_or_default())
 }
 

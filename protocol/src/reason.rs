@@ -133,6 +133,8 @@ codes! {
     InputNotStrict = 317, "not from strict work";
     /// What the agent kept of a halt is damaged or does not verify any more; it counts as a halt of everything.
     HaltUnreadable = 318, "a kept halt cannot be read";
+    /// A lockdown is in force, and this would change what it covers.
+    LockedDown = 319, "locked down";
 
     // 04xx: the journal.
     /// The journal is damaged in its middle; it was set aside.

@@ -75,7 +75,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 19] = [
+const SECTIONS: [(&str, Section); 20] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -84,6 +84,7 @@ const SECTIONS: [(&str, Section); 19] = [
     ("lists", pages::walks_of_halts_and_tokens_see_everything_once),
     ("blobs", pages::what_a_run_left_is_served),
     ("halts", agents::a_halt_goes_through_its_life),
+    ("lockdown", agents::a_lockdown_holds_every_change_up),
     ("incidents", incidents::an_incident_is_answered_for),
     ("schedules", schedules::a_schedule_goes_through_its_life),
     (

@@ -138,11 +138,13 @@ pub enum SkipReason {
     OutsideWindow,
     /// It was in a freeze.
     Frozen,
+    /// A lockdown covered what it would have started; the rule of a schedule knows none, who starts it does.
+    LockedDown,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Paused,
         Self::Missed,
         Self::Superseded,
@@ -150,6 +152,7 @@ impl SkipReason {
         Self::QueueFull,
         Self::OutsideWindow,
         Self::Frozen,
+        Self::LockedDown,
     ];
 
     /// Its name in the ledger, the API and the metrics.
@@ -162,6 +165,7 @@ impl SkipReason {
             Self::QueueFull => "queue_full",
             Self::OutsideWindow => "outside_window",
             Self::Frozen => "frozen",
+            Self::LockedDown => "locked_down",
         }
     }
 

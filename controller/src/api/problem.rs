@@ -164,6 +164,7 @@ const fn status_of(code: Code) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::Unauthenticated | Code::JoinTokenInvalid => StatusCode::UNAUTHORIZED,
         Code::Forbidden | Code::BudgetExhausted => StatusCode::FORBIDDEN,
+        Code::LockedDown => StatusCode::LOCKED,
         Code::IdempotencyMismatch | Code::NoTargets | Code::Expired => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unavailable | Code::LeaseLost | Code::SchemaVersion | Code::EpochNotRaised => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -184,6 +185,9 @@ const fn hint_of(code: Code) -> Option<&'static str> {
         }
         Code::IdempotencyMismatch => Some("use a fresh Idempotency-Key for another request"),
         Code::Unavailable | Code::RateLimited => Some("try again in a moment, with the same Idempotency-Key"),
+        Code::LockedDown => {
+            Some("`writ halt --list` shows what is in force, `writ halt --release ID` lifts it")
+        }
         Code::NoTargets => Some("look at the labels of `writ agent list`"),
         _ => None,
     }

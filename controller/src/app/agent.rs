@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use writ_domain::agent::{AgentEvent, AgentState, apply};
+use writ_domain::halt::Change;
 use writ_protocol::id::AgentId;
 use writ_protocol::limits::CLOCK_SKEW_MAX;
 use writ_protocol::nats::UserKey;
@@ -12,6 +13,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, liveness};
 
 use super::enrol::check_labels;
+use super::lockdown::{self, Leave, Passes};
 use super::view::AgentView;
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -58,6 +60,12 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin("agent.set_labels").await?;
         let found = find(&mut tx, which).await?;
+        // Neither into what is locked down nor out of it.
+        let change = Change::Agent {
+            agent_id: Some(found.agent_id),
+            labels: &[&found.labels, &labels],
+        };
+        let leave = lockdown::ask(&mut tx, &change).await?;
         agent::set_labels(&mut tx, found.agent_id, &labels, now).await?;
         // Labels say which halts are for it.
         agent::bump(&mut tx, &[found.agent_id], now).await?;
@@ -74,7 +82,7 @@ impl App {
         )
         .await?;
         let shown = AgentView::from(find(&mut tx, which).await?);
-        once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
+        once::record(&mut tx, caller, leave, (once::DONE, &shown), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(shown)
@@ -157,6 +165,16 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin("agent.change").await?;
         let found = find(&mut tx, which).await?;
+        let leave = match event {
+            AgentEvent::Quarantine | AgentEvent::Remove => Leave::of(Passes::Stop),
+            AgentEvent::Release => {
+                let change = Change::Agent {
+                    agent_id: Some(found.agent_id),
+                    labels: &[&found.labels],
+                };
+                lockdown::ask(&mut tx, &change).await?
+            }
+        };
         agent::lock(&mut tx, &[found.agent_id]).await?;
         let changed = set_state(&mut tx, found.agent_id, event, (&caller.name, reason), now).await?;
         if changed && event == AgentEvent::Release {
@@ -164,7 +182,7 @@ impl App {
             liveness::forget(&mut tx, found.agent_id).await?;
         }
         let shown = AgentView::from(find(&mut tx, &found.agent_id.to_string()).await?);
-        once::record(&mut tx, caller, (once::DONE, &shown), now).await?;
+        once::record(&mut tx, caller, leave, (once::DONE, &shown), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(shown)

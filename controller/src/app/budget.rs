@@ -4,6 +4,7 @@ mod ledger;
 
 use serde_json::json;
 use writ_domain::budget::{Level, MICROS_MAX, Mode, Span};
+use writ_domain::halt::Change;
 use writ_protocol::id::RunId;
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
@@ -11,7 +12,7 @@ use writ_store::budget::{self, AccountName, AccountRow, Budget, Totals};
 use writ_store::{Tx, audit};
 
 use super::view::BudgetView;
-use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, lockdown, once};
 
 pub(super) use ledger::{Want, settle};
 
@@ -67,6 +68,11 @@ impl App {
             )));
         }
         let mut tx = self.store.begin("budget.set").await?;
+        let change = match set.level {
+            Level::Tenant => Change::Tenant,
+            Level::Project | Level::Run => Change::Project(&set.name),
+        };
+        let leave = lockdown::ask(&mut tx, &change).await?;
         budget::set(&mut tx, &set).await?;
         // A new account is one that nothing is taken of, so its cap holds whatever it is.
         let wanted = [(account_of(&set, now), set.mode, set.cap_micros)];
@@ -88,7 +94,7 @@ impl App {
         let body = json!({ "id": scope, "mode": set.mode.name(), "capMicros": set.cap_micros, "window": set.span.name() });
         audit::write(&mut tx, act, "budget.set", scope, body.clone()).await?;
         audit::tell(&mut tx, now, "budget.set", vec![("budgets".to_owned(), body)]).await?;
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }

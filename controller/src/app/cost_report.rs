@@ -15,6 +15,7 @@ use writ_store::cost_report::{self, Kept};
 use writ_store::{Tx, audit, schedule};
 
 use super::incident::{self, Finding};
+use super::lockdown::{Leave, Passes};
 use super::view::{SignedCostReportView, StoredCostReportView};
 use super::{App, Caller, Error, OperatorRole, PAGE_MAX, Page, Paged, once};
 
@@ -56,7 +57,8 @@ impl App {
         let mut tx = self.store.begin_snapshot("cost_report.make").await?;
         let (kept, _) = self.keep_report(&mut tx, &caller.name, &week, now).await?;
         let view = StoredCostReportView::from(&kept);
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        let leave = Leave::of(Passes::Record);
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use writ_domain::agent::AgentState;
+use writ_domain::halt::Change;
 use writ_protocol::enrol::{self, AgentKeys, EnrolReply, EnrolRequest, JoinSeed, JoinToken, JoinTokenParts};
 use writ_protocol::id::{AgentId, JoinTokenId};
 use writ_protocol::limits::LABELS_MAX;
@@ -14,7 +15,7 @@ use writ_store::{Tx, agent, audit, join};
 
 use super::token::check_name;
 use super::view::JoinTokenView;
-use super::{App, Caller, Error, OperatorRole, once};
+use super::{App, Caller, Error, OperatorRole, lockdown, once};
 
 /// Longest life of a join token.
 const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -81,6 +82,7 @@ impl App {
             used_by: None,
         };
         let mut tx = self.store.begin("join.create").await?;
+        let leave = lockdown::ask(&mut tx, &newcomer(&[&row.labels])).await?;
         join::create(&mut tx, &row, &user_key).await?;
         let detail =
             serde_json::json!({ "name": row.agent_name, "labels": row.labels, "expiresAt": expires_at });
@@ -101,7 +103,7 @@ impl App {
             expires_at: expires_at.to_string(),
         };
         // The text is told once and kept nowhere, not even as an answer.
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(JoinTokenView {
             token: text.to_string(),
@@ -132,6 +134,7 @@ impl App {
         if let Some(used_by) = token.used_by {
             return self.enrolled_before(&mut tx, used_by, &request, now).await;
         }
+        let _leave = lockdown::ask(&mut tx, &newcomer(&[&token.labels])).await?;
         let agent_id = AgentId::from_uuid(self.ids.uuid());
         let name = free_name(&mut tx, token.agent_name.as_deref().unwrap_or(&request.hostname)).await?;
         let keys = self.registry_word(agent_id, &name, &request, now)?;
@@ -243,6 +246,14 @@ impl App {
         Ok(self
             .signer
             .agent_login(name, &public, now, now.plus(self.settings.login_ttl))?)
+    }
+}
+
+/// That there be one more agent.
+const fn newcomer<'a>(labels: &'a [&'a BTreeMap<String, String>]) -> Change<'a> {
+    Change::Agent {
+        agent_id: None,
+        labels,
     }
 }
 

@@ -4,6 +4,7 @@ mod held;
 mod progress;
 
 use serde_json::json;
+use writ_chassis::telemetry::ErrorChain;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::halt::{self as word, Halt, HaltAction, Lift, Scope};
 use writ_protocol::id::HaltId;
@@ -13,6 +14,7 @@ use writ_store::{Tx, agent, audit, halt, meta};
 
 pub(super) use held::named;
 
+use super::lockdown::{Leave, Passes};
 use super::view::{HaltView, LiftTermsView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -93,10 +95,25 @@ impl App {
         )
         .await?;
         let view = HaltView::from(&row);
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        let leave = Leave::of(Passes::Stop);
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
+        if row.action == HaltAction::Lockdown {
+            self.outwait_changes().await;
+        }
         Ok(SignedHalt { view, envelope })
+    }
+
+    /// Until the changes that did not find a lockdown are over: then its answer says that nothing is under way. It is in force whatever comes of this.
+    async fn outwait_changes(&self) {
+        let waited = async {
+            let mut tx = self.store.begin("halt.outwait").await?;
+            halt::outwait_changes(&mut tx).await
+        };
+        if let Err(error) = waited.await {
+            tracing::warn!(error = %ErrorChain(&error), "a change from before a lockdown may still be under way");
+        }
     }
 
     /// What a lift of a halt has to say.
@@ -154,7 +171,8 @@ impl App {
         )
         .await?;
         let view = HaltView::from(&row);
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        let leave = Leave::of(Passes::Lift);
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(SignedHalt {

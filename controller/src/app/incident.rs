@@ -14,6 +14,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::incident::{self, Incident, Kept};
 use writ_store::{Tx, audit, halt, order};
 
+use super::lockdown::{Leave, Passes};
 use super::view::{IncidentDetailView, IncidentEntryView, IncidentView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -368,7 +369,8 @@ impl App {
         let found = incident::read(log.tx, id).await?;
         let found = found.ok_or_else(|| Error::not_found("incident", id))?;
         let view = IncidentView::from(log.add(found, act, Vec::new()).await?);
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        let leave = Leave::of(Passes::Record);
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }

@@ -6,6 +6,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 use writ_store::{Tx, idempotency};
 
+use super::lockdown::Leave;
 use super::{App, Caller, Error};
 
 /// The status of an answer to a request that made something.
@@ -67,10 +68,11 @@ impl App {
 }
 
 /// Writes the answer down beside its effect; call it last before the commit. Of two that come at once the second waits for the first, and its
-/// own effect is undone: it finds the answer when it asks again.
+/// own effect is undone: it finds the answer when it asks again. `_leave` says that no lockdown forbids the change.
 pub(super) async fn record(
     tx: &mut Tx,
     caller: &Caller,
+    _leave: Leave,
     (status, answer): (u16, &impl Serialize),
     now: writ_protocol::time::Timestamp,
 ) -> Result<(), Error> {

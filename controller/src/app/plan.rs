@@ -14,6 +14,7 @@ use writ_protocol::record::StepResult;
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, order, run, step};
 
+use super::lockdown::Leave;
 use super::run::NewRun;
 use super::view::{PlanView, RunView};
 use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
@@ -136,14 +137,14 @@ impl App {
         caller.require(OperatorRole::Operator)?;
         let now = self.now();
         let mut tx = self.store.begin("run.apply").await?;
-        let view = match self
+        let (view, leave) = match self
             .order_plan(&mut tx, caller, (plan, OrderKind::Apply, reason), now)
             .await
         {
-            Ok(view) => view,
+            Ok(ordered) => ordered,
             Err(error) => return Err(self.undo(tx, caller, error).await),
         };
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)
@@ -159,7 +160,7 @@ impl App {
         caller: &Caller,
         (plan, kind, reason): (&Digest, OrderKind, Option<String>),
         now: Timestamp,
-    ) -> Result<RunView, Error> {
+    ) -> Result<(RunView, Leave), Error> {
         let stored = run::read_plan(tx, plan)
             .await?
             .ok_or_else(|| Error::not_found("plan", plan))?;
@@ -191,6 +192,7 @@ impl App {
             plan_digest: (kind == OrderKind::Apply).then_some(*plan),
             reason,
             targets,
+            continues: None,
             rests_on,
         };
         self.order_all(tx, caller, new, now).await

@@ -76,10 +76,11 @@ impl App {
             plan_digest: Some(plan_digest),
             reason: Some(format!("continues {id}")),
             targets: stopped.iter().map(|o| o.agent_id).collect(),
+            continues: Some(id),
             rests_on,
         };
-        let view = match self.order_all(&mut tx, caller, new, now).await {
-            Ok(view) => view,
+        let (view, leave) = match self.order_all(&mut tx, caller, new, now).await {
+            Ok(ordered) => ordered,
             Err(error) => return Err(self.undo(tx, caller, error).await),
         };
         let act = audit::Act {
@@ -89,7 +90,7 @@ impl App {
         let body = json!({ "id": view.id, "continues": id, "budgetMicros": amount, "hosts": stopped.len() });
         audit::write(&mut tx, act, "run.resume", &view.id, body.clone()).await?;
         audit::tell(&mut tx, now, "run.resumed", vec![(format!("run:{id}"), body)]).await?;
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)

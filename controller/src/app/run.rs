@@ -17,6 +17,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
 use super::budget::Want;
+use super::lockdown::{self, Leave, Passes};
 use super::view::{ArtefactView, OrderView, RunView, StepView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -28,6 +29,8 @@ pub(super) struct NewRun {
     pub(super) plan_digest: Option<Digest>,
     pub(super) reason: Option<String>,
     pub(super) targets: Vec<AgentId>,
+    /// The run that it goes on with.
+    pub(super) continues: Option<RunId>,
     /// What a plan saw of the targets, for those it was made for.
     pub(super) rests_on: BTreeMap<AgentId, Digest>,
 }
@@ -85,13 +88,14 @@ impl App {
             plan_digest: None,
             reason: None,
             targets: targets.iter().map(|t| t.agent_id).collect(),
+            continues: None,
             rests_on: BTreeMap::new(),
         };
-        let view = match self.order_all(&mut tx, caller, new, now).await {
-            Ok(view) => view,
+        let (view, leave) = match self.order_all(&mut tx, caller, new, now).await {
+            Ok(ordered) => ordered,
             Err(error) => return Err(self.undo(tx, caller, error).await),
         };
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)
@@ -119,14 +123,15 @@ impl App {
         Ok(compiled)
     }
 
-    /// Creates a run with one order for each target, and marks their manifests: a handful of statements, however many hosts.
+    /// Creates a run with one order for each target, and marks their manifests: a handful of statements, however many hosts. No lockdown forbids it.
     pub(super) async fn order_all(
         &self,
         tx: &mut Tx,
         caller: &Caller,
         new: NewRun,
         now: Timestamp,
-    ) -> Result<RunView, Error> {
+    ) -> Result<(RunView, Leave), Error> {
+        let leave = lockdown::ask_to_order(tx, &new.project, new.continues, &new.targets).await?;
         let meta = self.meta(tx).await?;
         let run_id = RunId::from_uuid(self.ids.uuid());
         let expires_at = now.plus(self.settings.order_ttl);
@@ -181,7 +186,7 @@ impl App {
         };
         let notices = self.reserve(tx, &want, act).await?;
         let view = self.show(tx, row, &Page::default()).await?;
-        Ok(RunView { notices, ..view })
+        Ok((RunView { notices, ..view }, leave))
     }
 
     /// A run with a page of its orders.
@@ -321,7 +326,8 @@ impl App {
         };
         self.stop_orders(&mut tx, act, id, reason).await?;
         let view = self.show(&mut tx, row, &Page::default()).await?;
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        let leave = Leave::of(Passes::Stop);
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         Ok(view)

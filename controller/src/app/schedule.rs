@@ -4,7 +4,9 @@ mod setting;
 mod tick;
 
 use serde_json::{Value, json};
+use writ_domain::halt::Change;
 use writ_domain::schedule::{self as rules, Rule, Standing};
+use writ_plan::plan::Plan;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::ScheduleId;
 use writ_protocol::time::Timestamp;
@@ -12,6 +14,7 @@ use writ_store::schedule::fire::{self, FireState};
 use writ_store::schedule::{self, Schedule};
 use writ_store::{Tx, audit, run};
 
+use super::lockdown::{self, Leave, Passes};
 use super::view::{FireView, ScheduleRule, ScheduleView, TickView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -83,6 +86,7 @@ impl App {
                 )));
             }
         }
+        let leave = may_be_set(&mut tx, &row).await?;
         schedule::create(&mut tx, &row)
             .await
             .map_err(|error| match error {
@@ -101,7 +105,7 @@ impl App {
             json!({ "starts": row.kind.name(), "plan": row.plan_digest }),
         )
         .await?;
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }
@@ -177,6 +181,11 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin("schedule.pause").await?;
         let mut row = hold(&mut tx, schedule).await?;
+        let leave = if is_paused {
+            Leave::of(Passes::Stop)
+        } else {
+            may_be_set(&mut tx, &row).await?
+        };
         if row.is_paused != is_paused {
             row.is_paused = is_paused;
             schedule::pause(&mut tx, row.schedule_id, is_paused, now).await?;
@@ -188,7 +197,7 @@ impl App {
             tell(&mut tx, act(caller, now), verb, &row, json!({ "reason": reason })).await?;
         }
         let view = shown(&row)?;
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }
@@ -207,6 +216,8 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin("schedule.remove").await?;
         let mut row = hold(&mut tx, schedule).await?;
+        // To stop it, pausing is enough.
+        let leave = may_be_set(&mut tx, &row).await?;
         fire::drop_queued(&mut tx, row.schedule_id, REMOVED).await?;
         schedule::remove(&mut tx, row.schedule_id, now).await?;
         (row.removed_at, row.queued) = (Some(now), 0);
@@ -219,7 +230,7 @@ impl App {
         )
         .await?;
         let view = shown(&row)?;
-        once::record(&mut tx, caller, (once::DONE, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         Ok(view)
     }
@@ -255,6 +266,20 @@ async fn hold(tx: &mut Tx, schedule: &str) -> Result<Schedule, Error> {
     let found = find(tx, schedule).await?;
     let held = schedule::lock(tx, found.schedule_id).await?;
     held.ok_or_else(|| Error::not_found("schedule", format!("{:?} any more", found.name)))
+}
+
+/// Holds a change of a schedule against the lockdowns in force: it is of its plan's project, or of the tenant where it has no plan.
+async fn may_be_set(tx: &mut Tx, row: &Schedule) -> Result<Leave, Error> {
+    let stored = match &row.plan_digest {
+        Some(plan) => run::read_plan(tx, plan).await?,
+        None => None,
+    };
+    let Some(stored) = stored else {
+        return lockdown::ask(tx, &Change::Tenant).await;
+    };
+    let plan =
+        Plan::decode(&stored.document).map_err(|e| Error::internal("a stored plan cannot be read", e))?;
+    lockdown::ask(tx, &Change::Project(&plan.project)).await
 }
 
 pub(super) fn rule_of(row: &Schedule) -> Result<Rule, Error> {

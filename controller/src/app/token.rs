@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use writ_domain::halt::Change;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::TokenId;
 use writ_protocol::reason::Code;
-use writ_store::{audit, token};
+use writ_store::{Tx, audit, token};
 
+use super::lockdown::{self, Leave, Passes};
 use super::view::TokenView;
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -50,6 +52,27 @@ impl App {
     /// [`Error`]: not an admin, or the name is taken.
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenView, Error> {
         caller.require(OperatorRole::Admin)?;
+        let mut tx = self.store.begin("token.create").await?;
+        let leave = lockdown::ask(&mut tx, &Change::Tenant).await?;
+        self.make_token(tx, caller, new, leave).await
+    }
+
+    /// Makes a token for who has the controller's host: also in a lockdown, for somebody must be able to lift it.
+    ///
+    /// # Errors
+    /// [`Error`]: the name is taken.
+    pub async fn create_token_on_own_host(&self, caller: &Caller, new: NewToken) -> Result<TokenView, Error> {
+        let tx = self.store.begin("token.create").await?;
+        self.make_token(tx, caller, new, Leave::of(Passes::OwnHost)).await
+    }
+
+    async fn make_token(
+        &self,
+        mut tx: Tx,
+        caller: &Caller,
+        new: NewToken,
+        leave: Leave,
+    ) -> Result<TokenView, Error> {
         check_name(&new.name)?;
         let now = self.now();
         let mut secret = [0_u8; 32];
@@ -63,7 +86,6 @@ impl App {
             expires_at: new.ttl.map(|ttl| now.plus(ttl)),
             revoked_at: None,
         };
-        let mut tx = self.store.begin("token.create").await?;
         token::create(&mut tx, &row, &Digest::of(text.as_bytes())).await?;
         let act = audit::Act {
             at: now,
@@ -79,7 +101,7 @@ impl App {
         .await?;
         let view = TokenView::from(row);
         // The text is told once and kept nowhere, not even as an answer.
-        once::record(&mut tx, caller, (once::CREATED, &view), now).await?;
+        once::record(&mut tx, caller, leave, (once::CREATED, &view), now).await?;
         tx.commit().await?;
         Ok(TokenView {
             token: Some(text),
@@ -121,7 +143,8 @@ impl App {
             serde_json::json!({}),
         )
         .await?;
-        once::record(&mut tx, caller, (once::DONE, &()), now).await?;
+        let leave = Leave::of(Passes::Stop);
+        once::record(&mut tx, caller, leave, (once::DONE, &()), now).await?;
         Ok(tx.commit().await?)
     }
 }

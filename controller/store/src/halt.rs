@@ -25,6 +25,13 @@ statements! {
     ACTIVE = "-- halt.active
         SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt
         WHERE lifted_at IS NULL ORDER BY control_epoch";
+    LOCKDOWNS = "-- halt.lockdowns
+        SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt
+        WHERE lifted_at IS NULL AND action = 'lockdown' ORDER BY control_epoch";
+    CHANGE = "-- halt.change
+        SELECT pg_advisory_xact_lock_shared($1)";
+    OUTWAIT = "-- halt.outwait
+        SELECT pg_advisory_xact_lock($1)";
     LIST = "-- halt.list
         SELECT halt_id, scope, action, control_epoch, envelope, reason, set_by, set_at, lifted_at, lift FROM halt
         WHERE $1::bigint IS NULL OR control_epoch < $1 ORDER BY control_epoch DESC LIMIT $2";
@@ -45,6 +52,9 @@ statements! {
     ACKED = "-- halt.acked
         SELECT agent_id, at FROM halt_ack WHERE halt_id = $1 AND lifted = $2";
 }
+
+/// What changes hold together, and who waits for all of them alone.
+const CHANGES: i64 = 0x7772_6974_6368_616e;
 
 /// A halt's row.
 #[derive(Clone, Debug)]
@@ -146,6 +156,24 @@ pub async fn read(tx: &mut Tx, id: HaltId) -> Result<Option<Halt>, Error> {
 /// [`Error`].
 pub async fn active(tx: &mut Tx) -> Result<Vec<Halt>, Error> {
     tx.rows(query(ACTIVE)).await?.iter().map(read_halt).collect()
+}
+
+/// Lockdowns in force, oldest first. Who sets one that is not found here can wait for the end of this transaction with [`outwait_changes`].
+///
+/// # Errors
+/// [`Error`].
+pub async fn lockdowns(tx: &mut Tx) -> Result<Vec<Halt>, Error> {
+    tx.rows(query(CHANGE).bind(CHANGES)).await?;
+    // A statement of its own: it sees what was committed while the first one waited.
+    tx.rows(query(LOCKDOWNS)).await?.iter().map(read_halt).collect()
+}
+
+/// Waits for the end of every transaction that has asked for [`lockdowns`]; those that ask meanwhile wait for the end of this one.
+///
+/// # Errors
+/// [`Error`].
+pub async fn outwait_changes(tx: &mut Tx) -> Result<(), Error> {
+    tx.rows(query(OUTWAIT).bind(CHANGES)).await.map(drop)
 }
 
 /// Halts from before a control epoch, newest first; the newest of all without one.

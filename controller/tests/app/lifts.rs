@@ -20,7 +20,7 @@ async fn set(desk: &Desk, scope: Scope) -> (HaltId, Vec<u8>) {
     (set.view.id.parse().unwrap(), set.envelope)
 }
 
-async fn lift(desk: &Desk, halt_id: HaltId) {
+pub(crate) async fn lift(desk: &Desk, halt_id: HaltId) {
     let terms = desk.app.lift_terms(halt_id).await.unwrap();
     let lift = Lift {
         tenant: terms.tenant,

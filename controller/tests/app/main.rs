@@ -29,6 +29,7 @@ mod ingest;
 mod journal;
 mod life;
 mod lifts;
+mod lockdown;
 mod manifests;
 mod once;
 mod poison;

@@ -71,7 +71,7 @@ async fn carries_out(
 }
 
 /// A run of the plan that all five steps would change, and how it ended.
-async fn ran(
+pub(crate) async fn ran(
     desk: &Desk,
     host: &mut Host,
     results: &[(&str, StepOutcome)],
@@ -91,7 +91,7 @@ async fn ran(
     run
 }
 
-const AT_GRANT: (OrderOutcome, Option<Code>) = (OrderOutcome::Stopped, Some(Code::GrantExhausted));
+pub(crate) const AT_GRANT: (OrderOutcome, Option<Code>) = (OrderOutcome::Stopped, Some(Code::GrantExhausted));
 
 /// What the changes of the plan rest on that are not among these.
 async fn left(desk: &Desk, plan: &str, done: &[&str]) -> Option<Digest> {

@@ -17,7 +17,7 @@ use super::desk::{Desk, admin, code, operator, viewer};
 use super::host::Host;
 
 /// A rule in the form that operators send.
-fn rule(cron: &str, more: &str) -> ScheduleRule {
+pub(crate) fn rule(cron: &str, more: &str) -> ScheduleRule {
     serde_json::from_str(&format!("{{\"cron\":{cron:?}{more}}}")).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn new(name: &str, kind: ScheduleKind, plan: Digest, rule: ScheduleRule) -> NewS
 }
 
 /// A host, and a plan that was made for it.
-async fn planned(desk: &Desk) -> (Host, Digest) {
+pub(crate) async fn planned(desk: &Desk) -> (Host, Digest) {
     let mut host = Host::enrol(desk, 1).await;
     let run = desk.check().await;
     let manifest = host.accepts(desk).await;
@@ -41,13 +41,13 @@ async fn planned(desk: &Desk) -> (Host, Digest) {
     (host, plan.parse().unwrap())
 }
 
-async fn sets(desk: &Desk, cron: &str, more: &str, plan: Digest) -> ScheduleView {
+pub(crate) async fn sets(desk: &Desk, cron: &str, more: &str, plan: Digest) -> ScheduleView {
     let wanted = new("nightly", ScheduleKind::Apply, plan, rule(cron, more));
     desk.app.create_schedule(&operator(), wanted).await.unwrap()
 }
 
 /// What became of the times so far, the oldest first.
-async fn history(app: &App, name: &str) -> Vec<FireView> {
+pub(crate) async fn history(app: &App, name: &str) -> Vec<FireView> {
     let (mut all, mut page) = (Vec::new(), Page::default());
     loop {
         let found = app.schedule_history(name, &page).await.unwrap();
@@ -60,17 +60,17 @@ async fn history(app: &App, name: &str) -> Vec<FireView> {
     }
 }
 
-async fn states(desk: &Desk) -> Vec<(String, Option<String>)> {
+pub(crate) async fn states(desk: &Desk) -> Vec<(String, Option<String>)> {
     let fires = history(&desk.app, "nightly").await.into_iter();
     fires.map(|fire| (fire.state, fire.reason)).collect()
 }
 
-fn one(state: &str, reason: Option<&str>) -> (String, Option<String>) {
+pub(crate) fn one(state: &str, reason: Option<&str>) -> (String, Option<String>) {
     (state.to_owned(), reason.map(str::to_owned))
 }
 
 /// Lets `minutes` pass, one by one, as a controller that looks all the time would see them.
-async fn ticks(desk: &Desk, minutes: u64) {
+pub(crate) async fn ticks(desk: &Desk, minutes: u64) {
     for _ in 0..minutes {
         desk.pass(60);
         let done = desk.app.run_schedules().await.unwrap();

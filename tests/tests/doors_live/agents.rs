@@ -86,11 +86,20 @@ pub(crate) fn a_halt_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::Res
         let status = door.get(&format!("{path}/status")).ok()?;
         (status.json()["pending"] == 0).then_some(())
     })?;
-    let terms = door.get(&format!("{path}/lift-terms"))?.fine()?.json();
     door.post(&format!("{path}/release"), &json!({ "envelope": "no envelope" }))?;
+    let envelope = lift(scene, &halt.field("id"))?;
+    let again = door.post(&format!("{path}/release"), &json!({ "envelope": envelope }))?;
+    ensure!(again.status == 409 || again.status == 400, "{}", again.text());
+    Ok(())
+}
+
+/// Lifts a halt as an operator does; the envelope that did it.
+fn lift(scene: &Scene<'_>, id: &str) -> anyhow::Result<String> {
+    let (door, path) = (&scene.door, format!("/api/v1/halts/{id}"));
+    let terms = door.get(&format!("{path}/lift-terms"))?.fine()?.json();
     let lift = Lift {
         tenant: terms["tenant"].as_str().context("a tenant")?.to_owned(),
-        halt_id: halt.field("id").parse()?,
+        halt_id: id.parse()?,
         control_epoch: terms["controlEpoch"].as_u64().context("an epoch")?,
         reason: "over".to_owned(),
         issued_at: clock::now(),
@@ -101,7 +110,46 @@ pub(crate) fn a_halt_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::Res
         .post(&format!("{path}/release"), &json!({ "envelope": envelope }))?
         .fine()?;
     ensure!(lifted.field("state") == "lifted", "{}", lifted.text());
-    let again = door.post(&format!("{path}/release"), &json!({ "envelope": envelope }))?;
-    ensure!(again.status == 409 || again.status == 400, "{}", again.text());
+    Ok(envelope)
+}
+
+/// Under a lockdown reading goes on, what stops goes on, and nothing else does; when it is lifted the very same requests are done.
+pub(crate) fn a_lockdown_holds_every_change_up(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    let door = scene.door.clone();
+    let body = json!({ "scope": "all", "action": "lockdown", "reason": "a key leaked" });
+    let set = door.post("/api/v1/halts", &body)?.fine()?;
+    let (check, apply) = (scene.check(), format!("/api/v1/plans/{}/apply", scene.plan));
+    let changes = [
+        ("/api/v1/runs", check, "runs-in-a-lockdown"),
+        (apply.as_str(), json!({}), "apply-in-a-lockdown"),
+        (
+            "/api/v1/tokens",
+            json!({ "name": "for-later", "role": "viewer" }),
+            "token-in-a-lockdown",
+        ),
+    ];
+    for (path, body, key) in &changes {
+        let refused = door.post_as(path, body, key)?.refused(423, "W0319")?;
+        let told = refused.text();
+        ensure!(
+            told.contains("a key leaked") && told.contains(&set.field("id")) && told.contains("--release"),
+            "{told}"
+        );
+    }
+    door.get(&format!("/api/v1/runs/{}", scene.run))?.fine()?;
+    door.post(
+        "/api/v1/agents/lab-2/quarantine",
+        &json!({ "reason": "in doubt" }),
+    )?
+    .fine()?;
+    lift(scene, &set.field("id"))?;
+    door.post("/api/v1/agents/lab-2/release", &json!({ "reason": "clean" }))?
+        .fine()?;
+    for (path, body, key) in &changes {
+        let done = door.post_as(path, body, key)?.fine()?;
+        if *path != "/api/v1/tokens" {
+            scene.world.end_of(&done.field("id"))?;
+        }
+    }
     Ok(())
 }

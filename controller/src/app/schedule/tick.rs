@@ -11,6 +11,7 @@ use writ_chassis::telemetry::ErrorChain;
 use writ_domain::schedule::{self as rules, Action, Decision, Skip, SkipReason, Tick};
 use writ_protocol::id::{RunId, ScheduleId};
 use writ_protocol::manifest::OrderKind;
+use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 use writ_store::schedule::fire::{self, Fire, FireState};
 use writ_store::schedule::{self, Kind, Schedule};
@@ -50,7 +51,7 @@ impl Ticked {
             FireState::Started => self.started.push(now.since(fire.due)),
             FireState::Queued => self.queued += 1,
             FireState::Failed => self.failed += 1,
-            FireState::Skipped => {}
+            FireState::Skipped => *self.skipped.entry(SkipReason::LockedDown).or_default() += fire.times,
         }
     }
 }
@@ -105,7 +106,7 @@ impl App {
                 match self.begin(&mut tx, row, (tick, stops), now).await {
                     Ok(fire) => Some(fire),
                     Err(error) => {
-                        let fire = failed(&plain(tick, FireState::Failed, now), &error);
+                        let fire = unstarted(&plain(tick, FireState::Failed, now), &error);
                         let Some(again) = self.start_over(tx, row, error).await? else {
                             return Ok(());
                         };
@@ -145,8 +146,10 @@ impl App {
         };
         let fire = match self.begin(&mut tx, row, (tick, None), now).await {
             Ok(fire) => fire,
+            // It waits for the end of the lockdown as for everything else.
+            Err(error) if error.code() == Code::LockedDown => return Ok(()),
             Err(error) => {
-                let fire = failed(&first, &error);
+                let fire = unstarted(&first, &error);
                 let Some(again) = self.start_over(tx, row, error).await? else {
                     return Ok(());
                 };
@@ -178,10 +181,6 @@ impl App {
             at: now,
             actor: &caller.name,
         };
-        for run in stops.into_iter().flatten() {
-            self.stop_orders(tx, act, *run, "the next time of its schedule came")
-                .await?;
-        }
         let mut fire = plain(tick, FireState::Started, now);
         fire.started_at = Some(now);
         let kind = match row.kind {
@@ -197,9 +196,13 @@ impl App {
         let plan = row.plan_digest.as_ref().ok_or_else(missing)?;
         let reason = format!("schedule {} at {}", row.name, tick.at);
         // The same door as everybody's: a plan that was reviewed and signed, its hosts, the budgets and the halts.
-        let view = self
+        let (view, _leave) = self
             .order_plan(tx, &caller, (plan, kind, Some(reason)), now)
             .await?;
+        for run in stops.into_iter().flatten() {
+            self.stop_orders(tx, act, *run, "the next time of its schedule came")
+                .await?;
+        }
         let run: RunId = view
             .id
             .parse()
@@ -238,10 +241,15 @@ fn set_aside(row: &Schedule, outcome: Result<(), Error>, done: &mut Ticked) -> R
     }
 }
 
-fn failed(fire: &Fire, error: &Error) -> Fire {
+/// A time that could not be started, or was not to be.
+fn unstarted(fire: &Fire, error: &Error) -> Fire {
+    let (state, reason) = match error.code() {
+        Code::LockedDown => (FireState::Skipped, SkipReason::LockedDown.name().to_owned()),
+        code => (FireState::Failed, code.to_string()),
+    };
     Fire {
-        state: FireState::Failed,
-        reason: Some(error.code().to_string()),
+        state,
+        reason: Some(reason),
         detail: Some(error.detail().to_owned()),
         started_at: None,
         ..fire.clone()

@@ -150,7 +150,7 @@ pub struct FireView {
     pub times: u64,
     /// `started`, `queued`, `skipped` or `failed`.
     pub state: String,
-    /// Why it was skipped (`paused`, `missed`, `superseded`, `overlap`, `queue_full`, `outside_window`, `frozen`, `removed`) or could not be
+    /// Why it was skipped (`paused`, `missed`, `superseded`, `overlap`, `queue_full`, `outside_window`, `frozen`, `locked_down`, `removed`) or could not be
     /// started (a code); null where it was started.
     pub reason: Option<String>,
     /// The same in words, or what was made.
