@@ -154,6 +154,8 @@ pub struct Agent {
 struct Work {
     bundles: BTreeMap<OrderId, Arc<Bundle>>,
     first_seq: BTreeMap<OrderId, u64>,
+    /// The journal's memory is to be kept when nothing more urgent is to be done.
+    owes_memory: bool,
 }
 
 /// When to do what, and what is under way.

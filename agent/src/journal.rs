@@ -176,6 +176,7 @@ pub struct Journal {
     cursor: Option<read::Cursor>,
     has_ballast: bool,
     is_broken: bool,
+    owes_memory: bool,
 }
 
 impl Journal {
@@ -229,6 +230,7 @@ impl Journal {
             cursor: None,
             has_ballast: false,
             is_broken: false,
+            owes_memory: false,
         };
         let (report, replaces) = journal.take_over(verdict, start.fresh_id)?;
         journal.begin(start, &report, replaces)?;
@@ -395,21 +397,36 @@ impl Journal {
 
     fn store_meta(&mut self) -> Result<(), JournalError> {
         let stored = self.meta.store(self.disk.as_ref());
-        stored.map_err(|source| self.broken("write its memory", source))
+        stored.map_err(|source| self.broken("write its memory", source))?;
+        self.owes_memory = false;
+        Ok(())
     }
 
-    /// Keeps the high water beside the frames, so that a damaged journal does not take it along.
+    /// Takes note of the high water; [`Journal::keep_memory`] has it kept beside the frames.
+    pub fn remember(&mut self, high_water: Generation, control_epoch: u64) {
+        let epoch = self.meta.control_epoch.max(control_epoch);
+        let water = self.meta.high_water.max(high_water);
+        if (water, epoch) != (self.meta.high_water, self.meta.control_epoch) {
+            (self.meta.high_water, self.meta.control_epoch) = (water, epoch);
+            self.owes_memory = true;
+        }
+    }
+
+    /// Keeps what was noted beside the frames, so that a damaged journal does not take it along. Nothing waits for it: the frames say the same,
+    /// and none of them is removed before.
     ///
     /// # Errors
     /// [`JournalError::Disk`].
-    pub fn remember(&mut self, high_water: Generation, control_epoch: u64) -> Result<(), JournalError> {
-        let epoch = self.meta.control_epoch.max(control_epoch);
-        let water = self.meta.high_water.max(high_water);
-        if (water, epoch) == (self.meta.high_water, self.meta.control_epoch) {
-            return Ok(());
+    pub fn keep_memory(&mut self) -> Result<(), JournalError> {
+        if self.owes_memory {
+            self.store_meta()?;
         }
-        (self.meta.high_water, self.meta.control_epoch) = (water, epoch);
-        self.store_meta()
+        Ok(())
+    }
+
+    /// Whether there is something that [`Journal::keep_memory`] would keep.
+    pub const fn owes_memory(&self) -> bool {
+        self.owes_memory
     }
 
     /// Marks the journal as one that must not go on: the ledger holds records that it does not have.

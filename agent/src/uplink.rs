@@ -22,6 +22,9 @@ const RESEND_MAX: Duration = Duration::from_secs(300);
 /// The same question of the ledger is answered at once, then after this, then after twice as long each time.
 const ASKED_AGAIN: Duration = Duration::from_millis(100);
 
+/// Longest time in which what comes after an urgent frame waits for the ledger to have that.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
 /// What is known about sending one journal.
 #[derive(Clone, Debug)]
 pub struct Uplink {
@@ -38,6 +41,8 @@ pub struct Uplink {
     /// When the first batch behind the watermark was last sent or the watermark last moved.
     quiet_since: BootInstant,
     wait: Duration,
+    /// What goes after this frame waits until the ledger has it, or until then.
+    first: Option<(u64, BootInstant)>,
 }
 
 impl Uplink {
@@ -53,7 +58,27 @@ impl Uplink {
             held_until: now,
             quiet_since: now,
             wait: RESEND_AFTER,
+            first: None,
         }
+    }
+
+    /// The frames up to this one are urgent. A fleet that is stopped confirms that to one ledger, and what ends for it is ten times as much: it
+    /// goes when the ledger has the confirmation, so that it does not stand in front of those of others.
+    pub fn put_first(&mut self, seq: u64, now: BootInstant) {
+        if seq > self.committed {
+            self.first = Some((seq, now.plus(FIRST_WAIT)));
+        }
+    }
+
+    /// Whether something waits for a frame that was [put first](Self::put_first).
+    pub const fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// Until when nothing more is sent: because the ledger asks again and again, or because of what goes first.
+    fn free_at(&self) -> BootInstant {
+        let first = self.first.filter(|(seq, _)| self.next > *seq);
+        first.map_or(self.held_until, |(_, until)| self.held_until.max(until))
     }
 
     /// Frames up to this one are durable.
@@ -78,6 +103,7 @@ impl Uplink {
             (self.asked, self.held_until) = (0, now);
         }
         self.committed = upto;
+        self.first = self.first.filter(|(seq, _)| *seq > upto);
         self.next = self.next.max(upto + 1);
         if let Some(from) = resend_from {
             self.next = from.clamp(1, self.next);
@@ -92,7 +118,7 @@ impl Uplink {
 
     /// The first frame of the next batch, if one is to be sent now.
     pub fn next(&mut self, now: BootInstant) -> Option<u64> {
-        if self.in_flight >= BATCHES_IN_FLIGHT || now < self.held_until {
+        if self.in_flight >= BATCHES_IN_FLIGHT || now < self.free_at() {
             return None;
         }
         if self.next <= self.durable {
@@ -148,13 +174,13 @@ impl Uplink {
 
     /// When frames that were never sent, or are to be sent again, may go.
     pub fn due(&self, now: BootInstant) -> Option<BootInstant> {
-        (self.next <= self.durable && self.in_flight < BATCHES_IN_FLIGHT).then(|| now.max(self.held_until))
+        (self.next <= self.durable && self.in_flight < BATCHES_IN_FLIGHT).then(|| now.max(self.free_at()))
     }
 
     /// When the first unacknowledged batch is due again; never while one is under way, whose answer comes first.
     pub fn resend_at(&self) -> Option<BootInstant> {
         (self.committed < self.durable && self.in_flight == 0)
-            .then(|| self.quiet_since.plus(self.wait).max(self.held_until))
+            .then(|| self.quiet_since.plus(self.wait).max(self.free_at()))
     }
 
     /// Whether the broker has everything that is durable.
@@ -284,6 +310,26 @@ mod tests {
         );
         up.note_committed(5, Some(6), now);
         assert_eq!(up.next(now), Some(6), "it took something: at once again");
+    }
+
+    #[test]
+    fn what_comes_after_an_urgent_frame_waits_for_the_ledger_and_not_for_ever() {
+        let mut up = Uplink::new(0, at(0));
+        up.note_durable(10);
+        up.put_first(10, at(1));
+        assert_eq!(up.next(at(1)), Some(1), "what is urgent, and what is before it");
+        up.note_sent(10, at(1));
+        up.note_durable(20);
+        let over = at(1).plus(FIRST_WAIT);
+        assert_eq!((up.next(at(1)), up.due(at(1))), (None, Some(over)));
+        assert_eq!(up.next(over), Some(11), "the ledger says nothing");
+        up.note_committed(10, None, at(1));
+        assert_eq!((up.next(at(1)), up.has_first()), (Some(11), false), "it has it");
+        up.put_first(10, at(2));
+        assert!(!up.has_first(), "it had it before");
+        up.put_first(20, at(2));
+        up.note_committed(4, Some(5), at(2));
+        assert_eq!(up.next(at(2)), Some(5), "a restored ledger is answered at once");
     }
 
     #[test]

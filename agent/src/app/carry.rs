@@ -24,11 +24,18 @@ enum Write {
     Conclude(Box<Ending>, u64),
 }
 
+impl Write {
+    const fn confirms_a_halt(&self) -> bool {
+        matches!(self, Self::Record(Record::HaltObserved(observed)) if !observed.lifted)
+    }
+}
+
 /// What writing brought.
 struct Written {
     durable: Position,
     count: u64,
     accepted: Vec<(OrderId, u64)>,
+    owes_memory: bool,
 }
 
 impl Agent {
@@ -99,6 +106,7 @@ impl Agent {
     }
 
     async fn write(&mut self, writes: Vec<Write>, flush: bool) -> Result<(), AppError> {
+        let is_urgent = flush && writes.iter().any(Write::confirms_a_halt);
         let (clock, me) = (Arc::clone(&self.clock), Arc::clone(&self.me));
         let hostname = self.options.hostname.clone();
         let ended_at = self.core.corrected(self.clock.now());
@@ -116,13 +124,13 @@ impl Agent {
             }
             if flush {
                 journal.sync()?;
-                // Beside the frames as well; not before acting, for the frame that says so is durable.
-                journal.remember(water.0, water.1)?;
+                journal.remember(water.0, water.1);
             }
             Ok(Written {
                 durable: journal.durable(),
                 count: journal.end().seq.saturating_sub(before),
                 accepted,
+                owes_memory: journal.owes_memory(),
             })
         };
         let written = self.with_journal("journal.write", work).await??;
@@ -132,9 +140,13 @@ impl Agent {
                 self.work.first_seq.insert(order_id, seq);
             }
         }
+        self.work.owes_memory |= written.owes_memory;
         self.uplink.note_durable(written.durable.seq);
-        if flush && !self.uplink.is_settled() {
-            let now = self.clock.boot();
+        let now = self.clock.boot();
+        if is_urgent {
+            self.uplink.put_first(written.durable.seq, now);
+            self.timers.send_at = Some(now);
+        } else if flush && !self.uplink.is_settled() {
             let is_first = now.since(self.timers.sent_at) >= PAUSE;
             let linger = if is_first { FIRST_LINGER } else { BATCH_LINGER };
             self.timers.send_at.get_or_insert(now.plus(linger));

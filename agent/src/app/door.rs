@@ -266,10 +266,11 @@ impl Agent {
         let Some(upto) = self.with_journal("journal.acknowledge", work).await?? else {
             return Ok(());
         };
+        let had_first = self.uplink.has_first();
         self.uplink.note_committed(upto, resend_from, now.boot);
         if self.uplink.is_settled() {
             self.timers.send_at = None;
-        } else if resend_from.is_some() {
+        } else if resend_from.is_some() || had_first && !self.uplink.has_first() {
             self.timers.send_at.get_or_insert(now.boot);
         }
         Ok(())

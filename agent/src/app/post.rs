@@ -10,16 +10,26 @@ use super::{Agent, AppError, Event};
 use crate::core::{Effect, Input};
 use crate::hello;
 use crate::intake::Asked;
-use crate::journal::JournalError;
+use crate::journal::{Journal, JournalError};
 use crate::uplink;
 
 impl Agent {
     /// Does what is due.
     pub(super) async fn attend(&mut self) -> Result<(), AppError> {
         self.look_at_expiry();
-        if !self.is_connected {
-            return Ok(());
+        if self.is_connected {
+            self.attend_to_ledger().await?;
         }
+        let is_sending = self.is_connected && self.timers.send_at.is_some();
+        if self.work.owes_memory && !is_sending {
+            self.work.owes_memory = false;
+            self.with_journal("journal.remember", Journal::keep_memory)
+                .await??;
+        }
+        Ok(())
+    }
+
+    async fn attend_to_ledger(&mut self) -> Result<(), AppError> {
         let now = self.now().boot;
         if self.timers.read_at.is_some_and(|at| now >= at) && !self.timers.is_reading {
             self.read_manifest();
@@ -85,9 +95,8 @@ impl Agent {
         self.metrics
             .orders_held
             .set(i64::try_from(view.running.len()).unwrap_or(i64::MAX));
-        let compose = move |journal: &mut crate::journal::Journal| {
-            hello::compose(&identity, session_id, journal, view, (nonce, now))
-        };
+        let compose =
+            move |journal: &mut Journal| hello::compose(&identity, session_id, journal, view, (nonce, now));
         let said = self.with_journal("journal.position", compose).await?;
         let owed = said.last_seq.saturating_sub(said.acknowledged);
         self.metrics
@@ -107,7 +116,7 @@ impl Agent {
     /// Sends batches as far as they may be in flight.
     async fn send(&mut self) -> Result<(), AppError> {
         while let Some(first) = self.uplink.next(self.clock.boot()) {
-            let read = move |journal: &mut crate::journal::Journal| {
+            let read = move |journal: &mut Journal| {
                 let run = journal.read(first, BATCH_FRAMES_MAX, BATCH_BYTES_MAX)?;
                 Ok::<_, JournalError>(run.map(|run| (run, journal.id(), journal.incarnation())))
             };
@@ -193,9 +202,7 @@ impl Agent {
 
     /// Tells the rules how the disk is.
     pub(super) async fn look_at_disk(&mut self) -> Result<(), AppError> {
-        let tight = self
-            .with_journal("journal.room", crate::journal::Journal::is_tight)
-            .await?;
+        let tight = self.with_journal("journal.room", Journal::is_tight).await?;
         let now = self.now();
         let effects = self.core.apply(Input::Disk { tight }, now);
         // Boxed: carrying out may come back here.

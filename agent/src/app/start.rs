@@ -91,13 +91,15 @@ impl Agent {
         };
         let at = (now, options.boot_id.as_str());
         let (core, effects) = AgentCore::recover(settings, opened.memory, kept, report.damage.is_some(), at);
-        journal.remember(core.have(), core.view().control_epoch)?;
+        journal.remember(core.have(), core.view().control_epoch);
+        journal.keep_memory()?;
         let recovered = Recovered {
             core,
             trust,
             journal,
             work: Work {
                 first_seq,
+                owes_memory: false,
                 ..Work::default()
             },
             session_id,
@@ -169,6 +171,7 @@ fn read_journal(disk: Arc<dyn Disk>, bounds: JournalConfig, start: Start) -> Res
     let docket = journal.docket();
     memory.high_water = memory.high_water.max(report.high_water);
     memory.control_epoch = memory.control_epoch.max(report.control_epoch);
+    docket.prepare()?;
     let mut done = docket.done()?;
     done.append(&mut memory.done);
     memory.done = done;

@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 /// A directory of append-only files. Names are plain; `a/b` puts a file aside into a directory `a`, where nobody reads it again.
 ///
@@ -31,6 +32,8 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self) -> io::Result<()>;
     /// Gives a file another name, in place of one that has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Two files take each other's name, at once. Where the host cannot do that, `next` takes the place of `name`.
+    fn swap(&self, next: &str, name: &str) -> io::Result<()>;
     /// At most `max` bytes from `offset` on.
     fn read(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>>;
     /// The length of a file, bytes.
@@ -51,17 +54,31 @@ pub trait Disk: Send + Sync + Debug {
     }
 }
 
-/// Puts `bytes` under `name`, durably, and never half.
+/// Puts `bytes` under `name`, durably, and never half. The file that they take the place of is kept and written the next time: to make one and to
+/// remove one cost the host more than all the rest.
 ///
 /// # Errors
 /// What the disk says; then the old content stands.
 pub fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let next = format!("{name}.next");
-    disk.create(&next)?;
+    let is_there = |name: &str| match disk.length(name) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    if is_there(&next)? {
+        disk.truncate(&next, 0)?;
+    } else {
+        disk.create(&next)?;
+    }
     disk.append(&next, bytes)?;
     disk.sync(&next)?;
     disk.close(&next);
-    disk.rename(&next, name)?;
+    if is_there(name)? {
+        disk.swap(&next, name)?;
+    } else {
+        disk.rename(&next, name)?;
+    }
     disk.sync_dir()
 }
 
@@ -179,6 +196,15 @@ impl Disk for RealDisk {
         fs::rename(self.dir.join(from), target)
     }
 
+    fn swap(&self, next: &str, name: &str) -> io::Result<()> {
+        self.close(next);
+        self.close(name);
+        match renameat_with(&self.handle, next, &self.handle, name, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename(next, name),
+            other => Ok(other?),
+        }
+    }
+
     fn read(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
         read_part(&self.dir.join(name), offset, max)
     }
@@ -209,7 +235,7 @@ impl Disk for RealDisk {
         self.with(name, |file| {
             match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, length) {
                 // A file system without reservation: zeros do as well.
-                Err(rustix::io::Errno::OPNOTSUPP) => zeros(file, length),
+                Err(Errno::OPNOTSUPP) => zeros(file, length),
                 other => Ok(other?),
             }
         })?;
@@ -267,6 +293,9 @@ impl Disk for ReadOnly {
         refuse()
     }
     fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        refuse()
+    }
+    fn swap(&self, _next: &str, _name: &str) -> io::Result<()> {
         refuse()
     }
     fn read(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {

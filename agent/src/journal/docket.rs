@@ -97,6 +97,19 @@ impl Docket {
         Ok(entries)
     }
 
+    /// Has the files of halts made, so that the first halt does not wait for that.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn prepare(&self) -> io::Result<()> {
+        if matches!(self.disk.length(HALTS), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            // The second time makes the file that the next halts are written to.
+            self.set_halts(&[])?;
+            self.set_halts(&[])?;
+        }
+        Ok(())
+    }
+
     /// Replaces the halts in force, durably.
     ///
     /// # Errors

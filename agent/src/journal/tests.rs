@@ -418,7 +418,10 @@ fn a_condemned_journal_is_set_aside_and_its_high_water_stays() {
         epoch: 3,
         generation: 9,
     };
-    journal.remember(high, 4).expect("remembers");
+    journal.remember(high, 4);
+    assert!(journal.owes_memory());
+    journal.keep_memory().expect("keeps");
+    assert!(!journal.owes_memory());
     journal.condemn().expect("marks");
     let (journal, report, seen) = open(&disk).expect("opens");
     assert!(report.damage.is_some() && seen.is_empty() && journal.id() == start().fresh_id);

@@ -59,6 +59,8 @@ struct Inode {
 enum Change {
     Put(String, u64),
     Drop(String),
+    /// Both or neither.
+    Swap([(String, u64); 2]),
 }
 
 impl SimDisk {
@@ -168,6 +170,7 @@ impl State {
             match change {
                 Change::Put(name, inode) => drop(self.durable_names.insert(name, inode)),
                 Change::Drop(name) => drop(self.durable_names.remove(&name)),
+                Change::Swap(both) => self.durable_names.extend(both),
             }
         }
         self.names = self.durable_names.clone();
@@ -236,6 +239,10 @@ impl State {
     fn put(&mut self, name: &str, id: u64) {
         self.names.insert(name.to_owned(), id);
         self.changes.push(Change::Put(name.to_owned(), id));
+    }
+
+    fn named(&self, name: &str) -> io::Result<u64> {
+        Ok(*self.names.get(name).ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn take(&mut self, name: &str) -> Option<u64> {
@@ -332,6 +339,17 @@ impl Disk for SimDisk {
         state.change()?;
         let id = state.take(from).ok_or(io::ErrorKind::NotFound)?;
         state.put(to, id);
+        state.up()
+    }
+
+    fn swap(&self, next: &str, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let (one, other) = (state.named(next)?, state.named(name)?);
+        state.names.insert(next.to_owned(), other);
+        state.names.insert(name.to_owned(), one);
+        let change = Change::Swap([(next.to_owned(), other), (name.to_owned(), one)]);
+        state.changes.push(change);
         state.up()
     }
 
