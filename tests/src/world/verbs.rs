@@ -147,6 +147,11 @@ impl World {
         self.stack.stop(part)
     }
 
+    /// Asks a part to end, as its host does, and does not wait for it.
+    pub fn terminate(&self, part: &str) {
+        self.stack.signal(part, Signal::TERM);
+    }
+
     /// Starts a part again.
     ///
     /// # Errors
@@ -160,12 +165,20 @@ impl World {
     /// # Errors
     /// When it does not come up.
     pub fn set_egress_policy(&mut self, agent: &str, policy: &Path) -> anyhow::Result<()> {
+        self.configure(agent, "egress", serde_json::json!({ "policy": policy }))
+    }
+
+    /// Changes one entry of an agent's configuration, and starts the agent again with it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn configure(&mut self, agent: &str, key: &str, value: serde_json::Value) -> anyhow::Result<()> {
         let file = self.stack.layout().agent(agent).join("agent.yaml");
         let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
         config
             .as_object_mut()
             .context("the configuration is an object")?
-            .insert("egress".to_owned(), serde_json::json!({ "policy": policy }));
+            .insert(key.to_owned(), value);
         self.stop(agent)?;
         std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
         self.start_part(agent)
