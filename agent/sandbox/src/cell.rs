@@ -155,6 +155,8 @@ impl Cells {
         };
         // It makes itself ready while it is looked at, and before our thread is woken.
         let fits = cell.kind == kind && is_well(&taken.launched) && taken.tell(spec).is_ok();
+        // It may have been woken on this very processor.
+        std::thread::yield_now();
         let turn = self.turn(kind);
         let others = [taken.launched.reaper(), init];
         let is_as_made = || host.is_unchanged() && others.into_iter().all(tree::is_sleeping);

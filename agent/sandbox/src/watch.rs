@@ -61,7 +61,6 @@ pub(crate) struct Watch<'a> {
     open: [bool; 2],
     started_us: u64,
     ending: Option<Ending>,
-    processors: u64,
     /// When the tree is looked at next: what it says in between does not bring that forward.
     look_at_us: u64,
     /// The last looks at what the tree had used.
@@ -132,8 +131,11 @@ impl<'a> Watch<'a> {
             open: [true; 2],
             started_us,
             ending: None,
-            processors: processors(),
-            look_at_us: 0,
+            // Not at once: there is nothing to be seen yet, and who is to become the program may wait for this very processor.
+            look_at_us: started_us.saturating_add(look_after_us(
+                spec.limits.cpu_ms.saturating_mul(1_000),
+                SAMPLE_YOUNG_US,
+            )),
             sampled: CpuTime::default(),
             sampled_memory: None,
             metered: meter::Metered::since(started_us),
@@ -393,14 +395,13 @@ impl<'a> Watch<'a> {
         } else if processes > limits.processes {
             self.end_now(Exit::Limit("processes".to_owned()));
         }
-        // All processors together cannot use more than this in the meantime. A bomb goes off early more often than late.
         let longest = if since_start < YOUNG_US {
             SAMPLE_YOUNG_US
         } else {
             SAMPLE_US_MAX
         };
         if is_due {
-            self.look_at_us = now.saturating_add((cpu_left / self.processors).clamp(SAMPLE_US_MIN, longest));
+            self.look_at_us = now.saturating_add(look_after_us(cpu_left, longest));
         }
         let next = self.look_at_us.saturating_sub(now).min(wall_left);
         self.ending
@@ -456,6 +457,12 @@ impl<'a> Watch<'a> {
             self.launched.child.kill();
         }
     }
+}
+
+/// When to look again at a tree that may use so much processor time: all processors together cannot use more than that in the meantime. A bomb
+/// goes off early more often than late.
+fn look_after_us(cpu_left_us: u64, longest: u64) -> u64 {
+    (cpu_left_us / processors()).clamp(SAMPLE_US_MIN, longest)
 }
 
 /// How many processors this process may use. The answer takes reading of several files and is asked for by every step.
