@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::step::{call, read};
 
 /// The targets, as `tests/fuzz/src/main.rs` names them.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "batch",
     "bundle",
     "config",
@@ -24,6 +24,7 @@ const TARGETS: [&str; 12] = [
     "manifest",
     "pack",
     "record",
+    "request",
     "statement",
     "token",
     "trust",

@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 /// Name and function of a target.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     ("batch", targets::signed::batch),
     ("bundle", targets::signed::bundle),
     ("config", targets::config::compile),
@@ -25,6 +25,7 @@ const TARGETS: [Target; 12] = [
     ("manifest", targets::signed::manifest),
     ("pack", targets::pack::verify),
     ("record", targets::plain::record),
+    ("request", targets::request::parse),
     ("statement", targets::signed::statement),
     ("token", targets::plain::token),
     ("trust", targets::signed::trust),

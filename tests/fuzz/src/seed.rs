@@ -14,6 +14,16 @@ const CONFIGS: [&str; 4] = [
     "version: 2\nproject: [\nresources: *a\n",
 ];
 
+/// Requests to begin with: both forms, both kinds of addresses, headers that go and that stay, and what is refused.
+const REQUESTS: [&str; 6] = [
+    "CONNECT feeds.example.com:443 HTTP/1.1\r\nHost: feeds.example.com:443\r\n\r\n\x16\x03\x01",
+    "CONNECT [2001:db8::7]:443 HTTP/1.0\r\n\r\n",
+    "GET http://example.com/a?b=c HTTP/1.1\r\nHost: other.example\r\nProxy-Authorization: x\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc",
+    "GET http://[::1]:8080 HTTP/1.1\r\n\r\n",
+    "CONNECT 0x7f.1:0443 HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+    "GET http://user@example.com/#x HTTP/1.1\nHost x\r\n\r\n",
+];
+
 /// Writes the seeds of a target.
 pub(crate) fn write(target: &str, folder: &Path) {
     fs::create_dir_all(folder).expect("the folder of seeds");
@@ -21,6 +31,12 @@ pub(crate) fn write(target: &str, folder: &Path) {
     if target == "config" {
         for (n, text) in CONFIGS.iter().enumerate() {
             save(format!("config-{n}"), text.as_bytes());
+        }
+        return;
+    }
+    if target == "request" {
+        for (n, text) in REQUESTS.iter().enumerate() {
+            save(format!("request-{n}"), text.as_bytes());
         }
         return;
     }

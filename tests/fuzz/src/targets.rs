@@ -4,4 +4,5 @@ pub(crate) mod config;
 pub(crate) mod journal;
 pub(crate) mod pack;
 pub(crate) mod plain;
+pub(crate) mod request;
 pub(crate) mod signed;
