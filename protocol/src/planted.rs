@@ -51,6 +51,8 @@ bugs! {
     GrantIgnored = "planted-grant-ignored",
     /// A halt stops nothing.
     HaltIgnored = "planted-halt-ignored",
+    /// A halt that the ledger lists no more counts as lifted.
+    HaltDroppedUnlifted = "planted-halt-dropped-unlifted",
     /// A step whose effect is not known counts as done.
     IndeterminateHidden = "planted-indeterminate-hidden",
     /// A damaged middle of a journal is cut like a torn end.

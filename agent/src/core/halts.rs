@@ -174,6 +174,8 @@ impl AgentCore {
 
     /// Takes the halts and lifts that a word of the ledger carries.
     pub(super) fn settle_halts(&mut self, listed: &Listed) {
+        #[cfg(feature = "planted")]
+        self.drop_unlisted(listed);
         for lift in &listed.lifts {
             self.take_lift(*lift);
         }
@@ -209,6 +211,29 @@ impl AgentCore {
         };
         let envelopes = envelopes.map(|word| &word.envelope).take(LIFTS_MAX);
         envelopes.take_while(fits).cloned().collect()
+    }
+
+    /// What agents did before a lift was asked for.
+    #[cfg(feature = "planted")]
+    fn drop_unlisted(&mut self, listed: &Listed) {
+        if !writ_protocol::planted::is(writ_protocol::planted::Bug::HaltDroppedUnlifted) {
+            return;
+        }
+        let is_named = |id: HaltId| listed.halts.iter().any(|word| word.halt.halt_id == id);
+        let gone = |halt: &&Halt| halt.control_epoch < listed.control_epoch && !is_named(halt.halt_id);
+        let gone: Vec<HaltId> = self
+            .halts
+            .values()
+            .map(|word| &word.halt)
+            .filter(gone)
+            .map(|halt| halt.halt_id)
+            .collect();
+        for halt_id in gone {
+            self.take_lift(LiftWord {
+                halt_id,
+                control_epoch: listed.control_epoch,
+            });
+        }
     }
 
     /// The hardest halt that covers an order; `project` is known once its bundle is.

@@ -36,6 +36,9 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// How long a manifest may be taken.
 const MANIFEST_TTL: Duration = Duration::from_secs(1_800);
 
+/// How far ahead the control epoch is that a director claims who leaves halts out: an end that rests on its word alone is then told from that by a lift.
+const CLAIMED_AHEAD: u64 = 1_000;
+
 /// A manifest for the bus.
 #[derive(Clone, Debug)]
 pub struct Parcel {
@@ -114,7 +117,7 @@ pub fn hello(
         hello_interval_ms: u64::try_from(HELLO_INTERVAL.as_millis()).unwrap_or(u64::MAX),
         reconnect_window_ms: 1_000,
         quarantined: agent.state == AgentState::Quarantined,
-        control_epoch: books.control_epoch + u64::from(drops),
+        control_epoch: claimed_epoch(books, drops),
         halts: if drops {
             Vec::new()
         } else {
@@ -180,6 +183,15 @@ fn halts_for(books: &Books, agent: &Agent) -> Vec<String> {
     texts.map(|h| BASE64.encode(&h.envelope)).collect()
 }
 
+/// The control epoch that the director claims.
+const fn claimed_epoch(books: &Books, drops: bool) -> u64 {
+    if drops {
+        books.control_epoch + CLAIMED_AHEAD
+    } else {
+        books.control_epoch
+    }
+}
+
 /// The newest manifests of agents, signed where they are behind their agent's generation.
 pub fn current(books: &mut Books, witness: &mut Witness, ids: &[AgentId], now: Timestamp) -> Vec<Parcel> {
     let mut parcels = Vec::new();
@@ -218,7 +230,7 @@ fn sign(books: &mut Books, witness: &mut Witness, agent: &Agent, now: Timestamp)
         rates: &rates(),
         ttl: MANIFEST_TTL,
         epoch: books.epoch,
-        control_epoch: books.control_epoch + u64::from(drops),
+        control_epoch: claimed_epoch(books, drops),
         halts: if drops { &[] } else { &books.halts },
         lifted: if drops { &[] } else { &books.lifted },
         now,

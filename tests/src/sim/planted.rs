@@ -53,6 +53,7 @@ pub const fn within(bug: Bug) -> u64 {
         Bug::DamageCut | Bug::StrangerTaken | Bug::CloneUnseen => 1_600,
         Bug::JournalIdKept | Bug::OnceRetried => 700,
         Bug::IntentUnsynced
+        | Bug::HaltDroppedUnlifted
         | Bug::UnackedRemoved
         | Bug::FlushSkipped
         | Bug::GoneUnsaid

@@ -59,8 +59,8 @@ pub struct Witness {
     committed: BTreeMap<(AgentId, JournalId), u64>,
     exempt: BTreeSet<AgentId>,
     is_calm: bool,
-    /// Halts of which somebody signed the lift.
-    lifted: BTreeSet<HaltId>,
+    /// Lifts that were signed: of which halt, and the control epoch that each began.
+    lifted: BTreeSet<(HaltId, u64)>,
     drops_halts: bool,
     /// What happened how often.
     pub counts: Counts,
@@ -113,13 +113,13 @@ impl Witness {
     }
 
     /// A lift is signed.
-    pub fn lifts(&mut self, halt_id: HaltId) {
-        self.lifted.insert(halt_id);
+    pub fn lifts(&mut self, halt_id: HaltId, control_epoch: u64) {
+        self.lifted.insert((halt_id, control_epoch));
     }
 
-    /// Whether anybody signed a lift of a halt.
-    pub fn is_lifted(&self, halt_id: HaltId) -> bool {
-        self.lifted.contains(&halt_id)
+    /// Whether anybody signed a lift of a halt that begins this control epoch.
+    pub fn is_lifted(&self, halt_id: HaltId, control_epoch: u64) -> bool {
+        self.lifted.contains(&(halt_id, control_epoch))
     }
 
     /// From here on, or no longer, who holds the director's key leaves the halts out of what is signed with it.

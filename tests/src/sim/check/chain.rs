@@ -121,14 +121,14 @@ impl Reader {
                 let what = format!("record {seq}: a step of {order} under a halt that was observed");
                 found.push(("halt", what));
             }
-            Record::HaltObserved(halt) if halt.lifted && witness.is_lifted(halt.halt_id) => {
+            Record::HaltObserved(halt)
+                if halt.lifted && witness.is_lifted(halt.halt_id, halt.control_epoch) =>
+            {
                 self.halts.remove(&halt.halt_id);
             }
             Record::HaltObserved(halt) if halt.lifted => {
-                let what = format!(
-                    "record {seq}: the end of {}, of which there is no lift",
-                    halt.halt_id
-                );
+                let (id, epoch) = (halt.halt_id, halt.control_epoch);
+                let what = format!("record {seq}: the end of {id} at {epoch}, of which there is no lift");
                 found.push(("halt", what));
             }
             Record::HaltObserved(halt) => drop(self.halts.insert(halt.halt_id)),

@@ -176,7 +176,7 @@ pub fn lift(books: &mut Books, witness: &mut Witness, number: u64, now: Timestam
     let mut lifted = books.halts.remove(place);
     (lifted.lifted_at, lifted.lift) = (Some(now), Some(envelope.clone()));
     books.lifted.insert(0, lifted);
-    witness.lifts(halt_id);
+    witness.lifts(halt_id, control_epoch);
     books.bump_all();
     Some(envelope)
 }
