@@ -12,6 +12,7 @@ use writ_cli::clock;
 use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::dev::trust::load_key;
 use writ_protocol::evidence::verify::verify;
+use writ_protocol::id::HaltId;
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 use writ_protocol::time::Timestamp;
@@ -225,12 +226,127 @@ fn console_says(world: &World, status: &HaltStatus) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Signs as the operator, has the controller sign too, and waits until the agent goes on.
-fn lift(world: &World, halt: &Halt) -> anyhow::Result<()> {
-    let client = world.client()?;
+const WORD: &str = r#"
+  - file: "@/word"
+    content: "said\n"
+"#;
+const AGAIN: &str = r#"
+  - file: "@/word"
+    content: "said again\n"
+"#;
+
+#[test]
+fn an_agent_that_missed_the_lift_of_its_halt_learns_of_it_when_it_is_back() -> anyhow::Result<()> {
+    story(Options::default(), |world| {
+        let wire = Proxies::open(1, world.bus_port()?, 1)?;
+        world.aim("lab-1", wire.port(1)?)?;
+        world.stop("lab-1")?;
+        world.start_part("lab-1")?;
+
+        let halt = set_and_taken(world)?;
+        wire.set(1, Weather::Cut)?;
+        sign_lift(world, &halt)?;
+        assert_eq!(takers(world, &halt, true)?, 0, "it cannot have heard");
+        wire.set(1, Weather::Fair)?;
+        works_again(world, &halt, WORD)?;
+
+        let halt = set_and_taken(world)?;
+        world.kill("lab-1")?;
+        sign_lift(world, &halt)?;
+        assert_eq!(takers(world, &halt, true)?, 0, "it cannot have heard");
+        world.start_part("lab-1")?;
+        works_again(world, &halt, AGAIN)?;
+        assert_eq!(world.read("word"), "said again\n");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_halt_that_the_ledger_lost_comes_back_from_an_agent_and_holds_until_it_is_lifted() -> anyhow::Result<()> {
+    story(Options::default(), |world| {
+        let plan = world.check(WORD)?;
+        let halt = set_and_taken(world)?;
+        world.stop("lab-1")?;
+        // As a restore to a moment before the halt: the ledger knows nothing of it, and orders.
+        for table in ["halt_ack", "halt"] {
+            world.db(&format!("DELETE FROM {table} WHERE halt_id = {}", in_sql(&halt)?))?;
+        }
+        let client = world.client()?;
+        assert!(client.halts()?.is_empty(), "the ledger has lost it");
+        let run = client.submit_apply(&plan.digest)?;
+
+        world.start_part("lab-1")?;
+        is_refused(world, &run.id)?;
+        let said = "SELECT actor, object FROM audit WHERE verb = 'halt.take_back'";
+        let told = eventually("the ledger has the halt again", LONG, || {
+            world.db(said).ok().filter(|rows| !rows.is_empty())
+        })?;
+        assert_eq!(told, [format!("agent:lab-1|{}", halt.id)]);
+        let halts = client.halts()?;
+        assert!(
+            matches!(halts.as_slice(), [one] if one.id == halt.id && one.state == "set"),
+            "{halts:?}"
+        );
+        is_refused(world, &client.submit_apply(&plan.digest)?.id)?;
+
+        sign_lift(world, &halt)?;
+        works_again(world, &halt, WORD)
+    })
+}
+
+/// Halts the fleet softly, and waits until the ledger knows that the agent holds it.
+fn set_and_taken(world: &World) -> anyhow::Result<Halt> {
+    let halt = world.client()?.set_halt(&json!("all"), "soft", "a quiet word")?;
+    eventually("the agent has taken the halt", LONG, || {
+        (takers(world, &halt, false).ok()? == 1).then_some(())
+    })?;
+    Ok(halt)
+}
+
+/// How many agents have said, as the ledger has it, that they took a halt or its lift.
+fn takers(world: &World, halt: &Halt, lifted: bool) -> anyhow::Result<usize> {
+    let sql = format!(
+        "SELECT 1 FROM halt_ack WHERE halt_id = {} AND lifted = {lifted}",
+        in_sql(halt)?
+    );
+    Ok(world.db(&sql)?.len())
+}
+
+fn in_sql(halt: &Halt) -> anyhow::Result<String> {
+    Ok(format!("'{}'", halt.id.parse::<HaltId>()?.as_uuid()))
+}
+
+/// The agent has taken the lift, and carries out what is ordered.
+fn works_again(world: &World, halt: &Halt, resources: &str) -> anyhow::Result<()> {
+    eventually("the agent has taken the lift", LONG, || {
+        (takers(world, halt, true).ok()? == 1).then_some(())
+    })?;
+    let run = world.run(resources)?;
+    assert_eq!(run.state, "succeeded", "{run:?}");
+    Ok(())
+}
+
+/// The agent does not take the order, for the halt that it holds.
+fn is_refused(world: &World, run: &str) -> anyhow::Result<()> {
+    let run = world.end_of(run)?;
+    let code = run.orders.first().and_then(|order| order.code.as_deref());
+    assert_eq!(code, Some("W0301"), "{run:?}");
+    assert_eq!(world.read("word"), "", "nothing was started");
+    Ok(())
+}
+
+/// Signs a lift as the operator, and has the controller sign too.
+fn sign_lift(world: &World, halt: &Halt) -> anyhow::Result<()> {
     let key = load_key(&world.operator_key())?;
-    let lifted = client.lift_halt(halt.id.parse()?, "it is out", &key)?;
+    let lifted = world.client()?.lift_halt(halt.id.parse()?, "it is out", &key)?;
     assert_eq!(lifted.state, "lifted");
+    Ok(())
+}
+
+/// Lifts a halt, and waits until the agents go on.
+fn lift(world: &World, halt: &Halt) -> anyhow::Result<()> {
+    sign_lift(world, halt)?;
+    let client = world.client()?;
     eventually("every agent has taken the lift", LONG, || {
         let status = client.halt_status(&halt.id).ok()?;
         (status.pending + status.unreachable == 0).then_some(())
