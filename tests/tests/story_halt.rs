@@ -287,6 +287,9 @@ fn a_halt_that_the_ledger_lost_comes_back_from_an_agent_and_holds_until_it_is_li
             matches!(halts.as_slice(), [one] if one.id == halt.id && one.state == "set"),
             "{halts:?}"
         );
+        eventually("the agent counts as stopped again", SHORT, || {
+            (client.halt_status(&halt.id).ok()?.stopped == 1).then_some(())
+        })?;
         is_refused(world, &client.submit_apply(&plan.digest)?.id)?;
 
         sign_lift(world, &halt)?;

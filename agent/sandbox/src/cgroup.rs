@@ -147,14 +147,13 @@ impl StepCgroup {
     /// Sets the limits that can be set here, and reads them back.
     pub(crate) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
         let processes = limits.processes.saturating_add(self.own);
-        for (name, file, wanted) in [
-            ("cgroup.memory", "memory.max", limits.memory_bytes),
-            ("cgroup.pids", "pids.max", processes),
-        ] {
+        let Delegated { memory, pids, .. } = self.delegated;
+        let files = [
+            (memory, "cgroup.memory", "memory.max", limits.memory_bytes),
+            (pids, "cgroup.pids", "pids.max", processes),
+        ];
+        for (_, name, file, wanted) in files.into_iter().filter(|(is_there, ..)| *is_there) {
             let path = self.dir.join(file);
-            if !path.exists() {
-                continue;
-            }
             fs::write(&path, wanted.to_string())?;
             let read = fs::read_to_string(&path)?;
             // The kernel rounds memory down to pages; "max" is what it makes of numbers beyond its range.
@@ -368,12 +367,13 @@ mod tests {
         {
             fs::write(dir.path().join(name), text).expect("writes");
         }
+        let has = |controller| files.iter().any(|(name, _)| name.starts_with(controller));
         let cgroup = StepCgroup {
             dir: dir.path().to_path_buf(),
             delegated: Delegated {
-                memory: true,
-                pids: true,
-                io: true,
+                memory: has("memory."),
+                pids: has("pids."),
+                io: has("io."),
             },
             own: 1,
             effective: Vec::new(),
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn a_limit_that_cannot_be_written_or_reads_back_larger_is_an_error() {
         for device in ["/dev/null", "/dev/full"] {
-            let (dir, mut cgroup) = folder(&[]);
+            let (dir, mut cgroup) = folder(&[("memory.current", "0\n")]);
             std::os::unix::fs::symlink(device, dir.path().join("memory.max")).expect("links");
             cgroup.limit(&Limits::default()).expect_err(device);
             assert!(cgroup.effective.is_empty());

@@ -136,6 +136,12 @@ async fn a_halt_that_the_ledger_lost_comes_back_from_an_agent_once_and_can_be_li
             "it is in force again, as it was signed"
         );
     }
+    let status = desk.app.halt_status(id).await.unwrap();
+    assert_eq!(
+        (status.stopped, status.pending, status.unreachable),
+        (2, 0, 0),
+        "who names it holds it"
+    );
     let manifest = two.manifest(&desk).await.into_inner().predicate;
     assert!(manifest.at > before && manifest.halts == [text]);
     let view = desk.app.get_halt(id).await.unwrap();

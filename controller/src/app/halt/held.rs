@@ -33,9 +33,12 @@ impl App {
         agents: &BTreeMap<UserKey, agent::Agent>,
     ) -> Result<Found, Error> {
         let mut held: BTreeMap<HaltId, (Vec<u8>, Halt, &UserKey)> = BTreeMap::new();
+        let mut acks = Vec::new();
         for hello in heard {
+            let key = &hello.identity.user_key;
             for (envelope, halt) in hello.halts.iter().flat_map(|texts| claims(texts)) {
-                held.insert(halt.halt_id, (envelope, halt, &hello.identity.user_key));
+                acks.extend(agents.get(key).map(|agent| (halt.halt_id, agent.agent_id, false)));
+                held.insert(halt.halt_id, (envelope, halt, key));
             }
         }
         if held.is_empty() {
@@ -54,6 +57,8 @@ impl App {
             let name = agents.get(key).map_or("", |agent| agent.name.as_str());
             taken_back |= self.take_back(tx, (envelope, claimed), name).await?;
         }
+        // The record by which it confirmed may have come before the halt was known again, and comes no second time.
+        halt::ack(tx, &acks, self.now()).await?;
         let lifted = known.into_iter().filter(|row| row.lifted_at.is_some()).collect();
         Ok(Found { lifted, taken_back })
     }

@@ -154,9 +154,9 @@ fn make() -> Option<Vec<sock_filter>> {
         test(IF_EQUAL, machine, 1, 0),
         end(REFUSE),
         load(NUMBER),
+        test(IF_GREATER, YOUNGEST_KNOWN, 0, 3),
         test(IF_ANY_BIT, SECOND_SET, 0, 1),
         end(REFUSE),
-        test(IF_GREATER, YOUNGEST_KNOWN, 0, 1),
         end(UNKNOWN),
     ];
     let refused = REFUSED.iter().chain(REFUSED_HERE);
