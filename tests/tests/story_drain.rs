@@ -25,11 +25,12 @@ fn ends(world: &World) -> anyhow::Result<()> {
 #[test]
 fn a_step_may_end_no_other_starts_and_the_ledger_is_told_before_the_agent_is_gone() -> anyhow::Result<()> {
     story(Options::default(), |world| {
+        let later = world.check("  - { file: \"@/later\", content: x }\n")?;
         let run = world.apply_no_wait(TWO_STEPS)?;
         world.wait_lines("first", 1)?;
         world.terminate(AGENT);
         // An order that comes now is for the agent's next life.
-        let next = world.apply_no_wait("  - { file: \"@/later\", content: x }\n")?;
+        let next = world.client()?.submit_apply(&later.digest)?;
         assert!(!world.programs().is_empty(), "the step was not ended");
         world.write("go", "")?;
         let run = world.end_of(&run.id)?;

@@ -17,8 +17,8 @@ use crate::app::{Caller, NewHalt};
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HaltBody {
-    /// What it covers.
-    #[schema(value_type = Object)]
+    /// What it covers: `all`, or an object with one of `project`, `environment`, `run` and `agent`.
+    #[schema(value_type = serde_json::Value)]
     scope: Scope,
     /// `soft`, `hard` or `lockdown`.
     #[schema(value_type = String)]

@@ -333,8 +333,8 @@ pub struct HaltView {
     pub id: String,
     /// `set` or `lifted`.
     pub state: String,
-    /// What it covers.
-    #[schema(value_type = Object)]
+    /// What it covers: `all`, or an object with one of `project`, `environment`, `run` and `agent`.
+    #[schema(value_type = Value)]
     pub scope: Value,
     /// `soft`, `hard` or `lockdown`.
     pub action: String,
