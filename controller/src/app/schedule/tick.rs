@@ -181,6 +181,10 @@ impl App {
             at: now,
             actor: &caller.name,
         };
+        for run in stops.into_iter().flatten() {
+            self.stop_orders(tx, act, *run, "the next time of its schedule came")
+                .await?;
+        }
         let mut fire = plain(tick, FireState::Started, now);
         fire.started_at = Some(now);
         let kind = match row.kind {
@@ -199,10 +203,6 @@ impl App {
         let (view, _leave) = self
             .order_plan(tx, &caller, (plan, kind, Some(reason)), now)
             .await?;
-        for run in stops.into_iter().flatten() {
-            self.stop_orders(tx, act, *run, "the next time of its schedule came")
-                .await?;
-        }
         let run: RunId = view
             .id
             .parse()
