@@ -3,11 +3,19 @@
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use writ_protocol::graph::FileState;
 use writ_providers::Error;
 
 use super::stage::{Stage, file, is_root, resource};
+
+/// Changes tried at the least while a directory is swapped beneath them.
+const LEAST_ROUNDS: u32 = 1_000;
+/// Changes tried at the most.
+const MOST_ROUNDS: u32 = 200_000;
+/// Changes that are to be made, and to be refused, for the test to mean something.
+const ENOUGH: u32 = 20;
 
 #[test]
 fn a_link_above_that_is_a_users_is_not_followed() {
@@ -45,8 +53,13 @@ fn a_directory_swapped_for_a_link_while_we_work_leads_nowhere() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                // The user turns the directory into a link to /etc and back, as fast as can be.
+            // The user turns the directory into a link to /etc and back: as fast as can be, and then again
+            // slowly enough for a whole change to fit between, however slow the machine is.
+            for pause in [0, 0, 0, 20, 200, 2_000, 20_000].into_iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(pause));
                 fs::rename(&user, &aside).expect("moves");
                 symlink(&real, &user).expect("links");
                 lchown(&user, Some(1234), None).expect("gives away");
@@ -54,14 +67,25 @@ fn a_directory_swapped_for_a_link_while_we_work_leads_nowhere() {
                 fs::rename(&aside, &user).expect("moves back");
             }
         });
-        let mut written = 0;
-        for round in 0..2_000_u32 {
+        let (mut written, mut refused) = (0, 0);
+        for round in 0..MOST_ROUNDS {
             let spec = resource(file("/user/passwd", stage.content(&round.to_le_bytes())));
-            let changes = stage.changes(&spec).unwrap_or_default();
-            written += u32::from(!changes.is_empty() && stage.apply(&spec, &changes).is_ok());
+            match stage
+                .changes(&spec)
+                .and_then(|changes| stage.apply(&spec, &changes))
+            {
+                Ok(_) => written += 1,
+                Err(_) => refused += 1,
+            }
+            if round >= LEAST_ROUNDS && written >= ENOUGH && refused >= ENOUGH {
+                break;
+            }
         }
         done.store(true, Ordering::Relaxed);
-        assert!(written > 0, "nothing was ever written: the test tests nothing");
+        assert!(
+            written >= ENOUGH && refused >= ENOUGH,
+            "{written} written and {refused} refused: the test tests too little"
+        );
     });
     let passwd = fs::read_to_string(stage.path("etc/passwd")).expect("reads");
     assert!(passwd.starts_with("root:"), "the real file was overwritten");
