@@ -27,6 +27,7 @@ use writ_protocol::digest::Digest;
 
 pub use intruder::Impostor;
 pub use patience::{LONG, SHORT, eventually};
+pub use verbs::TWO_STEPS;
 pub use wire::Wire;
 
 /// Lines of each log that are told when a story fails.

@@ -3,18 +3,9 @@
 use writ_protocol::evidence::verify::verify;
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
-use writ_tests::world::{LONG, Options, SHORT, World, eventually, story};
+use writ_tests::world::{LONG, Options, SHORT, TWO_STEPS, World, eventually, story};
 
 const AGENT: &str = "lab-1";
-const TWO_STEPS: &str = r#"
-  - command: first
-    argv: [sh, -c, "echo x >> @/first; until [ -e @/go ]; do sleep 0.05; done"]
-    creates: "@/first"
-  - command: second
-    argv: [sh, -c, "echo x >> @/second"]
-    creates: "@/second"
-    depends_on: ["command:first"]
-"#;
 
 fn ends(world: &World) -> anyhow::Result<()> {
     eventually("the agent ends by itself", LONG, || {

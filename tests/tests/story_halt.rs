@@ -1,7 +1,7 @@
 //! Story: a person stops the fleet, hard and soft, and two let it go on.
 
 use writ_tests::torture::proxy::{Proxies, Weather};
-use writ_tests::world::{LONG, Options, SHORT, World, eventually, story};
+use writ_tests::world::{LONG, Options, SHORT, TWO_STEPS, World, eventually, story};
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,16 +16,6 @@ use writ_protocol::id::HaltId;
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 use writ_protocol::time::Timestamp;
-
-const TWO_STEPS: &str = r#"
-  - command: first
-    argv: [sh, -c, "echo x >> @/first; until [ -e @/go ]; do sleep 0.05; done"]
-    creates: "@/first"
-  - command: second
-    argv: [sh, -c, "echo x >> @/second"]
-    creates: "@/second"
-    depends_on: ["command:first"]
-"#;
 
 #[test]
 fn a_hard_halt_ends_a_step_and_two_signatures_lift_it() -> anyhow::Result<()> {

@@ -13,6 +13,17 @@ use writ_plan::compile::Sources;
 
 use super::{LONG, SHORT, World, eventually};
 
+/// A step that goes on until there is a file `go`, and one after it; each leaves a line whenever it is started.
+pub const TWO_STEPS: &str = r#"
+  - command: first
+    argv: [sh, -c, "echo x >> @/first; until [ -e @/go ]; do sleep 0.05; done"]
+    creates: "@/first"
+  - command: second
+    argv: [sh, -c, "echo x >> @/second"]
+    creates: "@/second"
+    depends_on: ["command:first"]
+"#;
+
 impl World {
     /// A config of resources for every agent: YAML of the list's items, with `@` for the story's folder.
     pub fn config(&self, resources: &str) -> String {
