@@ -411,6 +411,44 @@ fn a_journal_that_vanished_is_a_loss_and_a_new_one_is_not() {
 }
 
 #[test]
+fn what_is_replaced_is_the_last_content_alone_however_long_those_before_were() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let real = disk::RealDisk::open(dir.path()).expect("opens");
+    let disks: [&dyn Disk; 2] = [&real, &SimDisk::new(1)];
+    for disk in disks {
+        for content in ["first", "the second is longer", "3rd", ""] {
+            disk::replace(disk, "list", content.as_bytes()).expect("replaces");
+            let kept = disk::read_all(disk, "list", 100).expect("reads");
+            assert_eq!(kept, content.as_bytes(), "{disk:?}");
+        }
+    }
+}
+
+#[test]
+fn a_power_failure_while_a_file_is_replaced_leaves_the_old_content_or_the_new() {
+    let mut cut = 0;
+    for at in 1..24 {
+        let disk = SimDisk::new(at);
+        for old in ["oldest", "old"] {
+            disk::replace(&disk, "list", old.as_bytes()).expect("replaces");
+        }
+        disk.set_plan(Plan {
+            crash_at: Some(at),
+            ..Plan::default()
+        });
+        let done = disk::replace(&disk, "list", b"the new one");
+        disk.crash();
+        let kept = disk::read_all(&disk, "list", 100).expect("reads");
+        assert!(
+            kept == b"the new one" || done.is_err() && kept == b"old",
+            "at {at}: {kept:?}"
+        );
+        cut += u32::from(done.is_err());
+    }
+    assert!((4..20).contains(&cut), "{cut} of the crashes fell into it");
+}
+
+#[test]
 fn a_condemned_journal_is_set_aside_and_its_high_water_stays() {
     let disk = three_segments();
     let (mut journal, ..) = open(&disk).expect("opens");
