@@ -60,8 +60,9 @@ impl App {
     /// Makes a token for who has the controller's host: also in a lockdown, for somebody must be able to lift it.
     ///
     /// # Errors
-    /// [`Error`]: the name is taken.
+    /// [`Error`]: not an admin, or the name is taken.
     pub async fn create_token_on_own_host(&self, caller: &Caller, new: NewToken) -> Result<TokenView, Error> {
+        caller.require(OperatorRole::Admin)?;
         let tx = self.store.begin("token.create").await?;
         self.make_token(tx, caller, new, Leave::of(Passes::OwnHost)).await
     }

@@ -290,6 +290,16 @@ fn every_writing_door_of_the_interface_is_among_them() {
 }
 
 #[tokio::test]
+async fn the_door_that_is_left_in_a_lockdown_is_for_admins() {
+    let desk = Desk::new().await;
+    let refused = desk
+        .app
+        .create_token_on_own_host(&operator(), token("mine"))
+        .await;
+    assert_eq!(code(refused), Code::Forbidden);
+}
+
+#[tokio::test]
 async fn a_lockdown_is_in_force_at_once_and_answered_for_when_changes_from_before_are_over() {
     let desk = Desk::new().await;
     let mut change = desk.store.begin("change").await.unwrap();
