@@ -54,6 +54,7 @@ pub fn compose(
         regressions: view.regressions,
         draining: view.draining,
         halts: Some(view.halts.iter().map(|halt| BASE64.encode(halt)).collect()),
+        looks: Vec::new(),
     }
 }
 

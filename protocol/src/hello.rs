@@ -11,6 +11,7 @@ use crate::key::SigningKey;
 use crate::limits::RPC_BYTES_MAX;
 use crate::manifest::{Generation, Identity, agent_subject};
 use crate::reason::Code;
+use crate::record::Look;
 use crate::statement::{self, Predicate, Statement, StatementError};
 use crate::time::Timestamp;
 use crate::trust::{Keyring, Role, TrustError};
@@ -59,6 +60,10 @@ pub struct Hello {
     /// [`LIFTS_MAX`](crate::limits::LIFTS_MAX). Absent in the hellos of agents that read no lifts in manifests and answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halts: Option<Vec<String>>,
+    /// Looks at what plans want here, each since the last hello that was answered, at most [`LOOKS_MAX`](crate::record::drift::LOOKS_MAX). Left out
+    /// of the bytes where there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
 }
 
 impl Predicate for Hello {

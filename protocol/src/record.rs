@@ -3,12 +3,14 @@
 //! Readers refuse unknown fields and keep unknown kinds as raw bytes: a record that a controller cannot read is evidence all the same.
 
 pub mod blob;
+pub mod drift;
 mod step;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BlobChunk;
+pub use drift::{Difference, DriftSeen, Look, LookCause, Unseen};
 pub use step::{ArtefactRef, Change, OrderOutcome, StepIntent, StepOutcome, StepResult};
 
 use crate::codec::{self, CodecError};
@@ -47,11 +49,13 @@ pub enum Kind {
     ManifestRefused = 11,
     /// [`HaltObserved`].
     HaltObserved = 12,
+    /// [`DriftSeen`].
+    DriftSeen = 13,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SessionStart,
         Self::HighWater,
         Self::OrderAccepted,
@@ -64,6 +68,7 @@ impl Kind {
         Self::Alarm,
         Self::ManifestRefused,
         Self::HaltObserved,
+        Self::DriftSeen,
     ];
 
     /// The number.
@@ -91,6 +96,7 @@ impl Kind {
             Self::Alarm => "alarm",
             Self::ManifestRefused => "manifest_refused",
             Self::HaltObserved => "halt_observed",
+            Self::DriftSeen => "drift_seen",
         }
     }
 }
@@ -265,6 +271,8 @@ pub enum Record {
     ManifestRefused(ManifestRefused),
     /// See [`HaltObserved`].
     HaltObserved(HaltObserved),
+    /// See [`DriftSeen`].
+    DriftSeen(Box<DriftSeen>),
 }
 
 impl Record {
@@ -283,6 +291,7 @@ impl Record {
             Self::Alarm(_) => Kind::Alarm,
             Self::ManifestRefused(_) => Kind::ManifestRefused,
             Self::HaltObserved(_) => Kind::HaltObserved,
+            Self::DriftSeen(_) => Kind::DriftSeen,
         }
     }
 
@@ -300,7 +309,8 @@ impl Record {
             | Self::HighWater(_)
             | Self::Alarm(_)
             | Self::ManifestRefused(_)
-            | Self::HaltObserved(_) => None,
+            | Self::HaltObserved(_)
+            | Self::DriftSeen(_) => None,
         }
     }
 
@@ -322,6 +332,7 @@ impl Record {
             Self::Alarm(r) => codec::to_msgpack("record", r),
             Self::ManifestRefused(r) => codec::to_msgpack("record", r),
             Self::HaltObserved(r) => codec::to_msgpack("record", r),
+            Self::DriftSeen(r) => codec::to_msgpack("record", r),
         }?;
         if bytes.len() > FRAME_PAYLOAD_MAX {
             return Err(CodecError::TooLong {
@@ -355,6 +366,7 @@ impl Record {
             Kind::Alarm => Self::Alarm(read(p)?),
             Kind::ManifestRefused => Self::ManifestRefused(read(p)?),
             Kind::HaltObserved => Self::HaltObserved(read(p)?),
+            Kind::DriftSeen => Self::DriftSeen(Box::new(read(p)?)),
         };
         Ok(Some(record))
     }

@@ -81,7 +81,8 @@ impl History {
             | Record::BlobChunk(_)
             | Record::Signed(_)
             | Record::Alarm(_)
-            | Record::ManifestRefused(_) => {}
+            | Record::ManifestRefused(_)
+            | Record::DriftSeen(_) => {}
         }
         broken
     }

@@ -123,7 +123,11 @@ impl Memory {
                 }
             }
             Some(
-                Record::BlobChunk(_) | Record::Signed(_) | Record::Alarm(_) | Record::ManifestRefused(_),
+                Record::BlobChunk(_)
+                | Record::Signed(_)
+                | Record::Alarm(_)
+                | Record::ManifestRefused(_)
+                | Record::DriftSeen(_),
             )
             | None => {}
         }

@@ -290,6 +290,7 @@ pub(super) fn ended(record: Option<&Record>) -> Option<OrderId> {
         | Record::Signed(_)
         | Record::Alarm(_)
         | Record::ManifestRefused(_)
-        | Record::HaltObserved(_) => None,
+        | Record::HaltObserved(_)
+        | Record::DriftSeen(_) => None,
     }
 }

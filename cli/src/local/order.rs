@@ -119,7 +119,8 @@ impl Gathered {
             | Record::Signed(_)
             | Record::Alarm(_)
             | Record::ManifestRefused(_)
-            | Record::HaltObserved(_) => {}
+            | Record::HaltObserved(_)
+            | Record::DriftSeen(_) => {}
         }
         Standing::Open
     }

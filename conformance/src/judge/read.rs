@@ -53,6 +53,7 @@ pub(crate) fn fields(record: &Record) -> Value {
         Record::Alarm(r) => json!(r),
         Record::ManifestRefused(r) => json!(r),
         Record::HaltObserved(r) => json!(r),
+        Record::DriftSeen(r) => json!(r),
     }
 }
 

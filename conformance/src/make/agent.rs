@@ -5,6 +5,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::hello::{self, Committed, Hello, HelloReply, LeaseHeld, LeaseRenewed, Watermark};
 use writ_protocol::manifest::{Generation, Identity};
 use writ_protocol::reason::Code;
+use writ_protocol::record::{Look, drift};
 
 use super::{Area, Given, swap};
 use crate::case::{Check, Context, Vector};
@@ -56,6 +57,7 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
         regressions: 0,
         draining: false,
         halts: None,
+        looks: Vec::new(),
     };
     let given = |bytes: Vec<u8>| {
         let context = Context {
@@ -70,6 +72,22 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
         "Signed by the agent's artefact key.",
         given(signed.to_json()?),
         json!(asked),
+    );
+    let looked = Hello {
+        looks: vec![Look {
+            project: "web".to_owned(),
+            order_id: ids.order,
+            looked_at: NOW,
+            differing: drift::digest(&[], 0),
+        }],
+        ..asked.clone()
+    };
+    let told = hello::sign(&identity()?, looked.clone(), &key(seed::ARTEFACT))?;
+    area.good(
+        "question-looks",
+        "The agent held its host against what was applied there, and nothing differed.",
+        given(told.to_json()?),
+        json!(looked),
     );
     let forged = hello::sign(&identity()?, asked, &key(seed::STRANGER))?;
     area.bad(

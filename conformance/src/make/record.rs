@@ -5,13 +5,17 @@ use writ_protocol::digest::Digest;
 use writ_protocol::egress::{Connection, Egress, HostPolicy, PolicyWord};
 use writ_protocol::exec::{Measured, Meter, Source, Sources};
 use writ_protocol::reason::Code;
-use writ_protocol::record::{Alarm, HaltObserved, Kind, ManifestRefused, OrderRefused, Record};
+use writ_protocol::record::{
+    Alarm, Change, Difference, DriftSeen, HaltObserved, Kind, LookCause, ManifestRefused, OrderRefused,
+    Record, Unseen,
+};
+use writ_protocol::time::Timestamp;
 
 use super::{Area, Given, flip};
 use crate::case::{Check, Context, Vector};
 use crate::judge::read::fields;
 use crate::run::{frame, golden};
-use crate::world::{MakeError, NOW, ids};
+use crate::world::{Ids, MakeError, NOW, ids};
 
 const INPUT: &str = "frame.bin";
 
@@ -296,7 +300,7 @@ fn measured(records: &[Record]) -> Result<Record, MakeError> {
 }
 
 /// Kinds that a run without trouble does not have.
-fn others() -> Result<[Record; 4], MakeError> {
+fn others() -> Result<[Record; 5], MakeError> {
     let ids = ids()?;
     Ok([
         Record::OrderRefused(OrderRefused {
@@ -321,7 +325,44 @@ fn others() -> Result<[Record; 4], MakeError> {
             lifted: false,
             stopped: vec![ids.order],
         }),
+        Record::DriftSeen(Box::new(drift_seen(&ids))),
     ])
+}
+
+fn drift_seen(ids: &Ids) -> DriftSeen {
+    let mode = Change {
+        attribute: "mode".to_owned(),
+        want: "0644".to_owned(),
+        got: "0666".to_owned(),
+    };
+    let unseen = Unseen {
+        code: Code::Internal,
+        detail: "/etc/app.conf cannot be read".to_owned(),
+    };
+    DriftSeen {
+        project: "web".to_owned(),
+        order_id: ids.order,
+        run_id: ids.run,
+        bundle: Digest::of(b"bundle"),
+        cause: LookCause::Event,
+        looked_at: Timestamp::from_micros(NOW.as_micros() + 500),
+        noticed_at: NOW,
+        watched: 3,
+        unwatched: 1,
+        differing: vec![
+            Difference {
+                resource: "file:/etc/motd".to_owned(),
+                changes: vec![mode],
+                unseen: None,
+            },
+            Difference {
+                resource: "file:/etc/app.conf".to_owned(),
+                changes: Vec::new(),
+                unseen: Some(unseen),
+            },
+        ],
+        left_out: 0,
+    }
 }
 
 fn told(record: &Record) -> &'static str {
@@ -342,6 +383,7 @@ fn told(record: &Record) -> &'static str {
         Record::Alarm(_) => "Something an operator must know.",
         Record::ManifestRefused(_) => "A manifest was refused, and why.",
         Record::HaltObserved(_) => "A halt was taken, and what it stopped here.",
+        Record::DriftSeen(_) => "Where the host is not as the last plan that was applied there wants it.",
     }
 }
 

@@ -139,6 +139,7 @@ impl Host {
             regressions: 0,
             draining: false,
             halts: Some(Vec::new()),
+            looks: Vec::new(),
         }
     }
 

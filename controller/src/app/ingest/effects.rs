@@ -122,7 +122,8 @@ impl<'a> Effects<'a> {
             | Record::StepIntent(_)
             | Record::BlobChunk(_)
             | Record::Signed(_)
-            | Record::OrderDone(_) => {}
+            | Record::OrderDone(_)
+            | Record::DriftSeen(_) => {}
         }
     }
 

@@ -210,7 +210,8 @@ fn gather(order: &PackOrder, batches: &[Batch]) -> Result<Gathered, Fault> {
                 | Record::HighWater(_)
                 | Record::Alarm(_)
                 | Record::ManifestRefused(_)
-                | Record::HaltObserved(_) => {}
+                | Record::HaltObserved(_)
+                | Record::DriftSeen(_) => {}
             }
         }
     }
