@@ -1,14 +1,15 @@
-//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets and schedules.
+//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets, schedules and drift.
 //!
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`]; [`share`] is about controllers alone.
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod agent;
 pub mod budget;
+pub mod drift;
 pub mod halt;
 pub mod lease;
 pub mod order;
