@@ -32,9 +32,9 @@ fn nonce() -> Digest {
     Digest::of(b"nonce")
 }
 
-fn questions(area: &mut Area) -> Result<(), MakeError> {
+fn question() -> Result<Hello, MakeError> {
     let ids = ids()?;
-    let asked = Hello {
+    Ok(Hello {
         identity: identity()?,
         session_id: ids.session,
         journal_id: ids.journal,
@@ -58,7 +58,11 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
         draining: false,
         halts: None,
         looks: Vec::new(),
-    };
+    })
+}
+
+fn questions(area: &mut Area) -> Result<(), MakeError> {
+    let asked = question()?;
     let given = |bytes: Vec<u8>| {
         let context = Context {
             keys: vec![public(seed::ARTEFACT)],
@@ -76,7 +80,7 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
     let looked = Hello {
         looks: vec![Look {
             project: "web".to_owned(),
-            order_id: ids.order,
+            order_id: ids()?.order,
             looked_at: NOW,
             differing: drift::digest(&[], 0),
         }],
