@@ -3,6 +3,7 @@
 
 mod carry;
 mod door;
+mod drift;
 mod meter;
 mod post;
 mod renewal;
@@ -23,9 +24,10 @@ use writ_chassis::lifecycle::{BlockingError, LifecycleHandle};
 use writ_protocol::bundle::Bundle;
 use writ_protocol::id::{OrderId, SessionId};
 use writ_protocol::manifest::Generation;
-use writ_protocol::record::OrderOutcome;
+use writ_protocol::record::{Difference, OrderOutcome};
 
 use crate::core::{AgentCore, Failure, Input, Now};
+use crate::drift::Noticed;
 use crate::executor::Executor;
 use crate::executor::bundles::BundleCache;
 use crate::identity::Identity;
@@ -94,6 +96,8 @@ pub struct Options {
     pub hostname: String,
     /// The kernel's boot id.
     pub boot_id: String,
+    /// How the host is held to the plans that were applied here; not at all where absent.
+    pub drift: Option<crate::drift::Settings>,
 }
 
 /// What an agent is made of. Swarms bring a disk in memory, an inline executor and a transport of their own.
@@ -144,6 +148,7 @@ pub struct Agent {
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
     work: Work,
+    drift: Option<Box<drift::Watch>>,
     timers: Timers,
     is_connected: bool,
     is_in_memory: bool,
@@ -206,6 +211,13 @@ enum Event {
         taken: bool,
     },
     Bundle(OrderId, Result<Box<Bundle>, Failure>),
+    /// Plans that are wanted on this host since before the start.
+    Loaded(Vec<drift::Loaded>),
+    Noticed(Noticed),
+    Looked {
+        turn: u64,
+        found: Vec<(usize, Option<Difference>)>,
+    },
 }
 
 impl Agent {
@@ -271,6 +283,7 @@ impl Agent {
             read,
             self.core.deadline(now),
             timers.meter_at,
+            self.drift.as_ref().and_then(|drift| drift.deadline()),
         ];
         due.into_iter()
             .flatten()
@@ -305,7 +318,16 @@ impl Agent {
             let half = now.plus((until.since(now) / 2).max(LEASE_HELLO_MIN));
             before.map_or(half, |at| at.min(half))
         });
-        self.carry(effects).await
+        // What changes the host begins in there, and what it left is looked at afterwards.
+        let is_held = self.core.is_changing();
+        if is_held {
+            self.hold_watch(true);
+        }
+        self.carry(effects).await?;
+        if !is_held {
+            self.hold_watch(false);
+        }
+        Ok(())
     }
 
     /// Runs `work` on the journal: on a blocking thread, unless its disk is in memory.

@@ -33,7 +33,7 @@ use crate::journal::disk::{Disk, RealDisk};
 use crate::link::nats::{self, Place};
 use crate::link::{Incoming, Transport};
 use crate::metrics::AgentMetrics;
-use crate::{journal, machine};
+use crate::{drift, journal, machine};
 
 /// Commands not yet fetched by the loop.
 const INCOMING_MAX: usize = 64;
@@ -238,6 +238,10 @@ async fn assemble(
         metrics_file: config.metrics_file.clone(),
         hostname: machine::hostname(),
         boot_id: machine::boot_id(),
+        drift: config.drift.enabled.then(|| drift::Settings {
+            interval: Duration::from_secs(config.drift.interval_seconds),
+            events: config.drift.events,
+        }),
     };
     let parts = Parts {
         identity,

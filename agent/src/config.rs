@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub steps: StepsConfig,
     /// The host's say on where steps may reach.
     pub egress: EgressConfig,
+    /// How the host is held to the plans that were applied here.
+    pub drift: DriftConfig,
     /// Milliseconds between hellos, instead of what the controller says; for tests.
     pub hello_interval_ms: Option<u64>,
     /// The environment this host belongs to (`env`), so that halts of one environment are known to cover it. Without it only halts
@@ -108,6 +110,29 @@ pub struct EgressConfig {
     pub policy: Option<PathBuf>,
 }
 
+/// How the host is held to the plans that were applied here. Nothing is ever repaired by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriftConfig {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Seconds between two looks at everything.
+    pub interval_seconds: u64,
+    /// Whether the kernel is asked to tell of changes, so that they are looked at when they are made.
+    pub events: bool,
+}
+
+impl Default for DriftConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            // With the time of a look, of a hello and of its commit this stays within five minutes.
+            interval_seconds: 180,
+            events: true,
+        }
+    }
+}
+
 impl Default for AgentConfig {
     fn default() -> Self {
         Self {
@@ -117,6 +142,7 @@ impl Default for AgentConfig {
             journal: JournalConfig::default(),
             steps: StepsConfig::default(),
             egress: EgressConfig::default(),
+            drift: DriftConfig::default(),
             hello_interval_ms: None,
             environment: None,
             drain_seconds: 60,
@@ -168,6 +194,11 @@ impl AgentConfig {
                 self.egress.policy.as_ref().is_none_or(|path| path.is_absolute()),
                 "egress.policy",
                 "must be an absolute path",
+            ),
+            (
+                (1..=86_400).contains(&self.drift.interval_seconds),
+                "drift.interval_seconds",
+                "must lie between 1 and 86400",
             ),
             (
                 self.hello_interval_ms.is_none_or(|ms| ms >= 100),

@@ -24,7 +24,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::hello::LeaseHeld;
 use writ_protocol::id::{HaltId, OrderId};
 use writ_protocol::limits::{CLOCK_SKEW_MAX, CLOCK_SLACK};
-use writ_protocol::manifest::{Generation, Identity, Order};
+use writ_protocol::manifest::{Generation, Identity, Order, OrderKind};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{ManifestRefused, OrderOutcome, Record};
 use writ_protocol::time::Timestamp;
@@ -222,6 +222,14 @@ impl AgentCore {
     /// Whether nothing runs.
     pub const fn is_idle(&self) -> bool {
         self.running.is_none()
+    }
+
+    /// Whether the host is being changed, or nothing at all is to be started on it.
+    pub fn is_changing(&self) -> bool {
+        let order = self.running().and_then(|order_id| self.held.get(&order_id));
+        self.is_quarantined
+            || self.is_draining
+            || order.is_some_and(|held| held.order.kind == OrderKind::Apply)
     }
 
     /// The order that is being carried out.

@@ -5,6 +5,7 @@
 pub mod bundles;
 pub mod host;
 mod network;
+pub mod survey;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -55,6 +56,12 @@ pub trait Executor: Send + Sync + Debug {
 
     /// Carries a step out, and looks at it again.
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran;
+
+    /// Looks at resources of a plan that was applied before, by number, from any thread and beside whatever else runs. Nothing is found where there
+    /// is no host.
+    fn survey(&self, _graph: &Graph, _which: &[usize]) -> Vec<(usize, survey::Found)> {
+        Vec::new()
+    }
 
     /// What the step under way of an order has used so far, as it was looked at less than half a second ago; none where nothing runs, or where
     /// nobody can tell before it ends. Called while `observe` and `apply` block another thread.

@@ -8,6 +8,7 @@ use writ_protocol::id::SessionId;
 use writ_protocol::key::SigningKey;
 use writ_protocol::limits::PROTOCOL_VERSION;
 use writ_protocol::manifest::Identity;
+use writ_protocol::record::Look;
 use writ_protocol::statement::StatementError;
 use writ_protocol::time::Timestamp;
 
@@ -29,7 +30,7 @@ pub fn compose(
     identity: &Identity,
     session_id: SessionId,
     journal: &Journal,
-    view: View,
+    (view, looks): (View, Vec<Look>),
     asked: (Digest, Now),
 ) -> Hello {
     let (nonce, now) = asked;
@@ -54,7 +55,7 @@ pub fn compose(
         regressions: view.regressions,
         draining: view.draining,
         halts: Some(view.halts.iter().map(|halt| BASE64.encode(halt)).collect()),
-        looks: Vec::new(),
+        looks,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod app;
 pub mod command;
 pub mod config;
 pub mod core;
+pub mod drift;
 pub mod egress;
 pub mod evidence;
 pub mod executor;

@@ -27,6 +27,12 @@ pub struct AgentMetrics {
     pub policy_denied: IntCounter,
     /// Connections that were refused because the host's policy did not decide.
     pub policy_failed: IntCounter,
+    /// Looks at what plans want here.
+    pub drift_looks: IntCounter,
+    /// Resources that are looked at.
+    pub drift_watched: IntGauge,
+    /// Resources that are not as their plan wants them, or that nobody can see.
+    pub drift_differing: IntGauge,
     /// Frames written.
     pub frames: IntCounter,
     /// Batches handed to the bus.
@@ -80,6 +86,16 @@ impl AgentMetrics {
             policy_failed: counter(
                 "egress_policy_failed_total",
                 "Connections out of steps that were refused because the host's policy did not decide.",
+            )?,
+            drift_looks: counter(
+                "drift_looks_total",
+                "Looks at what applied plans want on this host.",
+            )?,
+            drift_watched: registry
+                .gauge("drift_watched", "Resources of applied plans that are looked at.")?,
+            drift_differing: registry.gauge(
+                "drift_differing",
+                "Resources that are not as their applied plan wants them, or that cannot be seen.",
             )?,
             frames: counter("frames_total", "Frames written to the journal.")?,
             batches: counter("batches_total", "Event batches handed to the bus.")?,

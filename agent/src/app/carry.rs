@@ -98,7 +98,8 @@ impl Agent {
         );
         tracing::info!(order.id = %order_id, outcome, reason.code = code, detail = %ending.detail, "order ended");
         self.metrics.orders_done.inc();
-        self.work.bundles.remove(&order_id);
+        let bundle = self.work.bundles.remove(&order_id);
+        self.watch_ending(&ending, bundle.as_deref());
         self.executor.forget(order_id);
         // Accepted in this very go: its first record is found when it is written.
         let first_seq = self.work.first_seq.remove(&order_id).unwrap_or(0);

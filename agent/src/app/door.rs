@@ -81,6 +81,9 @@ impl Agent {
                 }
             }
             Event::Bundle(order_id, Err(failure)) => inputs.push(Input::BundleFailed { order_id, failure }),
+            Event::Loaded(loaded) => self.note_loaded(loaded),
+            Event::Noticed(noticed) => self.note_noticed(noticed),
+            Event::Looked { turn, found } => self.note_looked(turn, found),
         }
         Ok(())
     }
@@ -207,6 +210,9 @@ impl Agent {
             }
         };
         self.timers.lease_at = None;
+        if let Some(drift) = &mut self.drift {
+            drift.answered();
+        }
         self.metrics.hellos.inc();
         self.timers.hello_retry.reset();
         self.pace(&reply);

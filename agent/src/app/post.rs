@@ -26,7 +26,7 @@ impl Agent {
             self.with_journal("journal.remember", Journal::keep_memory)
                 .await??;
         }
-        Ok(())
+        self.attend_to_watch(is_sending).await
     }
 
     async fn attend_to_ledger(&mut self) -> Result<(), AppError> {
@@ -95,8 +95,10 @@ impl Agent {
         self.metrics
             .orders_held
             .set(i64::try_from(view.running.len()).unwrap_or(i64::MAX));
-        let compose =
-            move |journal: &mut Journal| hello::compose(&identity, session_id, journal, view, (nonce, now));
+        let looks = self.drift.as_mut().map(|drift| drift.looks()).unwrap_or_default();
+        let compose = move |journal: &mut Journal| {
+            hello::compose(&identity, session_id, journal, (view, looks), (nonce, now))
+        };
         let said = self.with_journal("journal.position", compose).await?;
         let owed = said.last_seq.saturating_sub(said.acknowledged);
         self.metrics

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use writ_protocol::id::{JournalId, SessionId};
+use writ_protocol::manifest::Identity;
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, Record};
 use writ_protocol::trust::Keyring;
 
+use super::drift::Past;
 use super::{Agent, AppError, EVENTS_MAX, Parts, Timers, Work};
 use crate::config::JournalConfig;
 use crate::core::{AgentCore, Effect, Kept, Memory, Now, Settings};
@@ -27,6 +29,7 @@ struct Opened {
     memory: Memory,
     manifests: Vec<Vec<u8>>,
     halts: Vec<Vec<u8>>,
+    desired: Option<Vec<u8>>,
 }
 
 /// What was recovered, to be put together with the parts.
@@ -74,20 +77,18 @@ impl Agent {
             tracing::error!(%why, journal.id = %journal.id(), "the journal was set aside and a new one begun");
         }
         let name = &me.card.identity;
-        let manifests = opened.manifests.iter();
-        let halts = opened.halts.iter();
-        let kept = Kept {
-            manifests: manifests
-                .filter_map(|m| intake::reopen(m, &trust, name))
-                .collect(),
-            halts: halts.map(|h| intake::reopen_halt(h, &trust)).collect(),
-        };
+        let kept = reopen((&opened.manifests, &opened.halts), &trust, name);
         let unreadable = kept.halts.iter().filter(|halt| halt.is_unreadable()).count();
         let unfinished = opened.memory.unfinished.iter();
         let first_seq = unfinished.map(|(id, order)| (*id, order.first_seq)).collect();
         let settings = Settings {
             identity: name.clone(),
             environment: options.environment.clone(),
+        };
+        let past = Past {
+            file: opened.desired,
+            applied: opened.memory.applied.clone(),
+            journal_id: journal.id(),
         };
         let at = (now, options.boot_id.as_str());
         let (core, effects) = AgentCore::recover(settings, opened.memory, kept, report.damage.is_some(), at);
@@ -106,6 +107,7 @@ impl Agent {
         };
         let mut agent = Self::assemble(parts, recovered, now);
         agent.plan_renewal();
+        agent.begin_watch(past);
         agent.carry(effects).await?;
         agent.tell_unreadable(unreadable).await?;
         agent.look_at_disk().await?;
@@ -144,6 +146,7 @@ impl Agent {
             core: recovered.core,
             trust: recovered.trust,
             work: recovered.work,
+            drift: None,
             session_id: recovered.session_id,
             uplink,
             timers,
@@ -159,6 +162,20 @@ impl Agent {
             report,
             is_connected: false,
         }
+    }
+}
+
+/// What was kept beside the journal, verified again.
+fn reopen((manifests, halts): (&[Vec<u8>], &[Vec<u8>]), trust: &Trust, name: &Identity) -> Kept {
+    Kept {
+        manifests: manifests
+            .iter()
+            .filter_map(|manifest| intake::reopen(manifest, trust, name))
+            .collect(),
+        halts: halts
+            .iter()
+            .map(|halt| intake::reopen_halt(halt, trust))
+            .collect(),
     }
 }
 
@@ -178,6 +195,7 @@ fn read_journal(disk: Arc<dyn Disk>, bounds: JournalConfig, start: Start) -> Res
     Ok(Opened {
         manifests: docket.manifests()?,
         halts: docket.halts()?,
+        desired: docket.desired()?,
         journal,
         report,
         memory,

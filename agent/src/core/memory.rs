@@ -3,7 +3,7 @@
 //! Frames picked out of a damaged journal prove that something happened and never that nothing did. So orders that a damaged journal may
 //! have begun are not taken up again and not started again: they are refused when they are named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +13,16 @@ use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Limits, Meter, RunMode, Usage};
 use writ_protocol::frame::Frame;
 use writ_protocol::id::OrderId;
-use writ_protocol::manifest::{Generation, Manifest, Order};
+use writ_protocol::manifest::{Generation, Manifest, Order, OrderKind};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderAccepted, OrderOutcome, Record, StepResult};
 use writ_protocol::time::Timestamp;
 
 use super::running::{Running, Stop};
 use super::{AgentCore, Effect, HaltWord, Held, LiftWord, Now, Settings};
+
+/// Most applied orders remembered from the journal: those behind what is kept of them beside it, which is written right after each.
+const APPLIED_MAX: usize = 64;
 
 /// How far a step of an unfinished order had come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Memory {
     pub unfinished: BTreeMap<OrderId, Unfinished>,
     /// Lifts that were taken, in order, each with the database's life then.
     pub lifts: Vec<(LiftWord, u32)>,
+    /// Orders that applied their plan to its end, each with the sequence number of the record that says so; the last of them.
+    pub applied: VecDeque<(u64, OrderAccepted)>,
     boot_id: String,
 }
 
@@ -110,7 +115,17 @@ impl Memory {
                 self.unfinished.insert(unfinished.accepted.order_id, unfinished);
             }
             Some(Record::OrderRefused(refused)) => self.finish(refused.order_id),
-            Some(Record::OrderDone(done)) => self.finish(done.order_id),
+            Some(Record::OrderDone(done)) => {
+                let order = self.unfinished.get(&done.order_id).map(|order| &order.accepted);
+                let order = order.filter(|order| order.kind == OrderKind::Apply);
+                if let Some(order) = order.filter(|_| done.outcome == OrderOutcome::Succeeded) {
+                    self.applied.push_back((frame.seq, order.clone()));
+                    if self.applied.len() > APPLIED_MAX {
+                        self.applied.pop_front();
+                    }
+                }
+                self.finish(done.order_id);
+            }
             Some(Record::StepIntent(intent)) => {
                 if let Some(step) = self.step(intent.order_id, &intent.step) {
                     step.attempt = step.attempt.max(intent.attempt);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use writ_chassis::clock::Clock;
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::{Exit, Meter, Source, Usage};
-use writ_protocol::graph::{Facts, Resource, Spec};
+use writ_protocol::graph::{Facts, Graph, Resource, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
 use writ_protocol::record;
@@ -14,6 +14,7 @@ use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
 use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
 use super::network::{Network, Networks};
+use super::survey::Found;
 use super::{Executor, Job, OnOutput};
 use crate::core::{Blob, Failure, Ran, Seen, StepRef};
 use crate::egress::policy::{Asker, Guard};
@@ -22,7 +23,7 @@ use crate::egress::{Resolver, Session, SystemResolver};
 /// Longest text of one attribute in a record, bytes.
 const ATTRIBUTE_CHARS: usize = 256;
 /// Most attributes in one record.
-const CHANGES_MAX: usize = 32;
+pub(super) const CHANGES_MAX: usize = 32;
 /// Longest words of an error kept.
 const DETAIL_CHARS: usize = 1_024;
 
@@ -87,6 +88,19 @@ impl HostExecutor {
             who,
             ..self
         }
+    }
+
+    pub(super) const fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What the host knows of itself now.
+    pub(super) fn known_facts(&self) -> Facts {
+        (self.facts)()
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -341,6 +355,10 @@ impl Executor for HostExecutor {
         ran
     }
 
+    fn survey(&self, graph: &Graph, which: &[usize]) -> Vec<(usize, Found)> {
+        self.look_around(graph, which)
+    }
+
     fn used(&self, order_id: OrderId) -> Option<Usage> {
         let present = self.present();
         let (_, control) = present.running.as_ref().filter(|(of, _)| *of == order_id)?;
@@ -383,7 +401,7 @@ fn paid_for<'a>(resource: &'a Resource, step: &StepRef) -> Cow<'a, Resource> {
     Cow::Owned(resource)
 }
 
-fn for_record(change: &Change) -> record::Change {
+pub(super) fn for_record(change: &Change) -> record::Change {
     let short = |text: &str| text.chars().take(ATTRIBUTE_CHARS).collect();
     record::Change {
         attribute: short(&change.attribute),
@@ -392,7 +410,7 @@ fn for_record(change: &Change) -> record::Change {
     }
 }
 
-fn failure(code: Code, error: &dyn std::error::Error) -> Failure {
+pub(super) fn failure(code: Code, error: &dyn std::error::Error) -> Failure {
     let mut detail = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -15,6 +15,7 @@ const MANIFESTS: &str = "docket";
 /// The file of the halts in force.
 pub const HALTS: &str = "halts";
 const DONE: &str = "done";
+const DESIRED: &str = "desired";
 /// The docket is rewritten when it is larger.
 const COMPACT_BYTES: u64 = 4 << 20;
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -117,6 +118,26 @@ impl Docket {
     pub fn set_halts(&self, halts: &[Vec<u8>]) -> io::Result<()> {
         let bytes: Vec<u8> = halts.iter().flat_map(|halt| entry(halt)).collect();
         disk::replace(self.disk.as_ref(), HALTS, &bytes)
+    }
+
+    /// What was kept of what is wanted on this host.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn desired(&self) -> io::Result<Option<Vec<u8>>> {
+        match disk::read_all(self.disk.as_ref(), DESIRED, FILE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces it, durably.
+    ///
+    /// # Errors
+    /// What the disk says; then the old one stands.
+    pub fn set_desired(&self, bytes: &[u8]) -> io::Result<()> {
+        disk::replace(self.disk.as_ref(), DESIRED, bytes)
     }
 
     /// Orders known to be done from segments that are gone, oldest first.
