@@ -107,6 +107,8 @@ ids! {
     ControllerId, "controller", "controller";
     /// What is started when.
     ScheduleId, "schedule", "schedule";
+    /// A resource on a host that is, or was, not as its plan wants it.
+    DriftId, "drift", "finding";
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ statements! {
     AFTER = "-- feed.after
         SELECT xact::text::bigint AS xact, feed_id, at, topic, kind, body FROM feed
         WHERE (xact, feed_id) > ($1::text::xid8, $2) AND xact < pg_snapshot_xmin(pg_current_snapshot())
-            AND (cardinality($3::text[]) = 0 OR topic = ANY($3))
-        ORDER BY xact, feed_id LIMIT $4";
+            AND (cardinality($3::text[]) = 0 OR topic = ANY($3)) AND topic <> ALL ($4::text[])
+        ORDER BY xact, feed_id LIMIT $5";
     NEWEST = "-- feed.newest
         SELECT xact::text::bigint AS xact, feed_id FROM feed WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY xact DESC, feed_id DESC LIMIT 1";
@@ -173,8 +173,22 @@ pub async fn after(
     topics: &[String],
     limit: u32,
 ) -> Result<Vec<FeedEntry>, Error> {
+    after_without(tx, place, (topics, &[]), limit).await
+}
+
+/// The same without what is told on some topics, whatever is asked for.
+///
+/// # Errors
+/// [`Error`].
+pub async fn after_without(
+    tx: &mut Tx,
+    place: Place,
+    (topics, hidden): (&[String], &[&str]),
+    limit: u32,
+) -> Result<Vec<FeedEntry>, Error> {
     let query = query(AFTER).bind(place.xact.to_string()).bind(place.feed_id);
-    let rows = tx.rows(query.bind(topics).bind(i64::from(limit))).await?;
+    let query = query.bind(topics).bind(hidden).bind(i64::from(limit));
+    let rows = tx.rows(query).await?;
     let read = |r| {
         Ok(FeedEntry {
             place: read_place(r)?,

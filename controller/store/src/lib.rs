@@ -20,6 +20,7 @@ pub mod audit;
 pub mod budget;
 pub mod cost;
 pub mod cost_report;
+pub mod drift;
 pub mod evidence;
 pub mod halt;
 pub mod idempotency;
@@ -42,10 +43,11 @@ pub mod testing;
 
 pub use error::Error;
 pub use instant::writable;
+pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 18..=18;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 19..=19;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -56,6 +58,9 @@ pub fn statements() -> Vec<&'static str> {
         budget::GRANT_STATEMENTS,
         cost::ALL,
         cost_report::ALL,
+        drift::ALL,
+        drift::history::ALL,
+        drift::shown::ALL,
         evidence::ALL,
         halt::ALL,
         idempotency::ALL,
@@ -67,6 +72,7 @@ pub fn statements() -> Vec<&'static str> {
         manifest::ALL,
         meta::ALL,
         order::ALL,
+        retention::ALL,
         run::ALL,
         run::moved::ALL,
         schedule::ALL,

@@ -12,8 +12,8 @@ use crate::error::Error;
 /// Stands for the character zero.
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// Text without the character zero.
-pub(crate) fn text(text: &str) -> Cow<'_, str> {
+/// Text without the character zero, as the ledger keeps it.
+pub fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', REPLACEMENT))
     } else {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 18] = [
+const MIGRATIONS: [(i64, &str, &str); 19] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -81,6 +81,7 @@ const MIGRATIONS: [(i64, &str, &str); 18] = [
         include_str!("../../../migrations/0017_step_usage.sql"),
     ),
     (18, "lifts", include_str!("../../../migrations/0018_lifts.sql")),
+    (19, "drift", include_str!("../../../migrations/0019_drift.sql")),
 ];
 
 /// Longest a statement may take before the server ends it.
