@@ -8,6 +8,7 @@ mod budgets;
 mod cost_reports;
 mod costs;
 mod document;
+mod drift;
 mod gate;
 mod halts;
 mod incidents;
@@ -161,6 +162,10 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(incidents::ack))
         .routes(routes!(incidents::close))
         .routes(routes!(incidents::log))
+        .routes(routes!(drift::list))
+        .routes(routes!(drift::hosts))
+        .routes(routes!(drift::get))
+        .routes(routes!(drift::acknowledge))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

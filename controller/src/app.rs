@@ -4,6 +4,7 @@ mod agent;
 mod budget;
 mod cost;
 mod cost_report;
+mod drift;
 mod enrol;
 mod error;
 mod evidence;
@@ -39,6 +40,7 @@ use writ_store::Store;
 
 pub use budget::NewBudget;
 pub use cost::{CostBy, CostQuery, WINDOW_MAX};
+pub use drift::DriftQuery;
 pub use enrol::NewJoinToken;
 pub use error::Error;
 pub use evidence::Pack;
@@ -178,6 +180,7 @@ pub struct App {
     nudge: Arc<Notify>,
     removals: Arc<Notify>,
     moved: Arc<Notify>,
+    delays: drift::Delays,
 }
 
 impl fmt::Debug for App {
@@ -206,6 +209,7 @@ impl App {
             nudge: Arc::new(Notify::new()),
             removals: Arc::new(Notify::new()),
             moved: Arc::new(Notify::new()),
+            delays: drift::Delays::default(),
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Retention {
     pub alarms_days: u64,
     /// Messages that could not be taken, days.
     pub dead_letters_days: u64,
+    /// What became of findings of drift, and findings that are cleared, days.
+    pub drift_days: u64,
 }
 
 impl Default for Retention {
@@ -69,6 +71,7 @@ impl Default for Retention {
         Self {
             alarms_days: 90,
             dead_letters_days: 90,
+            drift_days: 90,
         }
     }
 }
@@ -238,6 +241,7 @@ impl Config {
         for (key, days) in [
             ("retention.alarms_days", self.retention.alarms_days),
             ("retention.dead_letters_days", self.retention.dead_letters_days),
+            ("retention.drift_days", self.retention.drift_days),
         ] {
             check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
         }

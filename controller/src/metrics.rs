@@ -1,6 +1,7 @@
 //! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` lists them all, and a test compares.
 
 mod budgets;
+mod drift;
 mod incidents;
 mod schedules;
 mod shards;
@@ -9,6 +10,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Metrics, MetricsError};
 
 pub use budgets::{BudgetMetrics, BudgetSums};
+pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
@@ -95,6 +97,8 @@ pub struct ControllerMetrics {
     pub budgets: BudgetMetrics,
     /// What nobody has closed.
     pub incidents: IncidentMetrics,
+    /// Where hosts are not as they should be.
+    pub drift: DriftMetrics,
     /// What became of the times of schedules.
     pub schedules: ScheduleMetrics,
     /// Shards whose lease this controller holds.
@@ -160,6 +164,7 @@ impl ControllerMetrics {
             shards: ShardMetrics::new(&m)?,
             budgets: BudgetMetrics::new(&m)?,
             incidents: IncidentMetrics::new(&m)?,
+            drift: DriftMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(

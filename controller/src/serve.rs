@@ -160,6 +160,7 @@ fn retention(days: &config::Retention) -> Retention {
     Retention {
         alarms: span(days.alarms_days),
         dead_letters: span(days.dead_letters_days),
+        drift: span(days.drift_days),
     }
 }
 

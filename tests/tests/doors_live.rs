@@ -16,6 +16,8 @@ mod budgets;
 mod contract;
 #[path = "doors_live/costs.rs"]
 mod costs;
+#[path = "doors_live/drift.rs"]
+mod drift;
 #[path = "doors_live/http.rs"]
 mod http;
 #[path = "doors_live/incidents.rs"]
@@ -75,7 +77,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 20] = [
+const SECTIONS: [(&str, Section); 21] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -86,6 +88,7 @@ const SECTIONS: [(&str, Section); 20] = [
     ("halts", agents::a_halt_goes_through_its_life),
     ("lockdown", agents::a_lockdown_holds_every_change_up),
     ("incidents", incidents::an_incident_is_answered_for),
+    ("drift", drift::a_finding_goes_through_its_life),
     ("schedules", schedules::a_schedule_goes_through_its_life),
     (
         "cost reports",

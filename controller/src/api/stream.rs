@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,7 +22,7 @@ use super::gate::bearer;
 use super::page::{Path, Query, id};
 use super::problem::{Document, Problem};
 use crate::app::view::FeedView;
-use crate::app::{Error, PAGE_MAX, Page, Place};
+use crate::app::{Caller, Error, OperatorRole, PAGE_MAX, Page, Place};
 use crate::bus::logs::LogMessage;
 
 /// Pause between two looks for changes.
@@ -59,6 +60,7 @@ pub(super) struct Wanted {
     responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", content_type = "application/problem+json", body = Document)))]
 pub(super) async fn changes(
     State(doors): State<Doors>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -76,6 +78,7 @@ pub(super) async fn changes(
         held: VecDeque::from([opening(first, after)]),
         after,
         topics,
+        role: caller.role,
         watcher,
     };
     let events = stream::unfold(Some(reader), |reader| async move {
@@ -194,6 +197,7 @@ struct Reader {
     held: VecDeque<Event>,
     after: Place,
     topics: Vec<String>,
+    role: OperatorRole,
 }
 
 impl Reader {
@@ -224,7 +228,10 @@ impl Reader {
 
     async fn look(&mut self) -> Result<(), Error> {
         let app = &self.watcher.doors.app;
-        for change in app.feed_after(self.after, &self.topics, CHANGES_MAX).await? {
+        let changes = app
+            .feed_for(self.role, self.after, &self.topics, CHANGES_MAX)
+            .await?;
+        for change in changes {
             self.after = change.id.parse().unwrap_or(self.after);
             self.held.push_back(event(&change));
         }

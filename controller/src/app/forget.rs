@@ -1,8 +1,8 @@
-//! What is forgotten once it was kept long enough for somebody to look: alarms and dead letters. Evidence is never among it.
+//! What is forgotten once it was kept long enough for somebody to look: alarms, dead letters and what became of drift. Evidence is never among it.
 
 use std::time::Duration;
 
-use writ_store::retention;
+use writ_store::{drift, retention};
 
 use super::life::Fence;
 use super::{App, Error};
@@ -17,6 +17,8 @@ pub struct Retention {
     pub alarms: Duration,
     /// Messages that could not be taken.
     pub dead_letters: Duration,
+    /// What became of findings of drift, and findings that are cleared.
+    pub drift: Duration,
 }
 
 /// What a pass forgot.
@@ -26,12 +28,14 @@ pub struct Forgotten {
     pub alarms: u64,
     /// Dead letters.
     pub dead_letters: u64,
+    /// What became of findings of drift, and findings that are cleared.
+    pub drift: u64,
 }
 
 impl Forgotten {
     /// Whether a further pass would probably find more.
     pub fn is_full(self) -> bool {
-        self.alarms.max(self.dead_letters) >= u64::from(FORGET_MAX)
+        self.alarms.max(self.dead_letters).max(self.drift) >= u64::from(FORGET_MAX)
     }
 }
 
@@ -46,7 +50,11 @@ impl App {
         if let Some(fence) = fence {
             Self::guard(&mut tx, fence).await?;
         }
+        let drift_before = now.minus(keep.drift);
+        let events = drift::history::prune(&mut tx, drift_before, FORGET_MAX).await?;
+        let cleared = drift::history::prune_cleared(&mut tx, drift_before, FORGET_MAX).await?;
         let forgotten = Forgotten {
+            drift: events.max(cleared),
             alarms: retention::prune_alarms(&mut tx, now.minus(keep.alarms), FORGET_MAX).await?,
             dead_letters: retention::prune_dead_letters(&mut tx, now.minus(keep.dead_letters), FORGET_MAX)
                 .await?,

@@ -20,6 +20,7 @@ use writ_protocol::time::Timestamp;
 use writ_protocol::trust::Keyring;
 use writ_store::{Tx, agent, halt, ingest, liveness, order, run};
 
+use super::drift::looks;
 use super::incident::{self, Finding};
 use super::{App, Error, Incoming};
 
@@ -86,6 +87,7 @@ impl App {
             halts: halt::active(&mut tx).await?,
             lifted: Self::lifts_to_say(&mut tx, found.lifted, now).await?,
         };
+        looks::looked(&mut tx, &heard, now).await?;
         let answer = |hello: Result<Hello, Error>| {
             let hello = hello?;
             let user_key = &hello.identity.user_key;

@@ -138,12 +138,13 @@ impl App {
                 }
             }
         }
-        let (marks, has_moved) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
+        let (marks, came) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
         let epoch = self.meta(&mut tx).await?.epoch;
         report_forks(&mut tx, (batches, &outcomes), &agents, now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
-        if has_moved {
+        self.delays.note(&came.noticed, self.now());
+        if came.has_moved {
             self.moved.notify_one();
         }
         self.answer(batches, outcomes, (&marks, epoch), &agents)

@@ -7,8 +7,9 @@ use writ_protocol::reason::Code;
 use writ_protocol::subject::Shard;
 use writ_store::{Tx, audit, lease, meta};
 
+use super::drift::OPERATORS_TOPIC;
 use super::view::FeedView;
-use super::{App, Error};
+use super::{App, Error, OperatorRole};
 
 /// What the names of leases begin with by which controllers say that they live.
 const LIVES: &str = "controller-";
@@ -171,8 +172,27 @@ impl App {
         topics: &[String],
         limit: u32,
     ) -> Result<Vec<FeedView>, Error> {
+        self.feed_for(OperatorRole::Admin, place, topics, limit).await
+    }
+
+    /// The same without what somebody of this role may not see.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn feed_for(
+        &self,
+        role: OperatorRole,
+        place: Place,
+        topics: &[String],
+        limit: u32,
+    ) -> Result<Vec<FeedView>, Error> {
+        let hidden: &[&str] = if role < OperatorRole::Operator {
+            &[OPERATORS_TOPIC]
+        } else {
+            &[]
+        };
         let mut tx = self.store.begin("feed.after").await?;
-        let entries = audit::after(&mut tx, place, topics, limit).await?;
+        let entries = audit::after_without(&mut tx, place, (topics, hidden), limit).await?;
         let view = |e: audit::FeedEntry| FeedView {
             id: e.place.to_string(),
             at: e.at.to_string(),

@@ -143,6 +143,7 @@ impl Inbox for Desk {
         let begun = Instant::now();
         let outcomes = self.app.ingest(&incoming, Some(&fences)).await?;
         self.metrics.ingest_seconds.observe(begun.elapsed().as_secs_f64());
+        self.metrics.drift.seen(&self.app.take_drift_delays());
         let mark = |(key, envelope)| Mark {
             key,
             envelope: Bytes::from(envelope),

@@ -1,4 +1,4 @@
-//! Forgets alarms and dead letters that were kept long enough. Nothing here is urgent: a few passes an hour, each with a bound.
+//! Forgets alarms, dead letters and what became of drift, where they were kept long enough. Nothing here is urgent: a few passes an hour, each with a bound.
 
 use std::time::Duration;
 

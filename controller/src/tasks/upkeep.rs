@@ -103,13 +103,17 @@ async fn repair(tasks: &Tasks, watch: &mut Watch) {
     }
 }
 
-/// Shows what waits on the shards held here, what budgets hold, and how many incidents are open.
+/// Shows what waits on the shards held here, what budgets hold, how many incidents are open, and where hosts are not as they should be.
 pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
     let bus = streams::management(&tasks.client);
     while tasks.pause(LAG_EVERY).await {
         budgets(&tasks).await;
         match tasks.app.incident_counts().await {
             Ok(open) => tasks.metrics.incidents.show(&open),
+            Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
+        }
+        match tasks.app.drift_counts().await {
+            Ok(standing) => tasks.metrics.drift.show(&standing),
             Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
         }
         let held = tasks.held.shards();

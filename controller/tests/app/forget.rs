@@ -49,6 +49,7 @@ async fn alarms_and_dead_letters_are_forgotten_each_after_its_own_time() {
     let keep = |alarms: u64, dead_letters: u64| Retention {
         alarms: Duration::from_secs(alarms * HOUR),
         dead_letters: Duration::from_secs(dead_letters * HOUR),
+        drift: Duration::from_secs(dead_letters * HOUR),
     };
     assert_eq!(kept(&desk, &host).await, (2, 2));
     assert_eq!(

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 use writ_controller::app::{
-    Error, NewHalt, NewJoinToken, NewSchedule, NewToken, OperatorRole, Page, ScheduleKind,
+    DriftQuery, Error, NewHalt, NewJoinToken, NewSchedule, NewToken, OperatorRole, Page, ScheduleKind,
 };
 use writ_domain::budget::Mode;
 use writ_domain::schedule::SkipReason;
 use writ_protocol::digest::Digest;
 use writ_protocol::enrol::JoinToken;
 use writ_protocol::halt::{HaltAction, Scope};
-use writ_protocol::id::{AgentId, HaltId, IncidentId, RunId, TokenId};
+use writ_protocol::id::{AgentId, DriftId, HaltId, IncidentId, RunId, TokenId};
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 use writ_protocol::record::StepOutcome::{Aborted, Changed};
@@ -22,6 +22,7 @@ use writ_store::testing::until_held_up;
 
 use super::budgets::{PROJECT, set};
 use super::desk::{CONFIG, Desk, admin, code, operator, sources};
+use super::drift::{differs, list, looks};
 use super::host::{Host, Keys, labels};
 use super::lifts::lift;
 use super::resume::{AT_GRANT, ran};
@@ -33,13 +34,14 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 26] = [
+const DOORS: [Door; 27] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
     ("post /api/v1/budgets/{budget}", [YES, YES, NO, NO, NO]),
     ("the budget of the tenant", [YES, NO, NO, NO, NO]),
     ("post /api/v1/cost-reports", [NO; 5]),
+    ("post /api/v1/drift/{finding}/acknowledge", [NO; 5]),
     ("post /api/v1/halts", [NO; 5]),
     ("post /api/v1/halts/{halt}/release", [NO; 5]),
     ("post /api/v1/incidents/{incident}/ack", [NO; 5]),
@@ -73,6 +75,7 @@ struct Scene {
     stopped: RunId,
     open: RunId,
     incident: IncidentId,
+    finding: DriftId,
     token: TokenId,
     halt: HaltId,
     join: JoinToken,
@@ -88,6 +91,13 @@ impl Scene {
         let run = app.get_run(stopped, &Page::default()).await.unwrap();
         let plan: Digest = run.plan_digest.unwrap().parse().unwrap();
         app.set_labels(&admin(), &host.name, prod()).await.unwrap();
+        looks(
+            &desk,
+            &mut host,
+            &[differs("file:/etc/motd", "content", "aa", "bb")],
+        )
+        .await;
+        let findings = list(&desk, &operator(), DriftQuery::default()).await;
         let incidents = app.list_incidents(&Page::default()).await.unwrap().items;
         let token = app.create_token(&admin(), token("guest")).await.unwrap();
         let kept = schedule("kept", Some(plan));
@@ -99,6 +109,7 @@ impl Scene {
             open: desk.check().await,
             halt: halt(&desk, elsewhere, HaltAction::Soft).await.unwrap(),
             incident: incidents[0].id.parse().unwrap(),
+            finding: findings[0].id.parse().unwrap(),
             token: token.id.parse().unwrap(),
             join: JoinToken::parse(&join.token).unwrap(),
             plan,
@@ -121,6 +132,9 @@ impl Scene {
             "post /api/v1/budgets/{budget}" => set(&self.desk, PROJECT, Mode::Warn, 9).await.map(drop),
             "the budget of the tenant" => set(&self.desk, "tenant", Mode::Warn, 9).await.map(drop),
             "post /api/v1/cost-reports" => app.make_cost_report(who, "2026-W38").await.map(drop),
+            "post /api/v1/drift/{finding}/acknowledge" => {
+                app.acknowledge_drift(who, self.finding, why).await.map(drop)
+            }
             "post /api/v1/halts" => halt(&self.desk, Scope::All, HaltAction::Soft).await.map(drop),
             "post /api/v1/halts/{halt}/release" => {
                 lift(&self.desk, self.halt).await;

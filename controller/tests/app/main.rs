@@ -18,6 +18,7 @@ mod cancel;
 mod cost_reports;
 mod costs;
 mod desk;
+mod drift;
 mod enrolment;
 mod evidence;
 mod forget;

@@ -25,15 +25,24 @@ pub struct Decoded<'a> {
     pub record: Result<Option<Record>, String>,
 }
 
+/// What came of the frames of a pass.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    /// Whether runs have moved.
+    pub has_moved: bool,
+    /// When agents noticed what they tell of drift.
+    pub noticed: Vec<Timestamp>,
+}
+
 impl App {
-    /// Locks the journals' marks, takes what continues them, and applies what the frames say. Also says whether runs have moved.
+    /// Locks the journals' marks, takes what continues them, and applies what the frames say. Also says what came of it.
     pub(super) async fn commit_frames(
         &self,
         tx: &mut Tx,
         mut opened: Vec<Opened<'_>>,
         outcomes: &mut [Outcome],
         now: Timestamp,
-    ) -> Result<(Marks, bool), Error> {
+    ) -> Result<(Marks, Came), Error> {
         opened.sort_by_key(|o| (journal(&o.batch), o.batch.header().first_seq));
         let mut journals: Vec<(AgentId, JournalId)> = opened.iter().map(|o| journal(&o.batch)).collect();
         journals.dedup();
@@ -75,8 +84,8 @@ impl App {
             };
             set(outcomes, *place, outcome);
         }
-        let has_moved = self.store_taken(tx, &taken, &marks, now).await?;
-        Ok((marks, has_moved))
+        let came = self.store_taken(tx, &taken, &marks, now).await?;
+        Ok((marks, came))
     }
 
     async fn store_taken(
@@ -85,9 +94,9 @@ impl App {
         taken: &[(&Batch, u64)],
         marks: &Marks,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Came, Error> {
         if taken.is_empty() {
-            return Ok(false);
+            return Ok(Came::default());
         }
         let decoded: Vec<Decoded<'_>> = taken
             .iter()
@@ -119,9 +128,10 @@ impl App {
             .filter_map(|(batch, _)| marks.get(&journal(batch)).copied())
             .collect();
         ingest::advance(tx, &unique(moved), now).await?;
-        Effects::gather(&decoded)
-            .apply(tx, self.settings.lease, now)
-            .await
+        let effects = Effects::gather(&decoded);
+        let noticed = effects.noticed();
+        let has_moved = effects.apply(tx, self.settings.lease, now).await?;
+        Ok(Came { has_moved, noticed })
     }
 
     /// Two histories claim one sequence number: somebody has copied the agent, or it lies.

@@ -1,4 +1,4 @@
-//! What committed records change: orders, runs, steps, halts, alarms. Gathered over all agents of a pass and written in a few statements.
+//! What committed records change: orders, runs, steps, halts, alarms, drift. Gathered over all agents of a pass and written in a few statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use writ_protocol::record::{OrderAccepted, OrderDone, OrderRefused, Record};
 use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, ingest, order, run, step};
 
+use super::super::drift::looks;
 use super::super::run::rule;
 use super::super::{Error, incident};
 use super::Decoded;
@@ -44,6 +45,7 @@ pub struct Effects<'a> {
     steps: Vec<(AgentId, step::Placed<'a>)>,
     halts: Vec<(HaltId, AgentId, bool)>,
     alarms: Vec<(AgentId, String, String)>,
+    drift: Vec<looks::Seen<'a>>,
 }
 
 /// What followed for orders from what the records said.
@@ -69,6 +71,7 @@ impl<'a> Effects<'a> {
             steps: Vec::new(),
             halts: Vec::new(),
             alarms: Vec::new(),
+            drift: Vec::new(),
         };
         for one in decoded {
             out.add(one);
@@ -115,6 +118,15 @@ impl<'a> Effects<'a> {
             Record::HaltObserved(seen) => self.halts.push((seen.halt_id, agent_id, seen.lifted)),
             Record::Alarm(alarm) => self.alarm(agent_id, alarm.code, &alarm.detail),
             Record::ManifestRefused(refused) => self.alarm(agent_id, refused.code, &refused.detail),
+            Record::DriftSeen(seen) if seen.project.len() > looks::PROJECT_BYTES_MAX => self.alarm(
+                agent_id,
+                Code::Malformed,
+                &format!(
+                    "record {seq} tells of a project whose name has {} bytes",
+                    seen.project.len()
+                ),
+            ),
+            Record::DriftSeen(seen) => self.drift.push((agent_id, seen)),
             Record::SessionStart(_)
             | Record::HighWater(_)
             | Record::OrderAccepted(_)
@@ -122,8 +134,7 @@ impl<'a> Effects<'a> {
             | Record::StepIntent(_)
             | Record::BlobChunk(_)
             | Record::Signed(_)
-            | Record::OrderDone(_)
-            | Record::DriftSeen(_) => {}
+            | Record::OrderDone(_) => {}
         }
     }
 
@@ -139,6 +150,11 @@ impl<'a> Effects<'a> {
     pub fn order_ids(&self) -> Vec<OrderId> {
         let ids: BTreeSet<OrderId> = self.said.iter().map(|s| s.order_id).collect();
         ids.into_iter().collect()
+    }
+
+    /// When agents noticed what their records tell of drift.
+    pub fn noticed(&self) -> Vec<Timestamp> {
+        self.drift.iter().map(|(_, seen)| seen.noticed_at).collect()
     }
 
     /// What the agents raised, by code; also what their records contradict, once [`Effects::decide`] has looked.
@@ -206,6 +222,7 @@ impl<'a> Effects<'a> {
         // The next manifest no longer lists what has ended.
         agent::bump_unhurried(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
         self.store_rest(tx, moved.orphans, now).await?;
+        looks::take(tx, &self.drift, now).await?;
         let stopped: Vec<&order::Order> = known
             .iter()
             .filter(|one| moved.stopped.contains(&one.order_id))
