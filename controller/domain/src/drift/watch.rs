@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use writ_protocol::time::Timestamp;
 
-/// An answer that is older says nothing of how the host is now: three times the five minutes within which every host is to be looked at.
+/// An answer that is older says nothing of how the host is now: five times the interval at which agents look
+/// where nobody says otherwise.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// How a host stands to a plan.
