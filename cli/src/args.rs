@@ -3,6 +3,7 @@
 mod budget;
 mod cost;
 mod dev;
+mod drift;
 mod fleet;
 mod given;
 mod here;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use budget::*;
 pub(crate) use cost::*;
 pub(crate) use dev::*;
+pub(crate) use drift::*;
 pub(crate) use fleet::*;
 pub(crate) use given::*;
 pub(crate) use here::*;
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// What is started when
     #[command(subcommand)]
     Schedule(Schedule),
+    /// Where hosts are not as their plans want them
+    #[command(subcommand)]
+    Drift(Drift),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

@@ -8,6 +8,7 @@ mod costs;
 mod demo;
 mod dev;
 mod doctor;
+mod drift;
 mod evidence;
 mod explain;
 mod halts;
@@ -117,6 +118,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Cost(command) => costs::run(&desk, &command),
         Command::Incident(command) => incidents::run(&desk, command),
         Command::Schedule(command) => schedules::run(&desk, &command),
+        Command::Drift(command) => drift::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

@@ -5,6 +5,7 @@ mod codes;
 mod cost_reports;
 mod costs;
 mod doctor;
+mod drift;
 mod examples;
 mod forms;
 mod incidents;
@@ -84,6 +85,10 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["incidents", incidents::INCIDENT] => incidents::shown(),
         ["incidents", incidents::INCIDENT, "ack" | "close"] => incidents::incident(),
         ["incident-log"] => incidents::log(asked),
+        ["drift"] => items(drift::finding()),
+        ["drift", "hosts"] => items(drift::host()),
+        ["drift", drift::FINDING] => drift::shown(),
+        ["drift", drift::FINDING, "acknowledge"] => drift::finding(),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
         ["", "readyz"] => {
             json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})

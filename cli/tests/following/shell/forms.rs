@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::drift::FINDING;
 use super::incidents::INCIDENT;
 use super::{RUN, kind, plan};
 use crate::stub::Stub;
@@ -16,7 +17,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 29] = [
+    let all: [&[&str]; 33] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -37,6 +38,10 @@ fn every_list_and_show_comes_in_every_form() {
         &["incident", "ack", INCIDENT],
         &["incident", "close", INCIDENT, "--reason", "x"],
         &["incident", "verify"],
+        &["drift", "show", FINDING],
+        &["drift", "history", FINDING],
+        &["drift", "hosts"],
+        &["drift", "acknowledge", FINDING, "--reason", "x"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],

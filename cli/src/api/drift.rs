@@ -1,0 +1,160 @@
+//! What the API says of drift.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Client, Rest};
+
+/// A property that is not as it should be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DriftChange {
+    /// Which.
+    pub attribute: String,
+    /// What should be.
+    pub want: String,
+    /// What is.
+    pub got: String,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// Why nobody could see.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DriftUnseen {
+    /// Why, as a code.
+    pub code: String,
+    /// Why, in words.
+    pub detail: String,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// A resource on a host that is, or was, not as its plan wants it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// Its id.
+    pub id: String,
+    /// The agent's name.
+    pub agent: String,
+    /// The project.
+    pub project: String,
+    /// The resource.
+    pub resource: String,
+    /// What it is about.
+    pub class: String,
+    /// How bad it is.
+    pub severity: String,
+    /// Where it stands.
+    pub state: String,
+    /// Whether it comes and goes.
+    pub flapping: bool,
+    /// What differed when it was last seen.
+    pub changes: Vec<DriftChange>,
+    /// Why nobody can see.
+    pub unseen: Option<DriftUnseen>,
+    /// How often it came.
+    pub occurrences: u32,
+    /// When it was first seen.
+    pub first_seen: String,
+    /// When it was last seen.
+    pub last_seen: String,
+    /// When it was last as it should be.
+    pub last_clean: Option<String>,
+    /// Who knows.
+    pub acknowledged_by: Option<String>,
+    /// What they said.
+    pub reason: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// A finding with what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindingDetail {
+    /// As it is.
+    pub finding: Finding,
+    /// The latest first.
+    pub history: Vec<FindingEvent>,
+}
+
+/// Something that became of a finding.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindingEvent {
+    /// When.
+    pub at: String,
+    /// What.
+    pub what: String,
+    /// Who.
+    pub actor: String,
+    /// The finding as it was then.
+    pub detail: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// What is watched of a project on a host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchedHost {
+    /// The agent's name.
+    pub agent: String,
+    /// The project.
+    pub project: String,
+    /// `clean`, `differs` or `unknown`.
+    pub state: String,
+    /// When it was last looked at.
+    pub looked_at: String,
+    /// How long ago, seconds.
+    pub age_seconds: u64,
+    /// Resources that are looked at.
+    pub watched: u64,
+    /// Resources that no look can judge.
+    pub unwatched: u64,
+    /// How many differ.
+    pub differing: u64,
+    /// How many nobody can see.
+    pub unseen: u64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+impl Client {
+    /// Findings, the newest first; `query` is empty or begins with a question mark.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn findings(&self, query: &str) -> anyhow::Result<Vec<Finding>> {
+        self.list(&format!("/api/v1/drift{query}"), usize::MAX)
+    }
+
+    /// One finding with what became of it.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn finding(&self, id: &str) -> anyhow::Result<FindingDetail> {
+        self.get(&format!("/api/v1/drift/{id}"))
+    }
+
+    /// What is watched on which hosts; `query` as in [`Client::findings`].
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn watched_hosts(&self, query: &str) -> anyhow::Result<Vec<WatchedHost>> {
+        self.list(&format!("/api/v1/drift/hosts{query}"), usize::MAX)
+    }
+
+    /// Says that somebody knows of a finding.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn acknowledge_finding(&self, id: &str, reason: &str) -> anyhow::Result<Finding> {
+        let path = format!("/api/v1/drift/{id}/acknowledge");
+        self.post(&path, &json!({ "reason": reason }))
+    }
+}
