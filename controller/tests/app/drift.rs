@@ -277,6 +277,29 @@ async fn what_cannot_be_seen_is_unknown_and_an_answer_with_gaps_clears_nothing()
 }
 
 #[tokio::test]
+async fn what_the_kernel_told_of_is_not_a_look_at_everything() {
+    let desk = Desk::new().await;
+    let mut web = Host::enrol(&desk, 1).await;
+    looks(&desk, &mut web, &[]).await;
+    let whole = desk.now().to_string();
+    desk.pass(MINUTE);
+    let event = DriftSeen {
+        cause: LookCause::Event,
+        ..answer(&desk, &[content("bb")])
+    };
+    sends(&desk, &mut web, &[event]).await;
+    assert_eq!(host(&desk, &viewer()).await.looked_at, whole);
+    let seen = one(&desk).await;
+    assert_eq!(
+        (seen.last_seen, seen.last_clean),
+        (desk.now().to_string(), Some(whole))
+    );
+    desk.pass(MINUTE);
+    looks(&desk, &mut web, &[content("bb")]).await;
+    assert_eq!(host(&desk, &viewer()).await.looked_at, desk.now().to_string());
+}
+
+#[tokio::test]
 async fn hellos_say_that_the_same_was_found_again_and_silence_makes_a_host_unknown() {
     let desk = Desk::new().await;
     let mut web = Host::enrol(&desk, 1).await;
@@ -318,14 +341,12 @@ async fn hellos_say_that_the_same_was_found_again_and_silence_makes_a_host_unkno
     }
     let mut word = web.hello(&desk);
     // A clock that is ahead does not make a look younger than now.
-    word.looks = vec![
-        Look {
-            looked_at: desk.now().plus(Duration::from_secs(9_999)),
-            ..look.clone()
-        },
-        look,
-    ];
+    word.looks = vec![Look {
+        looked_at: desk.now().plus(Duration::from_secs(9_999)),
+        ..look
+    }];
     web.says(&desk, word).await.unwrap();
+    assert_eq!(host(&desk, &viewer()).await.looked_at, desk.now().to_string());
     let fresh = host(&desk, &viewer()).await;
     assert_eq!((fresh.state.as_str(), fresh.age_seconds), ("differs", 0));
     let seen = one(&desk).await;

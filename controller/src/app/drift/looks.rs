@@ -11,7 +11,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::hello::Hello;
 use writ_protocol::id::{AgentId, DriftId};
 use writ_protocol::record::drift::{LOOKS_MAX, digest};
-use writ_protocol::record::{Difference, DriftSeen};
+use writ_protocol::record::{Difference, DriftSeen, LookCause};
 use writ_protocol::time::Timestamp;
 use writ_store::drift::{self, Finding, Looked, Watch, history};
 use writ_store::{Tx, agent, audit, storable};
@@ -178,7 +178,7 @@ impl Ledger {
                 self.said.extend(said.map(|told| Said::of(one, told, at)));
             }
         }
-        let watch = watch(&of, record, at.max(whole_at.unwrap_or(at)));
+        let watch = watch(&of, record, looked_at(self.watches.get(&of), record, at));
         self.watches.insert(of, watch);
     }
 
@@ -259,6 +259,15 @@ fn begin(
         known: None,
     };
     (one, told)
+}
+
+/// When all of a project was last looked at: an event looks at what it names alone.
+fn looked_at(last: Option<&Watch>, record: &DriftSeen, at: Timestamp) -> Timestamp {
+    match (record.cause, last) {
+        (LookCause::Event, Some(last)) if last.order_id == record.order_id => last.looked_at,
+        (LookCause::Applied | LookCause::Started | LookCause::Interval, Some(last)) => at.max(last.looked_at),
+        (_, _) => at,
+    }
 }
 
 fn watch((agent_id, project): &Pair, record: &DriftSeen, looked_at: Timestamp) -> Watch {
