@@ -9,6 +9,13 @@ use super::Scene;
 /// A file of one agent: both would put it in the same place.
 const MOTD: &str = "  - file: \"@/motd\"\n    content: hello\n";
 
+/// Puts a file in the place of another at once: nobody sees an empty one in between, which would be a finding that changes.
+fn replace(path: &str, text: &str) -> std::io::Result<()> {
+    let beside = format!("{path}.new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(beside, path)
+}
+
 pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let door = scene.door.clone();
     let config = scene.world.config(MOTD);
@@ -31,7 +38,7 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
         })
     };
     watched("clean")?;
-    std::fs::write(&path, "bye")?;
+    replace(&path, "bye")?;
     watched("differs")?;
     let found = door
         .get("/api/v1/drift?project=story&state=open&class=configuration")?
@@ -50,7 +57,7 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
         "it was open"
     );
     say("me too")?.refused(409, "W0004")?;
-    std::fs::write(&path, "hello")?;
+    replace(&path, "hello")?;
     watched("clean")?;
     let shown = door.get(&one)?.fine()?.json();
     let whats = shown["history"].as_array().context("a history")?.iter();
