@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use decide::{Asked, Rules};
-pub use proxy::{Proxy, Session};
+pub use proxy::{Proxy, Session, Traffic};
 
 /// Where the proxy listens in a step's network.
 pub const DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);

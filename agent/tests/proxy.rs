@@ -280,7 +280,7 @@ fn nothing_outlives_the_step_and_the_next_one_inherits_nothing() {
     let request = format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nstay", world.echo.port());
     open.write_all(request.as_bytes()).expect("sends");
     open.read_exact(&mut [0; 39 + 10]).expect("is answered");
-    assert_eq!(session.bytes(), 4 + 10);
+    assert_eq!(session.traffic().bytes(), 4 + 10);
     let egress = session.close();
     assert_eq!(
         (egress.allowed, egress.bytes()),

@@ -21,10 +21,21 @@ pub struct RateCard {
     pub memory_gib_second_micros: u64,
     /// Price of one gibibyte written to storage.
     pub written_gib_micros: u64,
+    /// Price of one gibibyte sent or received over the network. Left out of the bytes where that costs nothing.
+    #[serde(default, skip_serializing_if = "is_free")]
+    pub network_gib_micros: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_free(micros: &u64) -> bool {
+    *micros == 0
 }
 
 impl Default for RateCard {
-    /// Version 1: about what a small cloud machine costs.
+    /// Version 1: about what a small cloud machine costs. The network costs nothing.
     fn default() -> Self {
         Self {
             version: 1,
@@ -32,6 +43,7 @@ impl Default for RateCard {
             cpu_second_micros: 12,
             memory_gib_second_micros: 2,
             written_gib_micros: 100,
+            network_gib_micros: 0,
         }
     }
 }
@@ -59,8 +71,11 @@ impl RateCard {
         let cpu = share(u128::from(usage.cpu_us()), self.cpu_second_micros, 1_000_000)?;
         let memory = share(usage.held(), self.memory_gib_second_micros, GIB * 1_000_000)?;
         let written = share(u128::from(usage.written_bytes), self.written_gib_micros, GIB)?;
+        let moved = usage.measured.map_or(0, |measured| measured.network_bytes);
+        let network = share(u128::from(moved), self.network_gib_micros, GIB)?;
         cpu.checked_add(memory)
             .and_then(|sum| sum.checked_add(written))
+            .and_then(|sum| sum.checked_add(network))
             .ok_or(PriceOverflow)
     }
 }
@@ -93,6 +108,7 @@ mod tests {
             cpu_second_micros: 10,
             memory_gib_second_micros: 4,
             written_gib_micros: 8,
+            network_gib_micros: 0,
         };
         let mut usage = Usage::none(Meter::Cgroup2);
         assert_eq!(card.price(&usage), Ok(0));
@@ -104,6 +120,26 @@ mod tests {
         assert_eq!(card.price(&usage), Ok(22));
         usage.written_bytes = 1;
         assert_eq!(card.price(&usage), Ok(23));
+    }
+
+    #[test]
+    fn the_network_is_priced_where_it_has_a_price_and_a_card_without_one_is_as_it_was() {
+        let free = RateCard::default();
+        let card = RateCard {
+            network_gib_micros: 1 << 20,
+            ..free.clone()
+        };
+        let mut usage = Usage::none(Meter::Cgroup2);
+        usage.add_network(1025);
+        assert_eq!((free.price(&usage), card.price(&usage)), (Ok(0), Ok(2)));
+        let written = crate::codec::to_json("card", &free).expect("encodes");
+        assert!(!String::from_utf8_lossy(&written).contains("network"));
+        let most = RateCard {
+            network_gib_micros: u64::MAX,
+            ..free
+        };
+        usage.add_network(u64::MAX);
+        assert_eq!(most.price(&usage), Err(PriceOverflow));
     }
 
     #[test]

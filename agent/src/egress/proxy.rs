@@ -41,6 +41,18 @@ pub struct Session<'a> {
     live: Arc<Live>,
 }
 
+/// What a step moves over its connections, for who meters it.
+#[derive(Clone, Debug)]
+pub struct Traffic(Arc<Live>);
+
+impl Traffic {
+    /// Bytes in both directions so far.
+    pub fn bytes(&self) -> u64 {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        read(&self.0.sent).saturating_add(read(&self.0.received))
+    }
+}
+
 /// What the connections of one step share.
 #[derive(Debug, Default)]
 pub(super) struct Live {
@@ -160,10 +172,9 @@ impl Drop for Proxy {
 }
 
 impl Session<'_> {
-    /// Bytes in both directions so far.
-    pub fn bytes(&self) -> u64 {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        read(&self.live.sent).saturating_add(read(&self.live.received))
+    /// What the step moves, also for who looks from elsewhere.
+    pub fn traffic(&self) -> Traffic {
+        Traffic(Arc::clone(&self.live))
     }
 
     /// Closes every connection that is still open, and tells what the step did.

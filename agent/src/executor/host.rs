@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
 use writ_protocol::digest::Digest;
-use writ_protocol::exec::{Exit, Meter, Source, Usage};
+use writ_protocol::exec::{Exit, Meter, Usage};
 use writ_protocol::graph::{Facts, Graph, Resource, Spec};
 use writ_protocol::id::OrderId;
 use writ_protocol::reason::Code;
@@ -18,7 +18,7 @@ use super::survey::Found;
 use super::{Executor, Job, OnOutput};
 use crate::core::{Blob, Failure, Ran, Seen, StepRef};
 use crate::egress::policy::{Asker, Guard};
-use crate::egress::{Resolver, Session, SystemResolver};
+use crate::egress::{Resolver, Session, SystemResolver, Traffic};
 
 /// Longest text of one attribute in a record, bytes.
 const ATTRIBUTE_CHARS: usize = 256;
@@ -45,6 +45,8 @@ pub struct HostExecutor {
 #[derive(Debug, Default)]
 struct Present {
     running: Option<(OrderId, Control)>,
+    /// What it moves over the network that its plan gave it.
+    traffic: Option<Traffic>,
     seen: Option<(OrderId, usize, Vec<Change>)>,
     /// A stop stays asked for: it may come before what it stops has begun.
     asked: Option<(OrderId, bool, String)>,
@@ -151,8 +153,10 @@ impl HostExecutor {
             notified: job.step.notified,
         };
         let done = work(&resource, &context);
-        self.present().running = None;
-        *used = control.used();
+        let mut present = self.present();
+        *used = used_by(&control, present.traffic.take().as_ref());
+        present.running = None;
+        drop(present);
         done
     }
 
@@ -277,6 +281,7 @@ impl HostExecutor {
         let session = way_out
             .as_deref()
             .and_then(|network| network.open(resource, review));
+        self.present().traffic = session.as_ref().map(Session::traffic);
         let applied = self.host.apply(resource, &changes, context, &mut sinks);
         // Closed however the step went, before anything else runs.
         let egress = session.map(Session::close);
@@ -284,9 +289,8 @@ impl HostExecutor {
             Ok(applied) => self.told(applied),
             Err(error) => self.nothing(Some(failure(error.code(), &error))),
         };
-        if let (Some(egress), Some(measured)) = (&egress, &mut ran.usage.measured) {
-            measured.network_bytes = measured.network_bytes.saturating_add(egress.bytes());
-            measured.sources.network = Source::Proxy;
+        if let Some(egress) = &egress {
+            ran.usage.add_network(egress.bytes());
         }
         ran.egress = egress;
         ran.artefacts = artefacts;
@@ -362,7 +366,7 @@ impl Executor for HostExecutor {
     fn used(&self, order_id: OrderId) -> Option<Usage> {
         let present = self.present();
         let (_, control) = present.running.as_ref().filter(|(of, _)| *of == order_id)?;
-        Some(control.used())
+        Some(used_by(control, present.traffic.as_ref()))
     }
 
     fn forget(&self, order_id: OrderId) {
@@ -382,6 +386,15 @@ impl Executor for HostExecutor {
             None => {}
         }
     }
+}
+
+/// What a step has used so far, with what it moved over the network.
+fn used_by(control: &Control, traffic: Option<&Traffic>) -> Usage {
+    let mut used = control.used();
+    if let Some(traffic) = traffic {
+        used.add_network(traffic.bytes());
+    }
+    used
 }
 
 /// A resource with no more processor time than what is left of the grant buys, and the grace in which it may end after that. The kernel holds

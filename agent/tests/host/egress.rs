@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use writ_agent::core::Ran;
 use writ_agent::egress::Resolver;
 use writ_protocol::egress::{Destination, Egress};
-use writ_protocol::exec::Source;
+use writ_protocol::exec::{Source, Usage};
 
 use super::*;
 
@@ -197,4 +197,51 @@ fn alone_it_has_a_loopback_on_which_nobody_listens() {
     if let Some((_, said, _)) = run(&world, 0) {
         assert!(said.contains("Connection refused"), "{said}");
     }
+}
+
+#[test]
+fn what_a_step_moves_is_known_while_it_moves_so_that_its_grant_can_end_it() {
+    const MOVED: u64 = 3_000_000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let there = listener.local_addr().expect("known").to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accepts");
+        std::io::copy(&mut stream, &mut std::io::sink())
+    });
+    // It says nothing more and does not end by itself.
+    let script = format!(
+        r#"exec 3<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT {there} HTTP/1.1\r\n\r\n' >&3; head -c {MOVED} /dev/zero >&3; sleep 1000"#
+    );
+    let world = world_of(vec![step(
+        "command:pours",
+        Isolation::Namespaces,
+        &script,
+        std::slice::from_ref(&there),
+    )]);
+    let job = world.job(0);
+    let order_id = job.step.order.order_id;
+    let moved = |usage: &Usage| usage.measured.map_or(0, |measured| measured.network_bytes);
+    std::thread::scope(|scope| {
+        let runs = scope.spawn(|| run(&world, 0));
+        let give_up = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !runs.is_finished()
+            && world
+                .executor
+                .used(order_id)
+                .is_none_or(|used| moved(&used) < MOVED)
+        {
+            assert!(std::time::Instant::now() < give_up, "nobody knows what it moves");
+            std::thread::yield_now();
+        }
+        world.executor.stop(order_id, true, "it moved enough");
+        let Some((ran, said, _)) = runs.join().expect("runs") else {
+            return;
+        };
+        assert!(ran.was_stopped, "{said}");
+        assert!(
+            (MOVED..MOVED + 1_000).contains(&moved(&ran.usage)),
+            "{:?}",
+            ran.usage
+        );
+    });
 }

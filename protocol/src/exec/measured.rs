@@ -128,6 +128,19 @@ impl Usage {
         }
     }
 
+    /// Adds bytes that went over the network by the agent's proxy.
+    pub fn add_network(&mut self, bytes: u64) {
+        let nothing_else = Measured {
+            memory_byte_seconds: 0,
+            network_bytes: 0,
+            processes: 0,
+            sources: self.sources(),
+        };
+        let measured = self.measured.get_or_insert(nothing_else);
+        measured.network_bytes = measured.network_bytes.saturating_add(bytes);
+        measured.sources.network = Source::Proxy;
+    }
+
     /// Where each figure comes from, as far as it is known.
     pub fn sources(&self) -> Sources {
         if let Some(measured) = &self.measured {
