@@ -18,6 +18,7 @@ mod lockdown;
 mod manifest;
 mod once;
 mod plan;
+mod rates;
 mod resume;
 pub mod rule;
 mod run;
@@ -27,8 +28,9 @@ mod sweep;
 mod token;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -177,6 +179,8 @@ pub struct App {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     settings: Settings,
+    /// Prices by version, those that were needed so far.
+    cards: Mutex<BTreeMap<u32, RateCard>>,
     nudge: Arc<Notify>,
     removals: Arc<Notify>,
     moved: Arc<Notify>,
@@ -200,12 +204,14 @@ impl App {
         ids: Arc<dyn IdSource>,
         settings: Settings,
     ) -> Self {
+        let ours = settings.rates.clone();
         Self {
             store,
             signer,
             clock,
             ids,
             settings,
+            cards: Mutex::new([(ours.version, ours)].into()),
             nudge: Arc::new(Notify::new()),
             removals: Arc::new(Notify::new()),
             moved: Arc::new(Notify::new()),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use writ_chassis::config::{self, ConfigError, Problem, Secret};
 use writ_chassis::nats::{Capacities, Credentials, NatsOptions};
 use writ_chassis::telemetry::LogConfig;
+use writ_protocol::cost::RateCard;
 use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
@@ -20,6 +21,10 @@ const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 const HELLO_MS: std::ops::RangeInclusive<u64> = 200..=3_600_000;
 /// Shortest and longest time for which alarms and dead letters are kept, days.
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 1..=3_650;
+/// Highest version of prices.
+const RATES_VERSION_MAX: u32 = 1_000_000;
+/// Highest price, micro-units.
+const RATE_MAX: u64 = 1_000_000_000_000;
 /// Most copies of a stream.
 const REPLICAS: std::ops::RangeInclusive<usize> = 1..=5;
 
@@ -49,9 +54,66 @@ pub struct Config {
     /// How long things are kept for people to look at.
     #[serde(default)]
     pub retention: Retention,
+    /// What work costs.
+    #[serde(default)]
+    pub rates: Rates,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
+}
+
+/// What work costs. A version stands for the same prices for ever: new prices need a higher one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    /// From 1; 1 are the prices that are here by default.
+    pub version: u32,
+    /// ISO 4217 code of the currency whose millionths the prices are in.
+    pub currency: String,
+    /// Of a second of processor time.
+    pub cpu_second_micros: u64,
+    /// Of a gibibyte of memory held for a second.
+    pub memory_gib_second_micros: u64,
+    /// Of a gibibyte written.
+    pub written_gib_micros: u64,
+    /// Of a gibibyte sent or received through the agent's proxy.
+    pub network_gib_micros: u64,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let card = RateCard::default();
+        Self {
+            version: card.version,
+            currency: card.currency,
+            cpu_second_micros: card.cpu_second_micros,
+            memory_gib_second_micros: card.memory_gib_second_micros,
+            written_gib_micros: card.written_gib_micros,
+            network_gib_micros: card.network_gib_micros,
+        }
+    }
+}
+
+impl Rates {
+    /// As orders carry it.
+    pub fn card(&self) -> RateCard {
+        RateCard {
+            version: self.version,
+            currency: self.currency.clone(),
+            cpu_second_micros: self.cpu_second_micros,
+            memory_gib_second_micros: self.memory_gib_second_micros,
+            written_gib_micros: self.written_gib_micros,
+            network_gib_micros: self.network_gib_micros,
+        }
+    }
+
+    /// The highest price.
+    fn most(&self) -> u64 {
+        self.cpu_second_micros
+            .max(self.memory_gib_second_micros)
+            .max(self.written_gib_micros)
+            .max(self.network_gib_micros)
+    }
 }
 
 /// How long things are kept for people to look at. Evidence is not among them: it stays.
@@ -245,6 +307,23 @@ impl Config {
         ] {
             check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
         }
+        let rates = &self.rates;
+        let is_code = rates.currency.len() == 3 && rates.currency.bytes().all(|b| b.is_ascii_uppercase());
+        check(
+            is_code,
+            "rates.currency",
+            "must be three capital letters, such as EUR",
+        );
+        check(
+            (1..=RATES_VERSION_MAX).contains(&rates.version),
+            "rates.version",
+            "must be between 1 and 1000000",
+        );
+        check(
+            rates.most() <= RATE_MAX,
+            "rates",
+            "a price must be at most 1000000000000 micro-units (a million)",
+        );
         let streams = &self.bus.streams;
         check(
             REPLICAS.contains(&streams.replicas),
@@ -358,6 +437,7 @@ trust_dir: /trust
         assert_eq!(config.bus.public_servers(), ["tls://bus.example:4222"]);
         assert_eq!(config.bus.streams, StreamSizes::default());
         assert_eq!(config.retention.alarms_days, 90);
+        assert_eq!(config.rates.card(), RateCard::default());
         assert!(!format!("{config:?}").contains("postgres:///"));
     }
 
@@ -367,7 +447,17 @@ trust_dir: /trust
             format!("{GOOD}lease_ms: 5\nhello_interval_ms: 99999999\nretention: {{ alarms_days: 0 }}\n");
         let bad = bad.replace("acme", "\"\"");
         let error = load(&bad).expect_err("refused").to_string();
-        for key in ["tenant", "lease_ms", "hello_interval_ms", "retention.alarms_days"] {
+        let bad = format!("{bad}rates: {{ currency: euro, cpu_second_micros: 1000000000001, version: 0 }}\n");
+        let error = format!("{error}{}", load(&bad).expect_err("refused"));
+        for key in [
+            "tenant",
+            "lease_ms",
+            "hello_interval_ms",
+            "retention.alarms_days",
+            "rates.currency",
+            "rates.version",
+            "a price must be",
+        ] {
             assert!(error.contains(key), "{error}");
         }
         let error = load(&format!("{GOOD}leese_ms: 5000\n")).expect_err("refused");

@@ -95,6 +95,7 @@ fn base(config: &Config) -> Result<Base, ServeError> {
     let settings = Settings {
         lease: config.lease(),
         hello_interval: config.hello_interval(),
+        rates: config.rates.card(),
         ..Settings::new(
             config.tenant.clone(),
             config.bus.public_servers().to_vec(),
@@ -175,6 +176,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         agents_account,
     } = base(config)?;
     app.health().await?;
+    app.agree_on_rates().await?;
     let lifecycle = Lifecycle::with_signals(GRACE)?;
     let (life, health, metrics) = (lifecycle.handle(), Health::new(), ControllerMetrics::new()?);
     let address = config.api.listen;

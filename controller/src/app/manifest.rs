@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use writ_domain::agent::AgentState;
+use writ_protocol::cost::RateCard;
 use writ_protocol::id::{AgentId, RunId};
 use writ_protocol::limits::{BUNDLE_CHUNK_BYTES, LIFT_CARRIED, LIFTS_MAX, ORDERS_MAX};
 use writ_protocol::manifest::{BundleRef, Generation};
@@ -260,10 +261,12 @@ impl App {
             .into_iter()
             .map(|r| (r.run_id, r))
             .collect();
+        let versions = orders.values().flatten().map(|o| o.rate_card).collect();
+        let cards = self.cards(tx, &versions).await?;
         let mut signed = Vec::with_capacity(agents.len());
         for one in agents {
             let mine = orders.remove(&one.agent_id).unwrap_or_default();
-            signed.push(self.sign_one(one, &mine, &runs, common)?);
+            signed.push(self.sign_one(one, &mine, (&runs, &cards), common)?);
         }
         let stored: BTreeSet<AgentId> = manifest::store(tx, &signed).await?.into_iter().collect();
         let (ours, others): (Vec<_>, Vec<_>) = signed
@@ -282,13 +285,13 @@ impl App {
         &self,
         agent: &agent::Agent,
         orders: &[order::Order],
-        runs: &BTreeMap<RunId, run::Run>,
+        (runs, cards): (&BTreeMap<RunId, run::Run>, &BTreeMap<u32, RateCard>),
         common: &Common,
     ) -> Result<manifest::ToStore, Error> {
         let reads_lifts = agent.seen.as_ref().is_some_and(|seen| seen.reads_lifts);
         let word = super::rule::manifest(&super::rule::Listed {
             tenant: &self.settings.tenant,
-            rates: &self.settings.rates,
+            cards,
             ttl: self.settings.manifest_ttl,
             epoch: common.epoch,
             control_epoch: common.control_epoch,

@@ -118,8 +118,8 @@ pub fn settle(
 pub struct Listed<'a> {
     /// The tenant.
     pub tenant: &'a str,
-    /// Prices.
-    pub rates: &'a RateCard,
+    /// Prices by version, those of all its orders.
+    pub cards: &'a BTreeMap<u32, RateCard>,
     /// How long a manifest may be taken.
     pub ttl: Duration,
     /// The database's life.
@@ -180,7 +180,13 @@ pub fn manifest(listed: &Listed<'_>) -> Manifest {
         quarantined,
         orders: ordered
             .iter()
-            .filter_map(|o| runs.get(&o.run_id).map(|r| order_word(o, r, listed.rates)))
+            .filter_map(|o| {
+                Some(order_word(
+                    o,
+                    runs.get(&o.run_id)?,
+                    listed.cards.get(&o.rate_card)?,
+                ))
+            })
             .collect(),
         cancelled: orders
             .iter()

@@ -32,6 +32,7 @@ pub mod liveness;
 pub mod manifest;
 pub mod meta;
 pub mod order;
+pub mod rate_card;
 pub mod retention;
 pub mod run;
 pub mod schedule;
@@ -47,7 +48,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 19..=19;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 20..=20;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -73,6 +74,7 @@ pub fn statements() -> Vec<&'static str> {
         meta::ALL,
         order::ALL,
         retention::ALL,
+        rate_card::ALL,
         run::ALL,
         run::moved::ALL,
         schedule::ALL,

@@ -102,6 +102,8 @@ pub struct Order {
     pub heard_at: Option<Timestamp>,
     /// What it may cost, micro-units.
     pub grant_micros: u64,
+    /// The version of the prices that it was made under.
+    pub rate_card: u32,
     /// What the plan's changes on the host rest on; absent for checks.
     pub rests_on: Option<Digest>,
     /// When it was accepted.

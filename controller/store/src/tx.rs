@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 19] = [
+const MIGRATIONS: [(i64, &str, &str); 20] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -82,6 +82,11 @@ const MIGRATIONS: [(i64, &str, &str); 19] = [
     ),
     (18, "lifts", include_str!("../../../migrations/0018_lifts.sql")),
     (19, "drift", include_str!("../../../migrations/0019_drift.sql")),
+    (
+        20,
+        "rate_cards",
+        include_str!("../../../migrations/0020_rate_cards.sql"),
+    ),
 ];
 
 /// Longest a statement may take before the server ends it.

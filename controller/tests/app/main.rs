@@ -34,6 +34,7 @@ mod lockdown;
 mod manifests;
 mod once;
 mod poison;
+mod rates;
 mod resume;
 mod runs;
 mod schedules;

@@ -227,7 +227,7 @@ fn sign(books: &mut Books, witness: &mut Witness, agent: &Agent, now: Timestamp)
     let drops = witness.drops_halts();
     let word = rule::manifest(&Listed {
         tenant: TENANT,
-        rates: &rates(),
+        cards: &[(rates().version, rates())].into(),
         ttl: MANIFEST_TTL,
         epoch: books.epoch,
         control_epoch: claimed_epoch(books, drops),

@@ -31,6 +31,7 @@ pub fn rates() -> RateCard {
         cpu_second_micros: 1_000_000,
         memory_gib_second_micros: 0,
         written_gib_micros: 0,
+        network_gib_micros: 0,
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn read(r: &PgRow) -> Result<Order, Error> {
         deadline_at: row::maybe_time(r, "deadline_at")?,
         heard_at: row::maybe_time(r, "heard_at")?,
         grant_micros: row::count(r, "grant_micros")?,
+        rate_card: row::small(r, "rate_card")?,
         rests_on: row::maybe_digest(r, "rests_on")?,
         accepted_at: row::maybe_time(r, "accepted_at")?,
         ended_at: row::maybe_time(r, "ended_at")?,

@@ -24,6 +24,7 @@ use super::super::keys::{NOTARY, TENANT};
 use super::super::store::Failed;
 use super::super::witness::Witness;
 use super::{LEASE, MANIFEST_TTL};
+use crate::sim::exec::rates;
 
 /// A run to be made.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,7 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
             deadline_at: Some(expires_at),
             heard_at: None,
             grant_micros: new.grant_micros,
+            rate_card: rates().version,
             rests_on: None,
             accepted_at: None,
             ended_at: None,
