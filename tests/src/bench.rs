@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub mod bed;
+pub mod drift;
 pub mod envelope;
 pub mod fleet;
 pub mod footprint;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, footprint, halt, ingest, latency, sandbox, spawn, swarm};
+use writ_tests::bench::{Row, drift, footprint, halt, ingest, latency, sandbox, spawn, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -78,6 +78,20 @@ fn a_swarm_prints_how_fast_it_accepts_and_comes_back() -> anyhow::Result<()> {
         }
     }
     assert_eq!(costs.len(), 3 * 4 * 2);
+    Ok(())
+}
+
+#[test]
+fn drift_prints_how_soon_it_is_committed_by_event_and_by_interval() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = drift::Size { agents: 2, writes: 3 };
+    drift::run(size, gather(&mut rows))?;
+    let cases: Vec<&str> = rows.iter().map(|row| row.case.as_str()).collect();
+    assert_eq!(cases, ["event-p50", "event-p99", "interval-p50", "interval-p99"]);
+    for row in &rows {
+        assert!(row.value > 0.0, "to see takes time: {row:?}");
+        assert_eq!(row.n, if row.case.starts_with("event") { 6 } else { 2 });
+    }
     Ok(())
 }
 

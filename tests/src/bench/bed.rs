@@ -221,6 +221,15 @@ impl Bed {
         self.folder.path()
     }
 
+    /// Names, each with an instant in microseconds, out of the ledger.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub fn named_instants(&self, sql: &'static str) -> anyhow::Result<Vec<(String, i64)>> {
+        let asked = sqlx::query_as::<_, (String, i64)>(sql).fetch_all(&self.pool);
+        Ok(self.runtime.block_on(asked)?)
+    }
+
     /// Spans of time out of the ledger, which it counts in microseconds: from an instant on, of what an id names.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //! disks in memory and carrying out nothing. Each enrolled through the desk as a host does, so that nothing in the product skips a check.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +12,20 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use writ_agent::app::{Agent, Options, Parts};
 use writ_agent::core::{Failure, Ran, Seen, StepPlan};
+use writ_agent::drift;
 use writ_agent::executor::bundles::BundleCache;
+use writ_agent::executor::host::HostExecutor;
 use writ_agent::executor::{Executor, Job, OnOutput};
 use writ_agent::identity::{Card, Identity, Login};
 use writ_agent::journal::Journal;
-use writ_agent::journal::disk::Disk;
 use writ_agent::journal::disk::sim::SimDisk;
+use writ_agent::journal::disk::{Disk, RealDisk};
 use writ_agent::link::nats::{self, Place};
 use writ_agent::metrics::AgentMetrics;
 use writ_chassis::clock::{Clock, SystemClock};
 use writ_chassis::ids::{IdSource, SystemIds, seed_from};
 use writ_chassis::lifecycle::LifecycleHandle;
+use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::exit::Exit;
 use writ_cli::fault;
 use writ_controller::app::{App, Caller, NewJoinToken, OperatorRole};
@@ -33,10 +37,13 @@ use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{Identity as Name, Order};
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::trust::Keyring;
+use writ_sandbox::{Config, Sandbox};
 
 use super::bed::{Bed, files_told, tell};
 use super::witness::{Witness, Witnessed};
 
+/// Bundles that an agent of a host keeps, bytes.
+const BUNDLES_BYTES: u64 = 1 << 20;
 /// Agents that are enrolled at a time.
 const ENROLLING: usize = 16;
 /// Agents that are on their way to their first hello at a time.
@@ -67,6 +74,8 @@ pub struct Kit {
     pub bundles: BundleCache,
     /// Carries its steps out.
     pub executor: Arc<dyn Executor>,
+    /// How it holds its host to what was applied there.
+    pub drift: Option<drift::Settings>,
 }
 
 impl Kit {
@@ -80,8 +89,51 @@ impl Kit {
             disk: Arc::new(SimDisk::new(seed_from(&ids))),
             bundles: BundleCache::new(Arc::new(SimDisk::new(1)), 1 << 20),
             executor: Arc::new(Idle),
+            drift: None,
         })
     }
+
+    /// What the agent of a real host has: a disk, a sandbox whose shim is this program, providers.
+    ///
+    /// # Errors
+    /// When the folder or the sandbox cannot be made.
+    pub fn of_host(folder: &Path, number: usize, shim: &Path) -> anyhow::Result<Self> {
+        let own = folder.join(format!("agent-{number}"));
+        let disk = |name: &str| {
+            let dir = own.join(name);
+            fs::create_dir_all(&dir)?;
+            RealDisk::open(&dir)
+        };
+        let sandbox = Sandbox::new(Config {
+            shim: shim.to_owned(),
+            ..Config::default()
+        })?;
+        let host = writ_providers::Host::new(Path::new("/"))?;
+        Ok(Self {
+            disk: Arc::new(disk("journal")?),
+            bundles: BundleCache::new(Arc::new(disk("bundles")?), BUNDLES_BYTES),
+            executor: Arc::new(HostExecutor::new(sandbox, host, Arc::new(SystemClock))),
+            drift: None,
+        })
+    }
+}
+
+/// The program that the product's sandbox starts as its shim.
+///
+/// # Errors
+/// When it is not built.
+pub fn agent_program() -> anyhow::Result<PathBuf> {
+    let wanted = Wanted {
+        no_postgres: true,
+        no_nats: true,
+        ..Wanted::default()
+    };
+    Ok(Programs::find(&wanted)?.agent)
+}
+
+/// The name of the agent of a number, from 0.
+pub fn name(number: usize) -> String {
+    format!("bench-{number:05}")
 }
 
 /// Agents that run.
@@ -198,7 +250,7 @@ pub fn enrol(bed: &Bed, count: usize, labels: Labels) -> anyhow::Result<Vec<Iden
 }
 
 async fn enrol_one(desk: &App, number: usize, labels: BTreeMap<String, String>) -> anyhow::Result<Identity> {
-    let name = format!("bench-{number:05}");
+    let name = name(number);
     let caller = Caller::new("bench".to_owned(), OperatorRole::Admin);
     let new = NewJoinToken {
         name: Some(name.clone()),
@@ -282,6 +334,7 @@ async fn open(
         options: Options {
             boot_id: "bench".to_owned(),
             hostname,
+            drift: kit.drift,
             ..Options::default()
         },
     };

@@ -5,23 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use serde_json::json;
 use uuid::Uuid;
-use writ_agent::executor::bundles::BundleCache;
-use writ_agent::executor::host::HostExecutor;
-use writ_agent::journal::disk::RealDisk;
 use writ_chassis::clock::{Clock as _, SystemClock};
 use writ_cli::api::Halt;
-use writ_cli::dev::programs::{Programs, Wanted};
 use writ_cli::dev::trust::load_key;
 use writ_protocol::id::{HaltId, RunId};
 use writ_protocol::record::Kind;
-use writ_sandbox::{Config, Sandbox};
 
 use super::bed::{Bed, Plan, tell};
 use super::fleet::{self, Kit};
@@ -38,8 +31,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 const FILES_EACH: u64 = 40;
 /// Files beside the agents'.
 const OTHER_FILES: u64 = 1_000;
-/// Bundles that an agent keeps, bytes.
-const BUNDLES_BYTES: u64 = 1 << 20;
 
 /// From an instant to the commit of each agent's confirmation of a halt.
 const CONFIRMED: &str =
@@ -80,12 +71,12 @@ pub fn run(size: Size, mut report: impl FnMut(Row)) -> anyhow::Result<()> {
         files: size.agents as u64 * FILES_EACH + OTHER_FILES,
         ..Plan::default()
     })?;
-    let (shim, folder) = (agent_program()?, bed.folder().to_owned());
+    let (shim, folder) = (fleet::agent_program()?, bed.folder().to_owned());
     fleet::start_with(
         &bed,
         size.agents,
         |_| BTreeMap::from([(LABEL.to_owned(), "true".to_owned())]),
-        |number| kit(&folder, number, &shim),
+        |number| Kit::of_host(&folder, number, &shim),
     )?;
     let crowd = Crowd {
         bed: &bed,
@@ -231,34 +222,4 @@ impl Crowd<'_> {
         );
         Ok(times)
     }
-}
-
-/// The program that the product's sandbox starts as its shim.
-fn agent_program() -> anyhow::Result<PathBuf> {
-    let wanted = Wanted {
-        no_postgres: true,
-        no_nats: true,
-        ..Wanted::default()
-    };
-    Ok(Programs::find(&wanted)?.agent)
-}
-
-/// What the agent of a real host has: a disk, a sandbox, providers.
-fn kit(folder: &Path, number: usize, shim: &Path) -> anyhow::Result<Kit> {
-    let own = folder.join(format!("agent-{number}"));
-    let disk = |name: &str| {
-        let dir = own.join(name);
-        fs::create_dir_all(&dir)?;
-        RealDisk::open(&dir)
-    };
-    let sandbox = Sandbox::new(Config {
-        shim: shim.to_owned(),
-        ..Config::default()
-    })?;
-    let host = writ_providers::Host::new(Path::new("/"))?;
-    Ok(Kit {
-        disk: Arc::new(disk("journal")?),
-        bundles: BundleCache::new(Arc::new(disk("bundles")?), BUNDLES_BYTES),
-        executor: Arc::new(HostExecutor::new(sandbox, host, Arc::new(SystemClock))),
-    })
 }

@@ -21,6 +21,8 @@ pub fn of(row: &Row) -> Option<Target> {
         ("swarm", "accepted") if row.n == 10_000 => Target::AtMost(5.0),
         ("swarm", "back") if row.n == 10_000 => Target::AtMost(60.0),
         ("halt", "confirmed-p99" | "soft-confirmed-p99") if row.n <= 200 => Target::AtMost(0.5),
+        ("drift", "event-p50") => Target::AtMost(20.0),
+        ("drift", "event-p99") => Target::AtMost(200.0),
         ("sandbox", "strict" | "strict-large") => Target::AtMost(1.2),
         ("ingest", _) => Target::OfFloor(0.5),
         ("footprint", "rss") => Target::AtMost(10.0),

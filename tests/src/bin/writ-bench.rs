@@ -30,7 +30,7 @@ struct Arguments {
     /// Print the rows of the table in docs/benchmarks.md, each beside its target.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200.
+    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200, and of `drift`, instead of 20.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     agents: Option<u32>,
     /// How long `footprint` watches the idle agent, instead of a minute.
@@ -48,6 +48,8 @@ enum Bench {
     Swarm,
     /// Stops of a fleet whose agents each run a step: from the call of the API to each agent's confirmation in the ledger.
     Halt,
+    /// Files written beside applied plans, until the ledger has what was found.
+    Drift,
     /// Event batches into the ledger, against a bare insert of the same rows.
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
@@ -90,6 +92,17 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
                     bench::halt::Size {
                         agents,
                         ..bench::halt::SIZE
+                    },
+                    report,
+                )?;
+            }
+            Bench::Drift => {
+                let named = arguments.agents.map(|agents| agents as usize);
+                let agents = named.unwrap_or(bench::drift::SIZE.agents);
+                bench::drift::run(
+                    bench::drift::Size {
+                        agents,
+                        ..bench::drift::SIZE
                     },
                     report,
                 )?;
