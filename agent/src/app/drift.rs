@@ -177,9 +177,11 @@ impl Agent {
         Ok(())
     }
 
-    fn look(&self, turn: u64, project: &str, which: Vec<usize>) {
+    fn look(&mut self, turn: u64, project: &str, which: Vec<usize>) {
         let graph = self.drift.as_ref().and_then(|drift| drift.graphs.get(project));
         let Some(graph) = graph.map(Arc::clone) else {
+            // Its plan went after the look was asked for. The look must end all the same, for there is one at a time.
+            self.note_looked(turn, Vec::new());
             return;
         };
         let (executor, report) = (Arc::clone(&self.executor), self.report.clone());
