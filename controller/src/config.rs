@@ -107,6 +107,25 @@ impl Rates {
         }
     }
 
+    fn check(&self, check: &mut impl FnMut(bool, &str, &str)) {
+        let is_code = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());
+        check(
+            is_code,
+            "rates.currency",
+            "must be three capital letters, such as EUR",
+        );
+        check(
+            (1..=RATES_VERSION_MAX).contains(&self.version),
+            "rates.version",
+            "must be between 1 and 1000000",
+        );
+        check(
+            self.most() <= RATE_MAX,
+            "rates",
+            "a price must be at most 1000000000000 micro-units (a million)",
+        );
+    }
+
     /// The highest price.
     fn most(&self) -> u64 {
         self.cpu_second_micros
@@ -307,23 +326,7 @@ impl Config {
         ] {
             check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
         }
-        let rates = &self.rates;
-        let is_code = rates.currency.len() == 3 && rates.currency.bytes().all(|b| b.is_ascii_uppercase());
-        check(
-            is_code,
-            "rates.currency",
-            "must be three capital letters, such as EUR",
-        );
-        check(
-            (1..=RATES_VERSION_MAX).contains(&rates.version),
-            "rates.version",
-            "must be between 1 and 1000000",
-        );
-        check(
-            rates.most() <= RATE_MAX,
-            "rates",
-            "a price must be at most 1000000000000 micro-units (a million)",
-        );
+        self.rates.check(&mut check);
         let streams = &self.bus.streams;
         check(
             REPLICAS.contains(&streams.replicas),
