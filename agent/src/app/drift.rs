@@ -125,6 +125,7 @@ impl Agent {
     pub(super) fn note_noticed(&mut self, noticed: Noticed) {
         let now = self.drift_now();
         let Some(drift) = &mut self.drift else { return };
+        tracing::debug!(missed = noticed.missed, concerned = ?noticed.concerned, "the kernel told of changes");
         if noticed.missed {
             drift.tell(Input::Missed, now);
         }

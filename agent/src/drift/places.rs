@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use writ_protocol::graph::{Graph, Resource, ServiceSpec, Spec};
+use writ_protocol::graph::{Graph, Resource, ServiceSpec, Spec, UserState};
 
 /// Resources by project, as numbers in its graph.
 pub type Concerned = BTreeMap<String, BTreeSet<usize>>;
@@ -90,11 +90,19 @@ impl Places {
 }
 
 fn paths(resource: &Resource) -> Vec<PathBuf> {
-    let all = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
+    let all = |paths: &[&str]| -> Vec<PathBuf> { paths.iter().map(PathBuf::from).collect() };
     match &resource.spec {
         Spec::File(spec) => vec![PathBuf::from(&spec.path)],
         Spec::Command(spec) => spec.creates.iter().map(PathBuf::from).collect(),
-        Spec::User(_) | Spec::Group(_) => all(&ACCOUNTS),
+        Spec::User(spec) => {
+            let home = match &spec.state {
+                UserState::Present(login) => login.home.as_ref(),
+                UserState::Absent { .. } => None,
+            };
+            let home = home.map(PathBuf::from).into_iter();
+            home.chain(all(&ACCOUNTS)).collect()
+        }
+        Spec::Group(_) => all(&ACCOUNTS),
         Spec::Package(_) => all(&PACKAGES),
         Spec::Service(spec) => of_service(spec),
     }

@@ -19,7 +19,7 @@ use super::desired::Desired;
 /// After an order's end until what it left is looked at: its report goes first.
 const APPLIED_DELAY: Duration = Duration::from_millis(100);
 /// Looks of one project that events may cause…
-const EVENT_LOOKS_MAX: usize = 32;
+const EVENT_LOOKS_MAX: usize = 64;
 /// …within this time. What changes all the time is looked at this seldom.
 const EVENT_LOOKS_SPAN: Duration = Duration::from_secs(32);
 /// What a difference takes in a record besides its texts, bytes, at the most.
