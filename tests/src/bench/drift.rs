@@ -167,6 +167,7 @@ impl Hosts<'_> {
             let mut file = OpenOptions::new().write(true).open(self.file(agent, round))?;
             let now = SystemClock.now();
             file.write_all(text.as_bytes())?;
+            drop(file);
             at.entry(fleet::name(agent)).or_default().push(now);
             count += 1;
             self.bed.pause(PACE)?;
