@@ -283,7 +283,11 @@ impl Agent {
             read,
             self.core.deadline(now),
             timers.meter_at,
-            self.drift.as_ref().and_then(|drift| drift.deadline()),
+            // Nobody looks any more while the process ends: a time that has come and stays would wake the loop again and again.
+            self.drift
+                .as_ref()
+                .filter(|_| !self.lifecycle.is_stopping())
+                .and_then(|drift| drift.deadline()),
         ];
         due.into_iter()
             .flatten()
