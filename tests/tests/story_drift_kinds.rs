@@ -99,7 +99,7 @@ const RELINK: &str = "rm -rf /srv/link; ln -s /srv/file /srv/link";
 /// As the accounts were, each file in one step.
 const ACCOUNTS: &str = "for f in passwd group shadow gshadow; do cp -p /var/tmp/kept/$f /etc/$f.new; mv /etc/$f.new /etc/$f; done";
 
-const KINDS: [Kind; 37] = [
+const KINDS: [Kind; 38] = [
     kind(
         "content",
         "printf other! > /srv/file",
@@ -321,6 +321,12 @@ const KINDS: [Kind; 37] = [
         "dpkg -i /var/tmp/gone.deb",
         "dpkg --purge kinds-gone",
         &[("package:kinds-gone", "configuration")],
+    ),
+    kind(
+        "stopped",
+        "/etc/init.d/kinds stop",
+        "/etc/init.d/kinds start",
+        &[("service:kinds", "availability")],
     ),
     kind(
         "not started with the host",

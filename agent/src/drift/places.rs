@@ -22,8 +22,9 @@ const PACKAGES: [&str; 5] = [
     "/var/lib/rpm/Packages",
 ];
 
-/// The folders of sysvinit's runlevels. The number before a name in them is the init's own choice, so anything that comes or goes counts.
-const RUNLEVELS: [&str; 4] = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d"];
+/// Folders in which anything that comes or goes may be a service's: those of sysvinit's runlevels, in which the number before a name is the init's
+/// own choice, and that of the files with process ids, which scripts name as they like.
+const OF_SERVICES: [&str; 5] = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/rc5.d", "/run"];
 
 /// Whether a look can judge a resource without running a program of the plan.
 pub const fn is_watched(resource: &Resource) -> bool {
@@ -62,7 +63,7 @@ impl Places {
                 self.put(path, |place| &mut place.itself, project, index);
             }
             if matches!(resource.spec, Spec::Service(_)) {
-                for folder in RUNLEVELS {
+                for folder in OF_SERVICES {
                     self.put(PathBuf::from(folder), |place| &mut place.inside, project, index);
                 }
             }
@@ -117,7 +118,6 @@ fn of_service(spec: &ServiceSpec) -> Vec<PathBuf> {
         format!("/etc/systemd/system/{name}.service"),
         format!("/etc/systemd/system/multi-user.target.wants/{name}.service"),
         format!("/etc/init.d/{name}"),
-        format!("/run/{name}.pid"),
         format!("/run/openrc/started/{name}"),
         format!("/etc/runlevels/default/{name}"),
     ];
