@@ -156,6 +156,21 @@ fn a_host_whose_kernel_tells_nothing_is_looked_at_every_interval() -> anyhow::Re
         world.write("one", "one")?;
         wait(world, "it is put back", |seen| seen.differing.is_empty())?;
         assert_eq!(told(world)?.len(), before + 1);
+        // That they took place, hellos tell.
+        let client = world.client()?;
+        let looked_at = || {
+            client
+                .watched_hosts("")
+                .ok()?
+                .pop()
+                .map(|host| (host.state, host.looked_at))
+        };
+        let first = looked_at().context("the host is watched")?;
+        let (state, _) = eventually("hellos tell of later looks", LONG, || {
+            looked_at().filter(|later| later.1 > first.1)
+        })?;
+        assert_eq!(state, "clean");
+        assert_eq!(told(world)?.len(), before + 1);
         Ok(())
     })
 }
