@@ -1,6 +1,7 @@
 //! Harness, system stories, swarm and benchmarks.
 
 pub mod bench;
+pub mod deb;
 mod history;
 pub mod nats;
 pub mod sim;

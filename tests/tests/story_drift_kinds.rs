@@ -12,28 +12,11 @@ use writ_cli::dev::guard::GuardedStack;
 use writ_cli::dev::lab;
 use writ_cli::dev::stack::StackOptions;
 use writ_plan::compile::Sources;
+use writ_tests::deb;
 use writ_tests::world::{LONG, eventually};
 
 /// How long the runs may take: apt-get and dpkg on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-const SERVICE: &str = r"#!/bin/sh
-### BEGIN INIT INFO
-# Provides: writ-kinds
-# Required-Start: $remote_fs
-# Required-Stop: $remote_fs
-# Default-Start: 2 3 4 5
-# Default-Stop: 0 1 6
-# Short-Description: a story
-### END INIT INFO
-pid=/run/writ-kinds.pid
-case $1 in
-start) exec start-stop-daemon --start --oknodo --background --make-pidfile --pidfile $pid --exec /bin/sleep -- 4567 ;;
-stop) exec start-stop-daemon --stop --oknodo --remove-pidfile --pidfile $pid ;;
-restart) $0 stop; exec $0 start ;;
-status) start-stop-daemon --status --pidfile $pid ;;
-esac
-";
 
 const CONFIG: &str = r#"version: 1
 project: kinds
@@ -442,7 +425,7 @@ fn apply(stack: &GuardedStack, one: &[u8]) -> anyhow::Result<()> {
         config_text: CONFIG.to_owned(),
         files: BTreeMap::from([
             ("one.deb".to_owned(), one.to_vec()),
-            ("service".to_owned(), SERVICE.as_bytes().to_vec()),
+            ("service".to_owned(), deb::service("kinds", 4567).into_bytes()),
         ]),
     };
     let end = |id: &str| -> anyhow::Result<()> {
@@ -459,28 +442,6 @@ fn apply(stack: &GuardedStack, one: &[u8]) -> anyhow::Result<()> {
 
 /// Builds a package of one file.
 fn archive(folder: &Path, name: &str, version: &str) -> anyhow::Result<Vec<u8>> {
-    let tree = folder.join(format!("{name}-{version}"));
-    let control = format!(
-        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Story <story@example.org>\nDescription: a story\n"
-    );
-    for (path, text) in [
-        ("DEBIAN/control", control),
-        (&*format!("usr/share/{name}/version"), version.to_owned()),
-    ] {
-        let path = tree.join(path);
-        std::fs::create_dir_all(path.parent().context("has a parent")?)?;
-        std::fs::write(path, text)?;
-    }
-    let file = folder.join(format!("{name}-{version}.deb"));
-    let built = Command::new("dpkg-deb")
-        .args(["--build", "--root-owner-group"])
-        .args([&tree, &file])
-        .output()
-        .context("starting dpkg-deb")?;
-    ensure!(
-        built.status.success(),
-        "dpkg-deb: {}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    Ok(std::fs::read(file)?)
+    let path = format!("usr/share/{name}/version");
+    deb::package(folder, name, version, &[(&path, version, 0o644)])
 }

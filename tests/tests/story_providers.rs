@@ -2,7 +2,6 @@
 //! it all away again.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,28 +10,11 @@ use writ_cli::dev::guard::GuardedStack;
 use writ_cli::dev::lab;
 use writ_cli::dev::stack::StackOptions;
 use writ_plan::compile::Sources;
+use writ_tests::deb;
 use writ_tests::world::eventually;
 
 /// How long one run may take: apt-get and dpkg on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-const SERVICE: &str = r"#!/bin/sh
-### BEGIN INIT INFO
-# Provides: writ-story
-# Required-Start: $remote_fs
-# Required-Stop: $remote_fs
-# Default-Start: 2 3 4 5
-# Default-Stop: 0 1 6
-# Short-Description: a story
-### END INIT INFO
-pid=/run/writ-story.pid
-case $1 in
-start) exec start-stop-daemon --start --oknodo --background --make-pidfile --pidfile $pid --exec /bin/sleep -- 3456 ;;
-stop) exec start-stop-daemon --stop --oknodo --remove-pidfile --pidfile $pid ;;
-restart) $0 stop; exec $0 start ;;
-status) start-stop-daemon --status --pidfile $pid ;;
-esac
-";
 
 const HERE: &str = r#"
   - group: writ-story
@@ -114,7 +96,7 @@ fn tell(stack: &GuardedStack, archive: &[u8], root: &std::path::Path) -> anyhow:
         root.join("usr/share/writ-story/hello").is_file(),
         "the package is there"
     );
-    let pid = std::fs::read_to_string(root.join("run/writ-story.pid"))?;
+    let pid = std::fs::read_to_string(root.join("run/of-writ-story.pid"))?;
     let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim()))?;
     ensure!(line.contains("3456"), "the daemon outlives its step");
     let again = run(stack, HERE, archive)?;
@@ -180,30 +162,10 @@ fn changed(stack: &GuardedStack, run: &Run) -> anyhow::Result<usize> {
 
 /// Builds the package: a file, and the service's script.
 fn archive(folder: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    let tree = folder.join("package");
-    let control = "Package: writ-story\nVersion: 1.0-1\nArchitecture: all\n\
-                   Maintainer: Story <story@example.org>\nDescription: a story\n";
-    for (path, text) in [
-        ("DEBIAN/control", control),
-        ("usr/share/writ-story/hello", "hello\n"),
-        ("etc/init.d/writ-story", SERVICE),
-    ] {
-        let path = tree.join(path);
-        std::fs::create_dir_all(path.parent().context("has a parent")?)?;
-        std::fs::write(path, text)?;
-    }
-    let script = tree.join("etc/init.d/writ-story");
-    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let file = folder.join("story.deb");
-    let built = Command::new("dpkg-deb")
-        .args(["--build", "--root-owner-group"])
-        .args([&tree, &file])
-        .output()
-        .context("starting dpkg-deb")?;
-    ensure!(
-        built.status.success(),
-        "dpkg-deb: {}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    Ok(std::fs::read(file)?)
+    let script = deb::service("writ-story", 3456);
+    let files = [
+        ("usr/share/writ-story/hello", "hello\n", 0o644),
+        ("etc/init.d/writ-story", script.as_str(), 0o755),
+    ];
+    deb::package(folder, "writ-story", "1.0-1", &files)
 }
