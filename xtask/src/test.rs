@@ -11,6 +11,7 @@ use crate::place::Place;
 use crate::sim;
 use crate::step::{self, Step, call};
 use crate::torture;
+use crate::watched;
 
 /// The package whose tests need real servers.
 const SYSTEM: &str = "writ-tests";
@@ -21,7 +22,7 @@ const FUZZ_SECONDS: u32 = 5;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (unit, system, doctest, fuzz, sim, torture, swarm)
+    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (rules, unit, system, doctest, fuzz, sim, torture, swarm)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
@@ -40,6 +41,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
         call(place.cargo().args(["build", "--workspace", "--all-targets"]))?;
         Ok(String::new())
     }));
+    steps.push(tests("rules", move || watched::step(place)));
     let runner = options.runner.as_slice();
     steps.push(tests("unit", move || run_tests(place, Which::Unit, runner)));
     steps.push(tests("system", move || run_tests(place, Which::System, runner)));

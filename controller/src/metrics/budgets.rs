@@ -32,6 +32,7 @@ pub struct BudgetMetrics {
 
 impl BudgetMetrics {
     pub(super) fn new(m: &Metrics) -> Result<Self, MetricsError> {
+        m.label("level", LEVELS);
         let level = &["level"];
         let all = Self {
             reserved: m.gauges(

@@ -20,6 +20,8 @@ pub struct DriftMetrics {
 
 impl DriftMetrics {
     pub(super) fn new(m: &Metrics) -> Result<Self, MetricsError> {
+        m.label("class", Class::ALL.map(Class::name));
+        m.label("severity", Severity::ALL.map(Severity::name));
         let all = Self {
             standing: m.gauges(
                 "drift_findings_count",

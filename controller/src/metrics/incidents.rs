@@ -12,6 +12,7 @@ pub struct IncidentMetrics {
 
 impl IncidentMetrics {
     pub(super) fn new(m: &Metrics) -> Result<Self, MetricsError> {
+        m.label("kind", Kind::ALL.map(Kind::name));
         let all = Self {
             open: m.gauges(
                 "incidents_open_count",

@@ -36,6 +36,7 @@ pub struct ScheduleMetrics {
 
 impl ScheduleMetrics {
     pub(super) fn new(m: &Metrics) -> Result<Self, MetricsError> {
+        m.label("reason", SkipReason::ALL.map(SkipReason::name));
         let all = Self {
             late: m.histogram(
                 "schedules_late_seconds",

@@ -154,12 +154,12 @@ fn by_hand(packages: &[&str]) -> String {
 }
 
 /// A way to act as root: because we are, or through sudo.
-struct Root {
+pub(super) struct Root {
     sudo: Option<&'static [&'static str]>,
 }
 
 impl Root {
-    fn find(packages: &[&str]) -> anyhow::Result<Self> {
+    pub(super) fn find(packages: &[&str]) -> anyhow::Result<Self> {
         if on_path("apt-get").is_none() {
             bail!(
                 "this is not a Debian with apt-get; install what these packages bring: {}",
@@ -191,7 +191,7 @@ impl Root {
         command
     }
 
-    fn apt(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    pub(super) fn apt(&self, arguments: &[&str]) -> anyhow::Result<()> {
         // env, because sudo drops the environment.
         let mut command = self.command("env");
         command.args([
