@@ -8,6 +8,7 @@ mod drift;
 mod live;
 mod schedules;
 mod sse;
+mod suppressions;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use drift::{DriftChange, DriftUnseen, Finding, FindingDetail, FindingEvent, 
 pub use live::{Live, News};
 pub use schedules::{ComingTime, PastTime, Schedule};
 pub use sse::Event;
+pub use suppressions::{SuppressionKept, SuppressionTerms};
 
 /// Longest answer that is read, bytes; evidence packs have their own bound.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;

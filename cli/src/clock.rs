@@ -1,4 +1,4 @@
-//! The CLI's one clock. Everything else is handed instants.
+//! The one clock of the command, and ids in the order of its time. Everything else is handed instants.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -63,4 +63,15 @@ impl Stopwatch {
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// An id that nobody has had: later ones are greater (RFC 9562, version 7).
+///
+/// # Errors
+/// When the system has no random bytes.
+pub(crate) fn fresh_uuid() -> anyhow::Result<uuid::Uuid> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    let millis = u64::try_from(now().as_micros() / 1_000).unwrap_or_default();
+    Ok(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
 }

@@ -15,6 +15,7 @@ mod halts;
 mod help;
 mod here;
 mod incidents;
+mod noise;
 mod plans;
 mod problems;
 mod review;

@@ -20,6 +20,7 @@ mod query;
 mod runs;
 mod schedules;
 mod stream;
+mod suppressions;
 mod tokens;
 
 pub use document::text as openapi;
@@ -166,6 +167,9 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(drift::hosts))
         .routes(routes!(drift::get))
         .routes(routes!(drift::acknowledge))
+        .routes(routes!(suppressions::list, suppressions::create))
+        .routes(routes!(suppressions::terms))
+        .routes(routes!(suppressions::end))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

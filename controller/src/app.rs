@@ -185,6 +185,7 @@ pub struct App {
     removals: Arc<Notify>,
     moved: Arc<Notify>,
     delays: drift::Delays,
+    opened: drift::noise::Opened,
 }
 
 impl fmt::Debug for App {
@@ -216,6 +217,7 @@ impl App {
             removals: Arc::new(Notify::new()),
             moved: Arc::new(Notify::new()),
             delays: drift::Delays::default(),
+            opened: drift::noise::Opened::default(),
         }
     }
 

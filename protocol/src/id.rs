@@ -109,6 +109,8 @@ ids! {
     ScheduleId, "schedule", "schedule";
     /// A resource on a host that is, or was, not as its plan wants it.
     DriftId, "drift", "finding";
+    /// What somebody said beforehand about drift.
+    SuppressionId, "suppression", "suppression";
 }
 
 #[cfg(test)]

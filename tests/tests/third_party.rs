@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 use writ_conformance::{run, shelf, world};
 use writ_protocol::cost_report::{CostReport, CostSums, FORMAT_VERSION, Week};
 use writ_protocol::envelope::{Envelope, pae};
+use writ_protocol::id::SuppressionId;
 use writ_protocol::key::{PublicKey, SigningKey};
 use writ_protocol::record::Record;
 use writ_protocol::statement::PAYLOAD_TYPE;
+use writ_protocol::suppression::{LIFE_MAX, Suppression};
+use writ_protocol::time::Timestamp;
 
 const FIX: &str = "run `cargo xtask parts`, which installs it, or `cargo xtask test`";
 
@@ -137,6 +140,26 @@ fn cost_report() -> anyhow::Result<Vec<u8>> {
     Ok(report.sign(&world::key(world::seed::EVIDENCE))?.envelope)
 }
 
+/// A suppression of drift.
+fn suppression() -> anyhow::Result<Vec<u8>> {
+    let issued_at = Timestamp::from_millis(1_790_000_000_000);
+    let said = Suppression {
+        tenant: "acme".to_owned(),
+        suppression_id: SuppressionId::from_uuid(uuid::Uuid::from_u128(1)),
+        project: "web".to_owned(),
+        host: None,
+        environment: None,
+        resource: "file:/etc/*".to_owned(),
+        critical: false,
+        accepts: None,
+        reason: "release week".to_owned(),
+        issued_at,
+        expires_at: issued_at.plus(LIFE_MAX),
+    };
+    let key = world::key(world::seed::EVIDENCE);
+    Ok(writ_protocol::suppression::sign(said, &key)?.to_json()?)
+}
+
 fn every_kind() -> anyhow::Result<Vec<(String, Envelope)>> {
     let golden = run::golden().map_err(anyhow::Error::from_boxed)?;
     let mut all = Vec::new();
@@ -176,6 +199,7 @@ fn every_kind() -> anyhow::Result<Vec<(String, Envelope)>> {
         .context("a bundle")?
         .1;
     all.push(("a report of costs".to_owned(), Envelope::parse(&cost_report()?)?));
+    all.push(("a suppression".to_owned(), Envelope::parse(&suppression()?)?));
     all.push(("a bundle".to_owned(), Envelope::parse(&bundled(bundle)?)?));
     Ok(all)
 }

@@ -67,6 +67,9 @@ pub struct Finding {
     pub acknowledged_by: Option<String>,
     /// What they said.
     pub reason: Option<String>,
+    /// The suppression or baseline because of which it is expected.
+    #[serde(default)]
+    pub expected_by: Option<String>,
     /// Everything else.
     #[serde(flatten)]
     pub rest: Rest,
@@ -119,6 +122,9 @@ pub struct WatchedHost {
     pub differing: u64,
     /// How many nobody can see.
     pub unseen: u64,
+    /// How many differ as somebody said that they may; a controller from before says nothing of it.
+    #[serde(default)]
+    pub expected: u64,
     /// Everything else.
     #[serde(flatten)]
     pub rest: Rest,

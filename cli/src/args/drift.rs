@@ -1,12 +1,18 @@
 //! Drift.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
+use writ_protocol::time::Timestamp;
+
+use crate::since::Since;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Drift {
     /// Where hosts are not as their last applied plans want them; exit code 2 where any is not
     #[command(
-        after_help = "Findings that are cleared are shown with --state cleared alone.\n\n\
+        after_help = "Findings that are cleared, or differ as somebody said that they may, are shown with --state alone.\n\n\
                       Examples:\n  writ drift list\n  writ drift list --host web-1 --severity critical\n  \
                       writ drift list --project web --json-lines"
     )]
@@ -40,6 +46,114 @@ pub(crate) enum Drift {
         #[arg(long)]
         reason: String,
     },
+    /// Take just what a finding says, for a time: a signed baseline
+    #[command(
+        after_help = "It is open again when its time is over, or it differs in another way.\n\n\
+                      Example:\n  writ drift accept drift_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --for 14d --reason \"until the next image\""
+    )]
+    Accept {
+        /// Its id
+        finding: String,
+        #[command(flatten)]
+        signed: SignedWord,
+    },
+    /// Say that something may differ for a time: a signed suppression
+    #[command(
+        after_help = "What nobody can see stays unknown, and what is critical stays open without --critical.\n\n\
+                      Examples:\n  writ drift suppress --project web --resource \"file:/etc/app/*\" --for 2h --reason release\n  \
+                      writ drift suppress --project web --resource user:ann --critical --for 1d --reason moves"
+    )]
+    Suppress(Suppress),
+    /// Suppressions and baselines that count
+    #[command(after_help = "Examples:\n  writ drift suppressions\n  writ drift suppressions --all -o json")]
+    Suppressions(ListSuppressions),
+    /// Take a suppression or baseline back: what differs so is open again
+    #[command(
+        after_help = "Example:\n  writ drift unsuppress suppression_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"it was for the wrong host\""
+    )]
+    Unsuppress {
+        /// Its id
+        suppression: String,
+        /// Why; it stands in the audit
+        #[arg(long)]
+        reason: String,
+    },
+    /// Whether a pipeline may go on: exit code 2 where something differs too severely, or where nobody can see
+    #[command(
+        after_help = "A host whose last look is old, or did not see everything, lets nobody pass.\n\n\
+                      Examples:\n  writ drift gate\n  writ drift gate --project web --fail-on critical"
+    )]
+    Gate(Gate),
+}
+
+/// Until when something counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    /// For so long.
+    For(Duration),
+    /// Until an instant.
+    Until(Timestamp),
+}
+
+fn life(text: &str) -> Result<Life, String> {
+    Ok(match Since::parse(text)? {
+        Since::Ago(span) => Life::For(span),
+        Since::At(at) => Life::Until(at),
+    })
+}
+
+/// What is said under a signature.
+#[derive(Debug, Args)]
+pub(crate) struct SignedWord {
+    /// For how long, or until when: 2h, 14d, 2026-01-31T12:00:00Z; at most 90 days
+    #[arg(long = "for", value_name = "TIME", value_parser = life)]
+    pub(crate) life: Life,
+    /// Why; it is signed with the rest
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Your signing key, instead of the context's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Suppress {
+    /// The project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: String,
+    /// A resource's id, or the beginning of ids with * behind it
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) resource: String,
+    /// Only on this host: its agent's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Only on hosts with this label env
+    #[arg(long = "env", value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Also what is critical
+    #[arg(long)]
+    pub(crate) critical: bool,
+    #[command(flatten)]
+    pub(crate) signed: SignedWord,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListSuppressions {
+    /// Only of this project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Also those that do not count any more
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gate {
+    #[command(flatten)]
+    pub(crate) of: OfDrift,
+    /// How severe it must be to stop the pipeline
+    #[arg(long, value_enum, default_value = "warn", value_name = "SEVERITY")]
+    pub(crate) fail_on: SeverityChoice,
 }
 
 /// Of which host and project.
@@ -84,7 +198,7 @@ pub(crate) enum ClassChoice {
     Expected,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum SeverityChoice {
     /// Nothing depends on it
     Info,
@@ -100,6 +214,8 @@ pub(crate) enum StateChoice {
     Open,
     /// Somebody knows
     Acknowledged,
+    /// Somebody said that it may
+    Expected,
     /// Nobody can see
     Unknown,
     /// It is as it should be again

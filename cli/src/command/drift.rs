@@ -4,15 +4,17 @@ use clap::ValueEnum;
 use serde_json::Value;
 use writ_protocol::id::DriftId;
 
-use super::Desk;
-use crate::api::{Finding, FindingEvent, WatchedHost};
+use super::{Desk, noise};
+use crate::api::{Client, Finding, FindingEvent, WatchedHost};
 use crate::args;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::output::{plain, table};
 
-/// The state of a finding that is as it should be again.
-const CLEARED: &str = "cleared";
+/// States of a finding that nobody need look at.
+const QUIET: [&str; 2] = ["cleared", "expected"];
+/// What is said of what nobody can see.
+const UNKNOWN: &str = "unknown";
 /// Longest words of a difference in a table, characters; `writ drift show` has them all.
 const WORDS_MAX: usize = 60;
 /// Seconds of a minute, an hour and a day.
@@ -24,7 +26,7 @@ pub(crate) fn run(desk: &Desk, command: &args::Drift) -> anyhow::Result<Exit> {
         args::Drift::List(args) => {
             let found = client.findings(&query(&filters(args)?))?;
             desk.list(&found, told)?;
-            if found.iter().any(|one| one.state != CLEARED) {
+            if found.iter().any(is_loud) {
                 return Ok(Exit::Changes);
             }
         }
@@ -40,8 +42,45 @@ pub(crate) fn run(desk: &Desk, command: &args::Drift) -> anyhow::Result<Exit> {
             let known = client.acknowledge_finding(named(finding)?, reason)?;
             desk.printer.show(&known, || told(std::slice::from_ref(&known)))?;
         }
+        args::Drift::Accept { finding, signed } => {
+            let one = client.finding(named(finding)?)?.finding;
+            noise::accept(desk, &client, one, signed)?;
+        }
+        args::Drift::Suppress(args) => noise::suppress(desk, &client, args)?,
+        args::Drift::Suppressions(args) => noise::list(desk, &client, args)?,
+        args::Drift::Unsuppress { suppression, reason } => noise::end(desk, &client, suppression, reason)?,
+        args::Drift::Gate(args) => return gate(desk, &client, args),
     }
     Ok(Exit::Done)
+}
+
+fn is_loud(one: &Finding) -> bool {
+    !QUIET.contains(&one.state.as_str())
+}
+
+/// Lists what stops a pipeline; nothing where it may go on.
+fn gate(desk: &Desk, client: &Client, args: &args::Gate) -> anyhow::Result<Exit> {
+    let of = query(&of_filters(&args.of)?);
+    let mut found = client.findings(&of)?;
+    found.retain(|one| {
+        // A severity that this program does not know is not a mild one.
+        let severity = args::SeverityChoice::from_str(&one.severity, true);
+        is_loud(one) && (one.state == UNKNOWN || severity.map_or(true, |severity| severity >= args.fail_on))
+    });
+    let mut blind = client.watched_hosts(&of)?;
+    blind.retain(|one| one.state == UNKNOWN);
+    desk.list(&found, told)?;
+    for host in &blind {
+        let (name, project) = (plain(&host.agent), plain(&host.project));
+        desk.teller.say(&format!(
+            "{name}: nobody knows how {project} stands there; writ drift hosts says since when"
+        ));
+    }
+    Ok(if found.is_empty() && blind.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Changes
+    })
 }
 
 /// An id that can stand in an address.
@@ -56,7 +95,7 @@ fn named(text: &str) -> Result<&str, Fault> {
 }
 
 /// A name that can stand in an address; the controller knows the rest.
-fn word(what: &str, text: &str) -> Result<String, Fault> {
+pub(super) fn word(what: &str, text: &str) -> Result<String, Fault> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !text.is_empty() && text.chars().all(is_plain) {
         return Ok(text.to_owned());
@@ -185,6 +224,9 @@ fn whole(one: &Finding) -> String {
     if let (Some(who), Some(why)) = (&one.acknowledged_by, &one.reason) {
         rows.push(("known to", format!("{who}: {why}")));
     }
+    if let Some(by) = &one.expected_by {
+        rows.push(("expected", by.clone()));
+    }
     for change in &one.changes {
         rows.push(("want", format!("{} {}", change.attribute, change.want)));
         rows.push(("got", format!("{} {}", change.attribute, change.got)));
@@ -225,6 +267,7 @@ fn hosts(all: &[WatchedHost]) -> String {
             one.unwatched.to_string(),
             one.differing.to_string(),
             one.unseen.to_string(),
+            one.expected.to_string(),
         ]
     });
     table(
@@ -237,6 +280,7 @@ fn hosts(all: &[WatchedHost]) -> String {
             "unwatched",
             "differing",
             "unseen",
+            "expected",
         ],
         rows,
     )

@@ -141,7 +141,10 @@ impl<'a> Work<'a> {
             .budget
             .as_ref()
             .map_or(DEFAULT_GRANT_MICROS, |b| b.amount_micros);
-        let ids = (JoinTokenId::from_uuid(fresh()?), AgentId::from_uuid(fresh()?));
+        let ids = (
+            JoinTokenId::from_uuid(clock::fresh_uuid()?),
+            AgentId::from_uuid(clock::fresh_uuid()?),
+        );
         let mut session = Session::start(ledger, agent, ids)?;
         let ordered_by = author_name();
         let (bundle, bundle_bytes) = session.bundle(Packed {
@@ -161,7 +164,7 @@ impl<'a> Work<'a> {
             interrupt: Interrupt::install()?,
             patience: Duration::from_secs(args.timeout),
             session,
-            run_id: RunId::from_uuid(fresh()?),
+            run_id: RunId::from_uuid(clock::fresh_uuid()?),
             mode,
             ordered_by,
             bundle,
@@ -175,7 +178,7 @@ impl<'a> Work<'a> {
         let rests_on = plan.and_then(|plan| plan.hosts.first()).map(HostPlan::rests_on);
         let digest = plan.map(Plan::digest).transpose()?;
         Ok(Ordered {
-            order_id: OrderId::from_uuid(fresh()?),
+            order_id: OrderId::from_uuid(clock::fresh_uuid()?),
             run_id: self.run_id,
             kind,
             mode: self.mode,
@@ -425,12 +428,4 @@ fn author_name() -> String {
         .ok()
         .filter(|name| !name.is_empty() && name.len() <= 64);
     named.unwrap_or_else(|| format!("uid-{}", rustix::process::geteuid().as_raw()))
-}
-
-/// A new id, in the order of time.
-fn fresh() -> anyhow::Result<uuid::Uuid> {
-    let mut random = [0; 10];
-    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-    let millis = u64::try_from(clock::now().as_micros() / 1_000).unwrap_or_default();
-    Ok(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
 }

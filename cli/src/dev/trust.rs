@@ -74,8 +74,8 @@ impl Vault {
     }
 }
 
-/// Makes whatever is missing of keys, root and policy, and a next policy where the present one has less than half of its days left; the
-/// fingerprint by which the root is pinned.
+/// Makes whatever is missing of keys, root and policy, and a next policy where the present one has less than half of its days left or
+/// is from before people could approve; the fingerprint by which the root is pinned.
 ///
 /// # Errors
 /// When a key or document cannot be read, made or written.
@@ -97,7 +97,17 @@ pub fn ensure(vault: &Vault, tenant: &str, now: Timestamp) -> anyhow::Result<Dig
     let next = if policy_path.exists() {
         let (_, present) = vault.documents()?;
         let present = statement::peek::<TrustPolicy>(&Envelope::parse(&present)?)?.predicate;
-        (present.expires_at.since(now) < YEAR / 2).then(|| longer(present, now))
+        let is_old = present.expires_at.since(now) < YEAR / 2;
+        let lacks_approver = !present.roles.contains_key(&Role::Approver);
+        if is_old || lacks_approver {
+            let mut next = longer(present, now);
+            if lacks_approver {
+                next.roles.insert(Role::Approver, approver(vault, now)?);
+            }
+            Some(next)
+        } else {
+            None
+        }
     } else {
         Some(policy(vault, tenant, now)?)
     };
@@ -157,6 +167,7 @@ fn policy(vault: &Vault, tenant: &str, now: Timestamp) -> anyhow::Result<TrustPo
             },
         );
     }
+    roles.insert(Role::Approver, approver(vault, now)?);
     Ok(TrustPolicy {
         tenant: tenant.to_owned(),
         epoch: 1,
@@ -165,6 +176,15 @@ fn policy(vault: &Vault, tenant: &str, now: Timestamp) -> anyhow::Result<TrustPo
         expires_at: now.plus(YEAR),
         roles,
         revoked: Vec::new(),
+    })
+}
+
+/// Who approves: the operator, with a key that no controller has.
+fn approver(vault: &Vault, now: Timestamp) -> anyhow::Result<RoleKeys> {
+    let key = load_or_make(&vault.operator_key())?;
+    Ok(RoleKeys {
+        threshold: 1,
+        keys: vec![trusted(&key, "operator", YEAR, now)],
     })
 }
 
@@ -250,6 +270,18 @@ mod tests {
         let known = Keyring::from_pinned(&root, &pin, &first, now).unwrap();
         let longer = known.with_policy(&second, later).unwrap();
         assert_eq!((longer.policy().version, longer.tenant()), (2, "local"));
+        // One from before people could approve is followed by one with which they can.
+        assert!(longer.policy().roles.contains_key(&Role::Approver));
+        let mut before = longer.policy().clone();
+        before.roles.remove(&Role::Approver);
+        let roots = [1, 2].map(|n| load_key(&vault.secrets.join(format!("root-{n}.pem"))).unwrap());
+        let envelope = trust::sign_policy(before, &[&roots[0], &roots[1]]).unwrap();
+        fs::write(vault.trust.join(POLICY), envelope.to_json().unwrap()).unwrap();
+        ensure(&vault, "local", later).unwrap();
+        let (_, third) = vault.documents().unwrap();
+        let with = longer.with_policy(&third, later).unwrap();
+        assert_eq!(with.policy().version, 3);
+        assert!(with.policy().roles.contains_key(&Role::Approver));
         let at_the_end = now.plus(YEAR + YEAR / 2);
         assert!(Keyring::from_pinned(&root, &pin, &first, at_the_end).is_err());
         let still = Keyring::from_pinned(&root, &pin, &second, at_the_end).unwrap();

@@ -89,6 +89,9 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["drift", "hosts"] => items(drift::host()),
         ["drift", drift::FINDING] => drift::shown(),
         ["drift", drift::FINDING, "acknowledge"] => drift::finding(),
+        ["suppressions"] if asked.line.starts_with("GET") => items(drift::suppression()),
+        ["suppressions", "terms"] => json!({"tenant": "dev"}),
+        ["suppressions"] | ["suppressions", _, "end"] => drift::suppression(),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
         ["", "readyz"] => {
             json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})

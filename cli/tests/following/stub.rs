@@ -16,6 +16,8 @@ pub(crate) struct Asked {
     pub(crate) line: String,
     /// All of its head.
     pub(crate) head: String,
+    /// What came behind it.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Asked {
@@ -206,5 +208,13 @@ fn head(stream: &TcpStream) -> Option<Asked> {
         }
     }
     let line = head.lines().next()?.rsplit_once(' ')?.0.to_owned();
-    Some(Asked { line, head })
+    let mut asked = Asked {
+        line,
+        head,
+        body: Vec::new(),
+    };
+    let length = asked.header("content-length").and_then(|text| text.parse().ok());
+    asked.body.resize(length.unwrap_or_default(), 0);
+    reader.read_exact(&mut asked.body).ok()?;
+    Some(asked)
 }

@@ -1,8 +1,9 @@
 //! Drift: what a difference between a host and its last applied plan means, and how a finding about it lives. [`mod@classify`] says the one,
-//! [`finding`] the other, [`watch`] whether an answer is still to be believed.
+//! [`finding`] the other, [`watch`] whether an answer is still to be believed, [`noise`] what somebody said beforehand.
 
 pub mod classify;
 pub mod finding;
+pub mod noise;
 pub mod watch;
 
 /// What a difference is about. Later ones count first where several are as severe.

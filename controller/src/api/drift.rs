@@ -32,7 +32,7 @@ pub(super) struct Filter {
     class: Option<String>,
     /// Only of this severity: `info`, `warn` or `critical`.
     severity: Option<String>,
-    /// Only in this state: `open`, `acknowledged`, `unknown` or `cleared`; where it is not given, in any but `cleared`.
+    /// Only in this state: `open`, `acknowledged`, `expected`, `unknown` or `cleared`; where it is not given, in any but `expected` and `cleared`.
     state: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 //! [`looks`].
 
 pub(in crate::app) mod looks;
+pub(in crate::app) mod noise;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub struct DriftQuery {
     pub class: Option<Class>,
     /// Of this severity.
     pub severity: Option<Severity>,
-    /// In this state; in any but `cleared`, where none is named.
+    /// In this state; in any but `expected` and `cleared`, where none is named.
     pub state: Option<State>,
 }
 
@@ -81,7 +82,7 @@ fn visible(caller: &Caller) -> Vec<Class> {
 /// What a line of the history says of the finding as it was.
 fn detail(one: &Finding) -> Value {
     json!({ "class": one.class.name(), "severity": one.severity.name(), "state": one.standing.state.name(), "changes": one.changes,
-        "unseen": one.unseen, "order": one.order_id })
+        "unseen": one.unseen, "order": one.order_id, "expectedBy": one.expected_by })
 }
 
 impl App {
@@ -97,16 +98,17 @@ impl App {
     ) -> Result<Paged<DriftView>, Error> {
         let before = page.cursor.as_deref().map(str::parse).transpose();
         let before = before.map_err(|_| Error::foreign_cursor())?;
-        let standing = || {
-            State::ALL
-                .into_iter()
-                .filter(|state| *state != State::Cleared)
-                .collect()
-        };
+        let loud = || State::ALL.into_iter().filter(|state| !state.is_quiet()).collect();
         let mut classes = visible(caller);
-        classes.retain(|class| asked.class.is_none_or(|wanted| wanted == *class));
+        let mut state = asked.state;
+        if asked.class == Some(Class::Expected) {
+            // What is expected is of its own class beside.
+            state = state.or(Some(State::Expected));
+        } else {
+            classes.retain(|class| asked.class.is_none_or(|wanted| wanted == *class));
+        }
         let which = Which {
-            states: asked.state.map_or_else(standing, |state| vec![state]),
+            states: state.map_or_else(loud, |state| vec![state]),
             classes,
             severity: asked.severity,
             agent: asked.agent.clone(),

@@ -19,7 +19,10 @@ use writ_store::{agent, halt, order, run, step, token};
 pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView, UsedView};
 pub use cost_report::{SignedCostReportView, StoredCostReportView};
-pub use drift::{DriftChange, DriftDetailView, DriftEventView, DriftUnseen, DriftView, WatchView};
+pub use drift::{
+    DriftChange, DriftDetailView, DriftEventView, DriftUnseen, DriftView, SuppressionTermsView,
+    SuppressionView, WatchView,
+};
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 

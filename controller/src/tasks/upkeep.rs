@@ -190,8 +190,14 @@ pub(super) async fn sweep(tasks: Tasks) -> Result<(), TaskError> {
             Ok(report) => tasks.metrics.orders_swept.inc_by(report.orders),
             Err(error) => tasks.round_failed(SWEEP, &ErrorChain(&error)),
         }
+        if let Err(error) = tasks.app.end_what_is_over(Some(&fence)).await {
+            tasks.round_failed(SWEEP, &ErrorChain(&error));
+        }
         if Instant::now() < upkeep {
             continue;
+        }
+        if let Err(error) = tasks.app.settle_noise(Some(&fence)).await {
+            tasks.round_failed(SWEEP, &ErrorChain(&error));
         }
         match tasks.app.upkeep(Some(&fence)).await {
             Ok(_) => upkeep = Instant::now() + UPKEEP_EVERY,

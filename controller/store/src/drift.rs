@@ -1,9 +1,11 @@
-//! Drift: what is watched on each host and the findings about it. What became of findings stands in [`history`], what is shown in [`shown`].
+//! Drift: what is watched on each host and the findings about it. What became of findings stands in [`history`], what is shown in [`shown`], what
+//! somebody said beforehand in [`suppression`].
 //!
 //! Whoever writes locks the rows of [`Watch`]es first, by agent and project, and then those of findings, by id; all rows of a pass at once.
 
 pub mod history;
 pub mod shown;
+pub mod suppression;
 
 use sqlx::postgres::PgRow;
 use sqlx::query;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use writ_domain::drift::finding::{self, State};
 use writ_domain::drift::{Class, Severity};
 use writ_protocol::digest::Digest;
-use writ_protocol::id::{AgentId, DriftId, OrderId, RunId};
+use writ_protocol::id::{AgentId, DriftId, OrderId, RunId, SuppressionId};
 use writ_protocol::record::{Change, Unseen};
 use writ_protocol::time::Timestamp;
 
@@ -50,15 +52,15 @@ statements! {
         SELECT * FROM drift_finding WHERE drift_id = $1 FOR NO KEY UPDATE";
     SAVE = "-- drift.save
         INSERT INTO drift_finding (drift_id, agent_id, project, resource, name, class, severity, state, changes, unseen, occurrences, reopened,
-                                   first_seen, last_seen, last_clean, order_id, run_id, known_by, known_at, known_reason)
+                                   first_seen, last_seen, last_clean, order_id, run_id, known_by, known_at, known_reason, expected_by)
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
                              $10::jsonb[], $11::bigint[], $12::jsonb[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
-                             $16::uuid[], $17::uuid[], $18::text[], $19::timestamptz[], $20::text[])
+                             $16::uuid[], $17::uuid[], $18::text[], $19::timestamptz[], $20::text[], $21::uuid[])
         ON CONFLICT (drift_id) DO UPDATE SET
             class = EXCLUDED.class, severity = EXCLUDED.severity, state = EXCLUDED.state, changes = EXCLUDED.changes,
             unseen = EXCLUDED.unseen, occurrences = EXCLUDED.occurrences, reopened = EXCLUDED.reopened, last_seen = EXCLUDED.last_seen,
             last_clean = EXCLUDED.last_clean, order_id = EXCLUDED.order_id, run_id = EXCLUDED.run_id, known_by = EXCLUDED.known_by,
-            known_at = EXCLUDED.known_at, known_reason = EXCLUDED.known_reason";
+            known_at = EXCLUDED.known_at, known_reason = EXCLUDED.known_reason, expected_by = EXCLUDED.expected_by";
 }
 
 /// What is watched of a project on a host, and what the last look found.
@@ -130,6 +132,8 @@ pub struct Finding {
     pub run_id: RunId,
     /// Who knows, since when, and what they said.
     pub known: Option<(String, Timestamp, String)>,
+    /// Because of what it is expected; none unless it is.
+    pub expected_by: Option<SuppressionId>,
 }
 
 /// Agents and projects as two columns.
@@ -282,6 +286,11 @@ pub async fn save(tx: &mut Tx, all: &[Finding]) -> Result<(), Error> {
             all.iter()
                 .map(|f| known(f).map(|(.., why)| why))
                 .collect::<Vec<_>>(),
+        )
+        .bind(
+            all.iter()
+                .map(|f| f.expected_by.map(|id| id.as_uuid()))
+                .collect::<Vec<_>>(),
         );
     tx.run(query).await.map(|_| ())
 }
@@ -324,6 +333,7 @@ fn read_finding(r: &PgRow) -> Result<Finding, Error> {
         order_id: row::uuid(r, "order_id", OrderId::from_uuid)?,
         run_id: row::uuid(r, "run_id", RunId::from_uuid)?,
         known,
+        expected_by: row::get::<Option<Uuid>>(r, "expected_by")?.map(SuppressionId::from_uuid),
     })
 }
 

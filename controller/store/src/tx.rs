@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 20] = [
+const MIGRATIONS: [(i64, &str, &str); 22] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -86,6 +86,16 @@ const MIGRATIONS: [(i64, &str, &str); 20] = [
         20,
         "rate_cards",
         include_str!("../../../migrations/0020_rate_cards.sql"),
+    ),
+    (
+        21,
+        "suppressions",
+        include_str!("../../../migrations/0021_suppressions.sql"),
+    ),
+    (
+        22,
+        "expected_holds",
+        include_str!("../../../migrations/0022_expected_holds.sql"),
     ),
 ];
 

@@ -159,6 +159,7 @@ fn write_keys(folder: &Path) -> Keyring {
     }
     let lifters = held(2, &[(104, "controller"), (OPERATOR, "operator")]);
     roles.insert(Role::ControlLift, lifters);
+    roles.insert(Role::Approver, held(1, &[(OPERATOR, "operator")]));
     for (n, name) in ["agents-signer", "agents", "enrol-signer", "enrol"]
         .into_iter()
         .enumerate()

@@ -1,5 +1,6 @@
 //! Drift: what looks at hosts open, change and clear, who may see it, and that what nobody saw is never clean.
 
+pub(crate) mod noise;
 mod people;
 
 use std::time::Duration;

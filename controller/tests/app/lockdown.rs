@@ -14,14 +14,16 @@ use writ_domain::schedule::SkipReason;
 use writ_protocol::digest::Digest;
 use writ_protocol::enrol::JoinToken;
 use writ_protocol::halt::{HaltAction, Scope};
-use writ_protocol::id::{AgentId, DriftId, HaltId, IncidentId, RunId, TokenId};
+use writ_protocol::id::{AgentId, DriftId, HaltId, IncidentId, RunId, SuppressionId, TokenId};
 use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 use writ_protocol::record::StepOutcome::{Aborted, Changed};
+use writ_protocol::suppression::Suppression;
 use writ_store::testing::until_held_up;
 
 use super::budgets::{PROJECT, set};
-use super::desk::{CONFIG, Desk, admin, code, operator, sources};
+use super::desk::{CONFIG, Desk, admin, code, operator, operator_key, sources};
+use super::drift::noise::{give, said};
 use super::drift::{differs, list, looks};
 use super::host::{Host, Keys, labels};
 use super::lifts::lift;
@@ -34,7 +36,7 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 27] = [
+const DOORS: [Door; 29] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
@@ -42,6 +44,8 @@ const DOORS: [Door; 27] = [
     ("the budget of the tenant", [YES, NO, NO, NO, NO]),
     ("post /api/v1/cost-reports", [NO; 5]),
     ("post /api/v1/drift/{finding}/acknowledge", [NO; 5]),
+    ("post /api/v1/suppressions", [YES, YES, NO, NO, NO]),
+    ("post /api/v1/suppressions/{suppression}/end", [NO; 5]),
     ("post /api/v1/halts", [NO; 5]),
     ("post /api/v1/halts/{halt}/release", [NO; 5]),
     ("post /api/v1/incidents/{incident}/ack", [NO; 5]),
@@ -97,6 +101,7 @@ impl Scene {
             &[differs("file:/etc/motd", "content", "aa", "bb")],
         )
         .await;
+        give(&desk, noise(&desk, 7), &operator_key()).await.unwrap();
         let findings = list(&desk, &operator(), DriftQuery::default()).await;
         let incidents = app.list_incidents(&Page::default()).await.unwrap().items;
         let token = app.create_token(&admin(), token("guest")).await.unwrap();
@@ -134,6 +139,13 @@ impl Scene {
             "post /api/v1/cost-reports" => app.make_cost_report(who, "2026-W38").await.map(drop),
             "post /api/v1/drift/{finding}/acknowledge" => {
                 app.acknowledge_drift(who, self.finding, why).await.map(drop)
+            }
+            "post /api/v1/suppressions" => give(&self.desk, noise(&self.desk, 8), &operator_key())
+                .await
+                .map(drop),
+            "post /api/v1/suppressions/{suppression}/end" => {
+                let id = SuppressionId::from_uuid(Uuid::from_u128(7));
+                app.end_suppression(who, id, why).await.map(drop)
             }
             "post /api/v1/halts" => halt(&self.desk, Scope::All, HaltAction::Soft).await.map(drop),
             "post /api/v1/halts/{halt}/release" => {
@@ -197,6 +209,14 @@ impl Scene {
         if let Err(error) = self.tries(door).await {
             panic!("{door}: {error}");
         }
+    }
+}
+
+/// A suppression of what nobody looks at here.
+fn noise(desk: &Desk, number: u128) -> Suppression {
+    Suppression {
+        resource: "file:/srv/*".to_owned(),
+        ..said(desk, number)
     }
 }
 

@@ -1,7 +1,13 @@
 //! Drift at the doors: a file that somebody wrote over is found by the agents, shown, acknowledged, and clears when it is put back.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
+use writ_cli::clock;
+use writ_cli::dev::trust::load_key;
+use writ_protocol::id::SuppressionId;
+use writ_protocol::suppression::{Suppression, sign};
 use writ_tests::world::{LONG, eventually};
 
 use super::Scene;
@@ -57,13 +63,15 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
         "it was open"
     );
     say("me too")?.refused(409, "W0004")?;
+    noise(scene, &path)?;
     replace(&path, "hello")?;
     watched("clean")?;
     let shown = door.get(&one)?.fine()?.json();
     let whats = shown["history"].as_array().context("a history")?.iter();
     let whats: Vec<&str> = whats.filter_map(|event| event["what"].as_str()).collect();
     ensure!(
-        shown["finding"]["state"] == "cleared" && whats == ["cleared", "acknowledged", "opened"],
+        shown["finding"]["state"] == "cleared"
+            && whats == ["cleared", "lapsed", "expected", "acknowledged", "opened"],
         "{shown}"
     );
 
@@ -73,5 +81,60 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
     door.get("/api/v1/drift/hosts?cursor=odd")?
         .refused(400, "W0001")?;
     door.get("/api/v1/drift/drift_7")?.refused(404, "W0003")?;
+    Ok(())
+}
+
+/// Somebody signs that the file may differ, and takes it back.
+fn noise(scene: &Scene<'_>, path: &str) -> anyhow::Result<()> {
+    let (door, at) = (scene.door.clone(), "/api/v1/suppressions");
+    let terms = door.get(&format!("{at}/terms"))?.fine()?;
+    let now = clock::now();
+    let said = Suppression {
+        tenant: terms.field("tenant"),
+        suppression_id: SuppressionId::from_uuid(uuid::Uuid::from_u128(7)),
+        project: "story".to_owned(),
+        host: Some("lab-1".to_owned()),
+        environment: None,
+        resource: format!("file:{path}"),
+        critical: false,
+        accepts: None,
+        reason: "a drill".to_owned(),
+        issued_at: now,
+        expires_at: now.plus(Duration::from_secs(60)),
+    };
+    let id = said.suppression_id.to_string();
+    let key = load_key(&scene.world.operator_key())?;
+    let envelope = String::from_utf8(sign(said, &key)?.to_json()?)?;
+    door.post(at, &json!({ "envelope": "{}" }))?
+        .refused(400, "W0200")?;
+    let body = json!({ "envelope": envelope });
+    ensure!(
+        door.post(at, &body)?.fine()?.field("kind") == "suppression",
+        "taken"
+    );
+    let quiet = door
+        .get("/api/v1/drift?project=story&class=expected")?
+        .fine()?
+        .items();
+    ensure!(
+        quiet.len() == 1 && quiet[0]["expectedBy"] == id.as_str(),
+        "{quiet:?}"
+    );
+    let listed = door
+        .get(&format!("{at}?project=story&ended=false"))?
+        .fine()?
+        .items();
+    ensure!(listed.len() == 1 && listed[0]["id"] == id.as_str(), "{listed:?}");
+    let end = |reason: &str| door.post(&format!("{at}/{id}/end"), &json!({ "reason": reason }));
+    end("")?.refused(400, "W0001")?;
+    ensure!(!end("over")?.fine()?.field("endedAt").is_empty(), "ended");
+    end("again")?.refused(409, "W0004")?;
+    ensure!(
+        door.get(&format!("{at}?project=story"))?
+            .fine()?
+            .items()
+            .is_empty(),
+        "it counts no more"
+    );
     Ok(())
 }

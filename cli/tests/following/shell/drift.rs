@@ -1,6 +1,10 @@
 //! `writ drift`: how it ends, what is asked of the controller, and that a host's words stay words.
 
 use serde_json::{Value, json};
+use writ_protocol::envelope::Envelope;
+use writ_protocol::key::SigningKey;
+use writ_protocol::statement::{self, PAYLOAD_TYPE};
+use writ_protocol::suppression::Suppression;
 
 use crate::stub::{Answer, Asked, Stub};
 use crate::{err, out};
@@ -21,6 +25,14 @@ pub(super) fn finding() -> Value {
 pub(super) fn shown() -> Value {
     let event = json!({"at": "2026-01-01T00:00:00Z", "what": "opened", "actor": "controller", "detail": {"class": "configuration", "severity": "warn"}});
     json!({"finding": finding(), "history": [event]})
+}
+
+/// A suppression as the API shows it.
+pub(super) fn suppression() -> Value {
+    json!({"id": "suppression_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b", "kind": "suppression", "project": "web", "host": null, "environment": "staging",
+        "resource": "file:/etc/app/*", "critical": false, "accepts": null, "reason": "release", "createdBy": "ann",
+        "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z", "endedAt": null, "endedBy": null, "endReason": null,
+        "envelope": "{}"})
 }
 
 /// What is watched on a host.
@@ -48,6 +60,7 @@ fn a_list_ends_with_2_where_something_is_not_as_it_should_be() {
         ("open", 2),
         ("acknowledged", 2),
         ("unknown", 2),
+        ("expected", 0),
         ("cleared", 0),
         ("none", 0),
     ] {
@@ -99,4 +112,110 @@ fn filters_are_the_controllers_and_words_of_hosts_do_not_move_the_cursor() {
         let output = server.writ(home.path(), wrong).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
     }
+}
+
+#[test]
+fn a_gate_lets_pass_what_is_mild_and_nobody_where_nobody_can_see() {
+    let home = tempfile::tempdir().unwrap();
+    for (severity, state, host, on, exit) in [
+        ("warn", "open", "clean", "warn", 2),
+        ("warn", "acknowledged", "clean", "warn", 2),
+        ("warn", "open", "clean", "critical", 0),
+        ("info", "open", "clean", "warn", 0),
+        ("odd", "open", "clean", "critical", 2),
+        ("critical", "expected", "clean", "info", 0),
+        ("info", "unknown", "clean", "critical", 2),
+        ("info", "cleared", "unknown", "critical", 2),
+    ] {
+        let server = Stub::serving(move |asked: &Asked, _| {
+            let (mut one, mut watched) = (finding(), super::drift::host());
+            (one["severity"], one["state"]) = (json!(severity), json!(state));
+            watched["state"] = json!(host);
+            let item = if asked.line.contains("/hosts") {
+                watched
+            } else {
+                one
+            };
+            Answer::Json(200, json!({"items": [item], "next": null}))
+        });
+        let args = ["drift", "gate", "--project", "web", "--fail-on", on];
+        let output = server.writ(home.path(), &args).output().unwrap();
+        let what = format!("{severity} {state} {host} {on}: {}", err(&output));
+        assert_eq!(output.status.code(), Some(exit), "{what}");
+        assert_eq!(server.asked("GET /api/v1/drift?project=web").len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn what_may_differ_is_signed_here_and_says_what_was_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Stub::serving(super::kind);
+    let key = home.path().join("key.pem");
+    let secret = SigningKey::generate().unwrap();
+    std::fs::write(&key, secret.to_pem().unwrap().as_str()).unwrap();
+    let key = key.to_str().unwrap();
+    let signed = ["--for", "14d", "--reason", "until the next image", "--key", key];
+    let accept = [&["drift", "accept", FINDING][..], &signed].concat();
+    let files = [
+        "--project",
+        "web",
+        "--resource",
+        "file:/etc/*",
+        "--env",
+        "staging",
+    ];
+    let suppress = [&["drift", "suppress"][..], &files, &signed].concat();
+    for args in [&accept, &suppress] {
+        let output = server.writ(home.path(), args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    }
+    let sent: Vec<Suppression> = server
+        .asked("POST /api/v1/suppressions")
+        .iter()
+        .map(|asked| {
+            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            let envelope = Envelope::parse(body["envelope"].as_str().unwrap().as_bytes()).unwrap();
+            let said = statement::peek::<Suppression>(&envelope).unwrap().predicate;
+            envelope.verify(PAYLOAD_TYPE, &[secret.public()], 1).unwrap();
+            said
+        })
+        .collect();
+    let [baseline, wide] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(
+        (
+            baseline.host.as_deref(),
+            baseline.resource.as_str(),
+            wide.host.as_deref()
+        ),
+        (Some("web-1"), "file:/etc/motd", None)
+    );
+    let accepted = baseline.accepts.as_ref().unwrap();
+    assert_eq!((accepted.len(), accepted[0].got.as_str()), (1, "bb\u{1b}[2J"));
+    assert_eq!(
+        (&wide.accepts, wide.environment.as_deref()),
+        (&None, Some("staging"))
+    );
+    for one in &sent {
+        assert_eq!(
+            (one.tenant.as_str(), one.reason.as_str()),
+            ("dev", "until the next image")
+        );
+        assert_eq!(one.expires_at.since(one.issued_at).as_secs(), 14 * 86_400);
+    }
+    let nothing = [
+        &["drift", "suppress", "--project", "web", "--resource", "*"][..],
+        &signed,
+    ]
+    .concat();
+    let long = [
+        "drift", "accept", FINDING, "--for", "91d", "--reason", "x", "--key", key,
+    ];
+    let keyless = ["drift", "accept", FINDING, "--for", "1d", "--reason", "x"];
+    for wrong in [&nothing[..], &long, &keyless] {
+        let output = server.writ(home.path(), wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
+    }
+    assert_eq!(server.asked("POST /api/v1/suppressions").len(), 2);
 }

@@ -21,6 +21,8 @@ pub enum State {
     Open,
     /// Somebody knows.
     Acknowledged,
+    /// Somebody said beforehand, and signed, that it may differ so ([`super::noise`]).
+    Expected,
     /// Nobody can see.
     Unknown,
     /// It was seen as it should be.
@@ -29,16 +31,28 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Acknowledged, Self::Unknown, Self::Cleared];
+    pub const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Acknowledged,
+        Self::Expected,
+        Self::Unknown,
+        Self::Cleared,
+    ];
 
     /// Its name in the ledger and the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Acknowledged => "acknowledged",
+            Self::Expected => "expected",
             Self::Unknown => "unknown",
             Self::Cleared => "cleared",
         }
+    }
+
+    /// Whether nobody need look at it: it is as it should be, or as somebody said that it may be.
+    pub const fn is_quiet(self) -> bool {
+        matches!(self, Self::Expected | Self::Cleared)
     }
 
     /// The state of a name.
@@ -75,6 +89,8 @@ pub enum Event {
         same: bool,
         /// More severely than before.
         worse: bool,
+        /// As somebody said that it may.
+        expected: bool,
     },
     /// It could not be looked at.
     Unseen,
@@ -82,6 +98,21 @@ pub enum Event {
     Clean,
     /// Somebody knows.
     Acknowledge,
+    /// Somebody said that it may differ as it does.
+    Expect,
+    /// What somebody said about it does not count any more.
+    Lapse,
+}
+
+/// How a resource was found when there was no finding of it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It differs.
+    Differs,
+    /// It differs as somebody said that it may.
+    Expected,
+    /// Nobody could see.
+    Unseen,
 }
 
 /// What is to be told of a step, and kept in the finding's history.
@@ -103,11 +134,15 @@ pub enum Told {
     Cleared,
     /// Somebody knows.
     Acknowledged,
+    /// It differs as somebody said that it may.
+    Expected,
+    /// It differs still, and what somebody said about it does not count any more.
+    Lapsed,
 }
 
 impl Told {
     /// Everything that is told.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Opened,
         Self::Changed,
         Self::Seen,
@@ -116,6 +151,8 @@ impl Told {
         Self::Unknown,
         Self::Cleared,
         Self::Acknowledged,
+        Self::Expected,
+        Self::Lapsed,
     ];
 
     /// Its name in the history.
@@ -129,6 +166,8 @@ impl Told {
             Self::Unknown => "unknown",
             Self::Cleared => "cleared",
             Self::Acknowledged => "acknowledged",
+            Self::Expected => "expected",
+            Self::Lapsed => "lapsed",
         }
     }
 }
@@ -142,12 +181,12 @@ pub struct NotOpen {
 }
 
 impl Finding {
-    /// One that a look at `at` came upon; `is_seen` where it saw what differs.
-    pub const fn begin(is_seen: bool, at: Timestamp, last_clean: Option<Timestamp>) -> (Self, Told) {
-        let (state, told) = if is_seen {
-            (State::Open, Told::Opened)
-        } else {
-            (State::Unknown, Told::Unknown)
+    /// One that a look at `at` came upon.
+    pub const fn begin(sight: Sight, at: Timestamp, last_clean: Option<Timestamp>) -> (Self, Told) {
+        let (state, told) = match sight {
+            Sight::Differs => (State::Open, Told::Opened),
+            Sight::Expected => (State::Expected, Told::Expected),
+            Sight::Unseen => (State::Unknown, Told::Unknown),
         };
         let one = Self {
             state,
@@ -173,7 +212,9 @@ impl Finding {
     #[must_use]
     pub fn found_again(mut self, at: Timestamp) -> Self {
         match self.state {
-            State::Open | State::Acknowledged | State::Unknown => self.last_seen = self.last_seen.max(at),
+            State::Open | State::Acknowledged | State::Expected | State::Unknown => {
+                self.last_seen = self.last_seen.max(at);
+            }
             State::Cleared => self.last_clean = self.last_clean.max(Some(at)),
         }
         self
@@ -200,11 +241,15 @@ pub fn apply(
     let mut next = before.clone();
     let was_flapping = before.is_flapping(at);
     let told = match event {
-        Event::Differs { same, worse } => {
+        Event::Differs {
+            same,
+            worse,
+            expected,
+        } => {
             next.last_seen = at.max(before.last_seen);
-            let told = differs(&mut next, same, at);
+            let told = differs(&mut next, (same, expected), at);
             // What gets worse is told whatever went before.
-            told.filter(|_| worse || !was_flapping)
+            told.filter(|_| worse && !expected || !was_flapping)
         }
         Event::Unseen => {
             next.last_seen = at.max(before.last_seen);
@@ -224,14 +269,31 @@ pub fn apply(
             Some(Told::Acknowledged)
         }
         Event::Acknowledge => return Err(NotOpen { state: before.state }),
+        Event::Expect if matches!(before.state, State::Open | State::Acknowledged) => {
+            (next.state, next.is_known) = (State::Expected, false);
+            Some(Told::Expected)
+        }
+        Event::Lapse if before.state == State::Expected => {
+            next.state = State::Open;
+            Some(Told::Lapsed)
+        }
+        // Of what is clear, or cannot be seen, there is nothing to say beforehand: the next look that sees it decides.
+        Event::Expect | Event::Lapse => None,
     };
     Ok((Transition::between(before, next), told))
 }
 
-fn differs(next: &mut Finding, same: bool, at: Timestamp) -> Option<Told> {
+fn differs(next: &mut Finding, (same, expected): (bool, bool), at: Timestamp) -> Option<Told> {
     let was = next.state;
-    if was == State::Cleared {
+    let came_back = was == State::Cleared;
+    if came_back {
         next.come_back(at);
+    }
+    if expected {
+        (next.state, next.is_known) = (State::Expected, false);
+        return (was != State::Expected || !same).then_some(Told::Expected);
+    }
+    if came_back {
         next.state = State::Open;
         let flaps = next.is_flapping(at);
         return Some(if flaps { Told::Flapping } else { Told::Reopened });
@@ -246,230 +308,10 @@ fn differs(next: &mut Finding, same: bool, at: Timestamp) -> Option<Told> {
     match (same, was) {
         (false, _) => Some(Told::Changed),
         (true, State::Unknown) => Some(Told::Seen),
+        (true, State::Expected) => Some(Told::Lapsed),
         (true, State::Open | State::Acknowledged | State::Cleared) => None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(minutes: i64) -> Timestamp {
-        Timestamp::from_millis(minutes * 60_000)
-    }
-
-    fn standing(state: State, is_known: bool) -> Finding {
-        let (one, _) = Finding::begin(true, at(0), None);
-        Finding {
-            state,
-            is_known,
-            ..one
-        }
-    }
-
-    const SAME: Event = Event::Differs {
-        same: true,
-        worse: false,
-    };
-    const OTHER: Event = Event::Differs {
-        same: false,
-        worse: false,
-    };
-    const EVENTS: [Event; 5] = [SAME, OTHER, Event::Unseen, Event::Clean, Event::Acknowledge];
-
-    type Cell = Option<(State, bool, Option<Told>)>;
-
-    /// A state, whether somebody knows, and what follows from each of [`EVENTS`].
-    const TABLE: [(State, bool, [Cell; 5]); 5] = [
-        (
-            State::Open,
-            false,
-            [
-                Some((State::Open, false, None)),
-                Some((State::Open, false, Some(Told::Changed))),
-                Some((State::Unknown, false, Some(Told::Unknown))),
-                Some((State::Cleared, false, Some(Told::Cleared))),
-                Some((State::Acknowledged, true, Some(Told::Acknowledged))),
-            ],
-        ),
-        (
-            State::Acknowledged,
-            true,
-            [
-                Some((State::Acknowledged, true, None)),
-                Some((State::Open, false, Some(Told::Changed))),
-                Some((State::Unknown, true, Some(Told::Unknown))),
-                Some((State::Cleared, false, Some(Told::Cleared))),
-                None,
-            ],
-        ),
-        (
-            State::Unknown,
-            false,
-            [
-                Some((State::Open, false, Some(Told::Seen))),
-                Some((State::Open, false, Some(Told::Changed))),
-                Some((State::Unknown, false, None)),
-                Some((State::Cleared, false, Some(Told::Cleared))),
-                None,
-            ],
-        ),
-        (
-            State::Unknown,
-            true,
-            [
-                Some((State::Acknowledged, true, Some(Told::Seen))),
-                Some((State::Open, false, Some(Told::Changed))),
-                Some((State::Unknown, true, None)),
-                Some((State::Cleared, false, Some(Told::Cleared))),
-                None,
-            ],
-        ),
-        (
-            State::Cleared,
-            false,
-            [
-                Some((State::Open, false, Some(Told::Reopened))),
-                Some((State::Open, false, Some(Told::Reopened))),
-                Some((State::Unknown, false, Some(Told::Unknown))),
-                Some((State::Cleared, false, None)),
-                None,
-            ],
-        ),
-    ];
-
-    #[test]
-    fn every_event_in_every_state() {
-        for (state, known, row) in TABLE {
-            for (event, wanted) in EVENTS.into_iter().zip(row) {
-                let before = standing(state, known);
-                let got = apply(&before, event, at(1));
-                let shown = got
-                    .as_ref()
-                    .ok()
-                    .map(|(step, told)| (step.next.state, step.next.is_known, *told));
-                assert_eq!(shown, wanted, "{state:?} {known} {event:?}");
-                let Ok((step, _)) = got else { continue };
-                assert_eq!(step.changed, step.next != before);
-                let came_back = state == State::Cleared && event != Event::Clean;
-                assert_eq!(
-                    step.next.occurrences,
-                    1 + u32::from(came_back),
-                    "{state:?} {event:?}"
-                );
-                assert_eq!(step.next.first_seen, at(0));
-                let is_clean = event == Event::Clean;
-                assert_eq!(step.next.last_clean, is_clean.then_some(at(1)));
-                let is_word = event == Event::Acknowledge;
-                assert_eq!(
-                    step.next.last_seen,
-                    if is_clean || is_word { at(0) } else { at(1) }
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_begins_unseen_is_unknown_and_never_clean() {
-        let (blind, told) = Finding::begin(false, at(3), Some(at(1)));
-        assert_eq!(
-            (blind.state, told, blind.last_clean),
-            (State::Unknown, Told::Unknown, Some(at(1)))
-        );
-        let (open, told) = Finding::begin(true, at(3), None);
-        assert_eq!(
-            (open.state, told, open.occurrences),
-            (State::Open, Told::Opened, 1)
-        );
-    }
-
-    #[test]
-    fn a_look_that_found_the_same_moves_one_time_on() {
-        for state in State::ALL {
-            let one = standing(state, false).found_again(at(4)).found_again(at(3));
-            let clean = state == State::Cleared;
-            assert_eq!((one.state, one.occurrences), (state, 1));
-            assert_eq!(one.last_seen, if clean { at(0) } else { at(4) }, "{state:?}");
-            assert_eq!(one.last_clean, clean.then_some(at(4)), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn times_never_go_back() {
-        let (one, _) = Finding::begin(true, at(9), Some(at(8)));
-        let (step, _) = apply(&one, SAME, at(2)).unwrap();
-        assert_eq!(step.next.last_seen, at(9));
-        let (step, _) = apply(&one, Event::Clean, at(2)).unwrap();
-        assert_eq!(step.next.last_clean, Some(at(8)));
-    }
-
-    /// Comes and goes every `every` minutes; what was told, with the minute.
-    fn flap(one: &mut Finding, from: i64, every: i64, times: i64) -> Vec<(i64, Told)> {
-        let mut all = Vec::new();
-        for n in 0..times {
-            for (event, minute) in [
-                (Event::Clean, from + n * every),
-                (OTHER, from + n * every + every / 2),
-            ] {
-                let (step, told) = apply(one, event, at(minute)).unwrap();
-                *one = step.next;
-                all.extend(told.map(|told| (minute, told)));
-            }
-        }
-        all
-    }
-
-    #[test]
-    fn what_comes_and_goes_is_told_once_and_again_after_it_was_quiet() {
-        let (mut one, _) = Finding::begin(true, at(0), None);
-        let told = flap(&mut one, 10, 10, 8);
-        let wanted = [
-            (10, Told::Cleared),
-            (15, Told::Reopened),
-            (20, Told::Cleared),
-            (25, Told::Reopened),
-            (30, Told::Cleared),
-            (35, Told::Flapping),
-        ];
-        assert_eq!(told, wanted);
-        assert_eq!((one.occurrences, one.reopened.len()), (9, FLAPS));
-        let last = 85;
-        assert!(one.is_flapping(at(last + 60)) && !one.is_flapping(at(last + 61)));
-        // Quiet for longer than the span: the next is told as any other.
-        assert_eq!(
-            apply(&one, Event::Clean, at(last + 61)).unwrap().1,
-            Some(Told::Cleared)
-        );
-        // Slowly is not flapping.
-        let (mut slow, _) = Finding::begin(true, at(0), None);
-        assert_eq!(flap(&mut slow, 40, 40, 6).len(), 12);
-    }
-
-    #[test]
-    fn what_gets_worse_is_told_although_it_flaps() {
-        let (mut one, _) = Finding::begin(true, at(0), None);
-        flap(&mut one, 10, 10, 4);
-        assert!(one.is_flapping(at(50)));
-        for state in State::ALL {
-            let before = Finding { state, ..one.clone() };
-            let worse = Event::Differs {
-                same: false,
-                worse: true,
-            };
-            assert_eq!(apply(&before, OTHER, at(50)).unwrap().1, None, "{state:?}");
-            assert!(apply(&before, worse, at(50)).unwrap().1.is_some(), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn names_are_read_back() {
-        for state in State::ALL {
-            assert_eq!(State::of(state.name()), Some(state));
-        }
-        assert_eq!(State::of("odd"), None);
-        let names: std::collections::BTreeSet<_> = Told::ALL.iter().map(|told| told.name()).collect();
-        assert_eq!(names.len(), Told::ALL.len());
-        let refused = apply(&standing(State::Cleared, false), Event::Acknowledge, at(1)).unwrap_err();
-        assert!(refused.to_string().contains("cleared"));
-    }
-}
+mod tests;

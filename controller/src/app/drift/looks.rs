@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use uuid::{Builder, Uuid};
 use writ_domain::drift::classify::{classify, judge};
-use writ_domain::drift::finding::{self, Event, State, Told, apply};
+use writ_domain::drift::finding::{self, Event, Sight, State, Told, apply};
 use writ_protocol::digest::Digest;
 use writ_protocol::hello::Hello;
 use writ_protocol::id::{AgentId, DriftId};
@@ -16,6 +16,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::drift::{self, Finding, Looked, Watch, history};
 use writ_store::{Tx, agent, audit, storable};
 
+use super::noise::Noise;
 use super::{CONTROLLER, topic};
 use crate::app::Error;
 
@@ -27,18 +28,27 @@ const RESOURCE_CHARS_MAX: usize = 8_192;
 /// A record and whose it is.
 pub(in crate::app) type Seen<'a> = (AgentId, &'a DriftSeen);
 /// What is watched: a project on a host.
-type Pair = (AgentId, String);
+pub(in crate::app) type Pair = (AgentId, String);
 
-/// Applies what records tell of looks, in this order.
+/// Which projects on whose hosts records tell of.
+pub(in crate::app) fn pairs(seen: &[Seen<'_>]) -> BTreeSet<Pair> {
+    seen.iter().map(|(agent, record)| pair(*agent, record)).collect()
+}
+
+/// Applies what records tell of looks, in this order; what is expected, `noise` knows.
 ///
 /// # Errors
 /// [`Error`].
-pub(in crate::app) async fn take(tx: &mut Tx, seen: &[Seen<'_>], now: Timestamp) -> Result<(), Error> {
+pub(in crate::app) async fn take(
+    tx: &mut Tx,
+    seen: &[Seen<'_>],
+    noise: &Noise,
+    now: Timestamp,
+) -> Result<(), Error> {
     if seen.is_empty() {
         return Ok(());
     }
-    let pairs: BTreeSet<Pair> = seen.iter().map(|(agent, record)| pair(*agent, record)).collect();
-    let pairs: Vec<Pair> = pairs.into_iter().collect();
+    let pairs: Vec<Pair> = pairs(seen).into_iter().collect();
     let names: BTreeSet<Digest> = seen.iter().flat_map(names).collect();
     let names: Vec<Digest> = names.into_iter().collect();
     let mut ledger = Ledger {
@@ -50,6 +60,7 @@ pub(in crate::app) async fn take(tx: &mut Tx, seen: &[Seen<'_>], now: Timestamp)
         findings: BTreeMap::new(),
         touched: BTreeSet::new(),
         said: Vec::new(),
+        noise,
         now,
     };
     for one in drift::lock_findings(tx, &pairs, &names).await? {
@@ -119,22 +130,23 @@ fn id(name: &Digest, now: Timestamp) -> DriftId {
 }
 
 /// What is known of the projects that a pass tells of.
-struct Ledger {
+struct Ledger<'a> {
     watches: BTreeMap<Pair, Watch>,
     findings: BTreeMap<Pair, BTreeMap<Digest, Finding>>,
     touched: BTreeSet<DriftId>,
     said: Vec<Said>,
+    noise: &'a Noise,
     now: Timestamp,
 }
 
 /// Something to be told, with the finding as it is then.
-struct Said {
+pub(super) struct Said {
     finding: Finding,
     told: Told,
     at: Timestamp,
 }
 
-impl Ledger {
+impl Ledger<'_> {
     /// Applies one record.
     fn look(&mut self, agent_id: AgentId, record: &DriftSeen) {
         let of = pair(agent_id, record);
@@ -158,10 +170,18 @@ impl Ledger {
                 continue;
             }
             let said = if let Some(one) = all.get_mut(&name) {
-                differs(one, difference, at)
+                differs(one, difference, self.noise, at)
             } else {
                 let id = id(&name, self.now);
-                let (one, told) = begin((id, name), &of, record, difference, (at, clean_at));
+                let mut one = begin((id, name), &of, record, difference);
+                one.expected_by = self.noise.expects(&one, at);
+                let sight = match (difference.changes.is_empty(), one.expected_by) {
+                    (true, _) => Sight::Unseen,
+                    (false, None) => Sight::Differs,
+                    (false, Some(_)) => Sight::Expected,
+                };
+                let (standing, told) = finding::Finding::begin(sight, at, clean_at);
+                one.standing = standing;
                 all.insert(name, one);
                 Some(told)
             };
@@ -194,7 +214,7 @@ impl Ledger {
 }
 
 impl Said {
-    fn of(one: &Finding, told: Told, at: Timestamp) -> Self {
+    pub(super) fn of(one: &Finding, told: Told, at: Timestamp) -> Self {
         Self {
             finding: one.clone(),
             told,
@@ -210,11 +230,14 @@ fn step(one: &mut Finding, event: Event, at: Timestamp) -> Option<Told> {
     if !one.standing.is_known {
         one.known = None;
     }
+    if one.standing.state != State::Expected {
+        one.expected_by = None;
+    }
     told
 }
 
 /// A look came upon what is known already.
-fn differs(one: &mut Finding, difference: &Difference, at: Timestamp) -> Option<Told> {
+fn differs(one: &mut Finding, difference: &Difference, noise: &Noise, at: Timestamp) -> Option<Told> {
     if difference.changes.is_empty() {
         if one.standing.state == State::Cleared {
             one.changes.clear();
@@ -224,26 +247,29 @@ fn differs(one: &mut Finding, difference: &Difference, at: Timestamp) -> Option<
         return step(one, Event::Unseen, at);
     }
     let (class, severity) = classify(difference);
-    let event = Event::Differs {
-        same: one.changes == difference.changes,
-        worse: severity > one.severity,
-    };
+    let (same, worse) = (one.changes == difference.changes, severity > one.severity);
     one.changes.clone_from(&difference.changes);
     one.unseen.clone_from(&difference.unseen);
     (one.class, one.severity) = (class, severity);
+    one.expected_by = noise.expects(one, at);
+    let event = Event::Differs {
+        same,
+        worse,
+        expected: one.expected_by.is_some(),
+    };
     step(one, event, at)
 }
 
+/// A finding that there was none of; how it stands is still to be said.
 fn begin(
     (drift_id, name): (DriftId, Digest),
     (agent_id, project): &Pair,
     record: &DriftSeen,
     difference: &Difference,
-    (at, clean_at): (Timestamp, Option<Timestamp>),
-) -> (Finding, Told) {
-    let (standing, told) = finding::Finding::begin(!difference.changes.is_empty(), at, clean_at);
+) -> Finding {
+    let (standing, _) = finding::Finding::begin(Sight::Unseen, record.looked_at, None);
     let (class, severity) = classify(difference);
-    let one = Finding {
+    Finding {
         drift_id,
         agent_id: *agent_id,
         project: project.clone(),
@@ -257,8 +283,8 @@ fn begin(
         order_id: record.order_id,
         run_id: record.run_id,
         known: None,
-    };
-    (one, told)
+        expected_by: None,
+    }
 }
 
 /// When all of a project was last looked at: an event looks at what it names alone.
@@ -286,7 +312,7 @@ fn watch((agent_id, project): &Pair, record: &DriftSeen, looked_at: Timestamp) -
 }
 
 /// Writes the history of findings, and tells those who watch.
-async fn tell(tx: &mut Tx, said: Vec<Said>, actor: &str, now: Timestamp) -> Result<(), Error> {
+pub(super) async fn tell(tx: &mut Tx, said: Vec<Said>, actor: &str, now: Timestamp) -> Result<(), Error> {
     if said.is_empty() {
         return Ok(());
     }

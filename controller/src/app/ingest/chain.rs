@@ -130,7 +130,8 @@ impl App {
         ingest::advance(tx, &unique(moved), now).await?;
         let effects = Effects::gather(&decoded);
         let noticed = effects.noticed();
-        let has_moved = effects.apply(tx, self.settings.lease, now).await?;
+        let noise = self.noise(tx, &effects.drifting()).await?;
+        let has_moved = effects.apply(tx, &noise, self.settings.lease, now).await?;
         Ok(Came { has_moved, noticed })
     }
 

@@ -12,6 +12,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{Tx, agent, audit, halt, ingest, order, run, step};
 
 use super::super::drift::looks;
+use super::super::drift::noise::Noise;
 use super::super::run::rule;
 use super::super::{Error, incident};
 use super::Decoded;
@@ -152,6 +153,11 @@ impl<'a> Effects<'a> {
         ids.into_iter().collect()
     }
 
+    /// Which projects on whose hosts the records tell of drift in.
+    pub fn drifting(&self) -> BTreeSet<looks::Pair> {
+        looks::pairs(&self.drift)
+    }
+
     /// When agents noticed what their records tell of drift.
     pub fn noticed(&self) -> Vec<Timestamp> {
         self.drift.iter().map(|(_, seen)| seen.noticed_at).collect()
@@ -202,7 +208,13 @@ impl<'a> Effects<'a> {
     }
 
     /// Writes it down; whether runs have moved by it.
-    pub(super) async fn apply(mut self, tx: &mut Tx, lease: Duration, now: Timestamp) -> Result<bool, Error> {
+    pub(super) async fn apply(
+        mut self,
+        tx: &mut Tx,
+        noise: &Noise,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let ids = self.order_ids();
         let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
         if !ids.is_empty() {
@@ -222,7 +234,7 @@ impl<'a> Effects<'a> {
         // The next manifest no longer lists what has ended.
         agent::bump_unhurried(tx, &moved.ended.into_iter().collect::<Vec<_>>(), now).await?;
         self.store_rest(tx, moved.orphans, now).await?;
-        looks::take(tx, &self.drift, now).await?;
+        looks::take(tx, &self.drift, noise, now).await?;
         let stopped: Vec<&order::Order> = known
             .iter()
             .filter(|one| moved.stopped.contains(&one.order_id))

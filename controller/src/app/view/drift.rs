@@ -3,10 +3,14 @@
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use writ_domain::drift::Class;
+use writ_domain::drift::finding::State;
 use writ_domain::drift::watch::standing;
+use writ_protocol::suppression::Suppression;
 use writ_protocol::time::Timestamp;
 use writ_store::drift::history::Event;
 use writ_store::drift::shown::{Host, Shown};
+use writ_store::drift::suppression::Kept;
 
 /// A property that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -42,11 +46,13 @@ pub struct DriftView {
     pub project: String,
     /// The resource.
     pub resource: String,
-    /// `configuration`, `security`, `availability`, `capacity`, `unknown` or `expected`.
+    /// `configuration`, `security`, `availability`, `capacity` or `unknown`, and `expected` where somebody said that it may differ so.
     pub class: String,
+    /// What it is about, also where it is expected.
+    pub signal: String,
     /// `info`, `warn` or `critical`.
     pub severity: String,
-    /// `open`, `acknowledged`, `unknown` or `cleared`.
+    /// `open`, `acknowledged`, `expected`, `unknown` or `cleared`.
     pub state: String,
     /// Whether it comes and goes; what it does is not told until it is quiet or gets worse.
     pub flapping: bool,
@@ -72,6 +78,8 @@ pub struct DriftView {
     pub acknowledged_at: Option<String>,
     /// What they said.
     pub reason: Option<String>,
+    /// The suppression or baseline because of which it is expected.
+    pub expected_by: Option<String>,
 }
 
 /// A finding with what became of it.
@@ -90,7 +98,7 @@ pub struct DriftDetailView {
 pub struct DriftEventView {
     /// When the host was looked at, or somebody said it, RFC 3339.
     pub at: String,
-    /// `opened`, `changed`, `seen`, `reopened`, `flapping`, `unknown`, `cleared` or `acknowledged`.
+    /// `opened`, `changed`, `seen`, `reopened`, `flapping`, `unknown`, `cleared`, `acknowledged`, `expected` or `lapsed`.
     pub what: String,
     /// Who.
     pub actor: String,
@@ -123,6 +131,8 @@ pub struct WatchView {
     pub differing: u64,
     /// How many nobody can see.
     pub unseen: u64,
+    /// How many differ as somebody said that they may.
+    pub expected: u64,
     /// How many differ that the last answer had no room to name.
     pub left_out: u64,
     /// The order that applied the plan.
@@ -131,6 +141,88 @@ pub struct WatchView {
     pub run_id: String,
     /// The digest of the bundle that it applied.
     pub bundle: String,
+}
+
+/// What somebody signed beforehand about drift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SuppressionView {
+    /// Its id; later ones are greater.
+    pub id: String,
+    /// `suppression` or `baseline`; `unverified` where its signature is not trusted, and it counts for nothing.
+    pub kind: String,
+    /// The project.
+    pub project: String,
+    /// On this host only.
+    pub host: Option<String>,
+    /// On hosts with this environment only.
+    pub environment: Option<String>,
+    /// A resource's id, or the beginning of ids with `*` behind it.
+    pub resource: String,
+    /// Whether what is critical may be so too.
+    pub critical: bool,
+    /// What a baseline takes, and nothing else.
+    pub accepts: Option<Vec<DriftChange>>,
+    /// Why.
+    pub reason: String,
+    /// The token that brought it.
+    pub created_by: String,
+    /// When, RFC 3339.
+    pub created_at: String,
+    /// Until when it counts, RFC 3339.
+    pub expires_at: String,
+    /// Since when it does not count any more, RFC 3339.
+    pub ended_at: Option<String>,
+    /// Who ended it; `controller` where its time was over.
+    pub ended_by: Option<String>,
+    /// Why.
+    pub end_reason: Option<String>,
+    /// The signed statement.
+    pub envelope: String,
+}
+
+/// What a suppression or baseline has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SuppressionTermsView {
+    /// The tenant that it is for.
+    pub tenant: String,
+}
+
+impl SuppressionView {
+    /// One as it is kept, with what it says where that verifies.
+    pub(in crate::app) fn of(kept: &Kept, said: Option<&Suppression>) -> Self {
+        let kind = match said {
+            None => "unverified",
+            Some(said) if said.accepts.is_some() => "baseline",
+            Some(_) => "suppression",
+        };
+        let change = |one: &writ_protocol::record::Change| DriftChange {
+            attribute: one.attribute.clone(),
+            want: one.want.clone(),
+            got: one.got.clone(),
+        };
+        let accepts = said.and_then(|said| said.accepts.as_ref());
+        let ended = kept.ended.clone();
+        Self {
+            id: kept.suppression_id.to_string(),
+            kind: kind.to_owned(),
+            project: kept.project.clone(),
+            host: said.and_then(|said| said.host.clone()),
+            environment: said.and_then(|said| said.environment.clone()),
+            resource: said.map(|said| said.resource.clone()).unwrap_or_default(),
+            critical: said.is_some_and(|said| said.critical),
+            accepts: accepts.map(|all| all.iter().map(change).collect()),
+            reason: said.map(|said| said.reason.clone()).unwrap_or_default(),
+            created_by: kept.created_by.clone(),
+            created_at: kept.created_at.to_string(),
+            expires_at: kept.expires_at.to_string(),
+            ended_at: ended.as_ref().map(|(at, ..)| at.to_string()),
+            ended_by: ended.as_ref().map(|(_, by, _)| by.clone()),
+            end_reason: ended.map(|(.., why)| why),
+            envelope: String::from_utf8_lossy(&kept.envelope).into_owned(),
+        }
+    }
 }
 
 impl DriftView {
@@ -148,6 +240,10 @@ impl DriftView {
             want: change.want,
             got: change.got,
         };
+        let class = match standing.state {
+            State::Expected => Class::Expected,
+            State::Open | State::Acknowledged | State::Unknown | State::Cleared => one.class,
+        };
         let (acknowledged_by, acknowledged_at, reason) = match one.known {
             Some((by, at, why)) => (Some(by), Some(at.to_string()), Some(why)),
             None => (None, None, None),
@@ -158,7 +254,8 @@ impl DriftView {
             agent_id: one.agent_id.to_string(),
             project: one.project,
             resource: one.resource,
-            class: one.class.name().to_owned(),
+            class: class.name().to_owned(),
+            signal: one.class.name().to_owned(),
             severity: one.severity.name().to_owned(),
             state: standing.state.name().to_owned(),
             flapping: standing.is_flapping(now),
@@ -176,6 +273,7 @@ impl DriftView {
             acknowledged_by,
             acknowledged_at,
             reason,
+            expected_by: one.expected_by.map(|id| id.to_string()),
         }
     }
 }
@@ -209,6 +307,7 @@ impl WatchView {
             unwatched: one.unwatched,
             differing: host.differing,
             unseen: host.unseen,
+            expected: host.expected,
             left_out: one.left_out,
             order_id: one.order_id.to_string(),
             run_id: one.run_id.to_string(),

@@ -24,17 +24,18 @@ statements! {
             AND ($4::text IS NULL OR f.severity = $4) AND ($5::text IS NULL OR a.name = $5) AND ($6::text IS NULL OR f.project = $6)
         ORDER BY f.drift_id DESC LIMIT $7";
     HOSTS = "-- drift_shown.hosts
-        SELECT w.*, a.name AS agent_name, n.differing_count, n.unseen_count FROM drift_watch w JOIN agent a USING (agent_id)
+        SELECT w.*, a.name AS agent_name, n.differing_count, n.unseen_count, n.expected_count FROM drift_watch w JOIN agent a USING (agent_id)
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE f.state IN ('open', 'acknowledged')) AS differing_count,
-                   count(*) FILTER (WHERE f.state = 'unknown') AS unseen_count
+                   count(*) FILTER (WHERE f.state = 'unknown') AS unseen_count,
+                   count(*) FILTER (WHERE f.state = 'expected') AS expected_count
             FROM drift_finding f WHERE f.agent_id = w.agent_id AND f.project = w.project AND f.class = ANY($3)) n
         WHERE a.state <> 'removed' AND (a.name COLLATE \"C\", w.project COLLATE \"C\") > ($1, $2)
             AND ($4::text IS NULL OR a.name = $4) AND ($5::text IS NULL OR w.project = $5)
         ORDER BY a.name COLLATE \"C\", w.project COLLATE \"C\" LIMIT $6";
     COUNTS = "-- drift_shown.counts
-        SELECT f.class, f.severity, count(*) AS standing FROM drift_finding f JOIN agent a USING (agent_id)
-        WHERE f.state <> 'cleared' AND a.state <> 'removed' GROUP BY f.class, f.severity";
+        SELECT CASE WHEN f.state = 'expected' THEN 'expected' ELSE f.class END AS class, f.severity, count(*) AS standing
+        FROM drift_finding f JOIN agent a USING (agent_id) WHERE f.state <> 'cleared' AND a.state <> 'removed' GROUP BY 1, f.severity";
 }
 
 /// Which findings.
@@ -74,6 +75,8 @@ pub struct Host {
     pub differing: u64,
     /// Those that nobody can see.
     pub unseen: u64,
+    /// Those that differ as somebody said that they may.
+    pub expected: u64,
 }
 
 fn names(classes: &[Class]) -> Vec<&'static str> {
@@ -133,6 +136,7 @@ pub async fn hosts(
             agent_name: row::get(r, "agent_name")?,
             differing: row::count(r, "differing_count")?,
             unseen: row::count(r, "unseen_count")?,
+            expected: row::count(r, "expected_count")?,
         })
     };
     tx.rows(query).await?.iter().map(read).collect()
