@@ -7,6 +7,7 @@
 
 mod accounts;
 mod artefacts;
+mod checks;
 mod commands;
 mod files;
 mod hostile;
