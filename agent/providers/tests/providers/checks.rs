@@ -68,7 +68,7 @@ fn files(stage: &mut Stage) -> Vec<Resource> {
         ..file("/srv/deep", FileState::Directory)
     };
     let target = "/srv/owned".to_owned();
-    let large = stage.content(&[7; 200_000]);
+    let large = stage.content(&vec![7; 200_000]);
     let mut all = vec![
         owned,
         deep,
