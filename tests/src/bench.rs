@@ -15,6 +15,8 @@ pub mod footprint;
 pub mod halt;
 pub mod ingest;
 pub mod latency;
+mod load;
+pub mod patrol;
 pub mod sandbox;
 pub mod spawn;
 pub mod stopwatch;

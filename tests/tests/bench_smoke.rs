@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, drift, footprint, halt, ingest, latency, sandbox, spawn, swarm};
+use writ_tests::bench::{Row, drift, footprint, halt, ingest, latency, patrol, sandbox, spawn, swarm};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -92,6 +92,29 @@ fn drift_prints_how_soon_it_is_committed_by_event_and_by_interval() -> anyhow::R
         assert!(row.value > 0.0, "to see takes time: {row:?}");
         assert_eq!(row.n, if row.case.starts_with("event") { 6 } else { 2 });
     }
+    Ok(())
+}
+
+#[test]
+fn a_patrol_prints_how_soon_each_host_is_seen_and_what_looking_costs() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = patrol::Size {
+        agents: 5,
+        interval: Duration::from_secs(2),
+    };
+    patrol::run(size, gather(&mut rows))?;
+    let (costs, seen): (Vec<Row>, Vec<Row>) = rows
+        .into_iter()
+        .partition(|row| row.case.ends_with("-cpu") || row.case.ends_with("-peak"));
+    assert_eq!(
+        cases(&seen),
+        [("scheduled-p50", 5), ("scheduled-p99", 5), ("scheduled-max", 5)]
+    );
+    assert!(
+        seen.iter().all(|row| row.value > 0.0 && row.value < 60.0),
+        "{seen:?}"
+    );
+    assert_eq!(costs.len(), 2 * 4 * 2);
     Ok(())
 }
 

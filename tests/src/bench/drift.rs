@@ -36,9 +36,11 @@ const FILES_OPEN: (u64, u64) = (40, 1_000);
 const LENGTH: usize = 64;
 
 /// When each record of what differs was committed, by the agent's name, in the order of its journal. They are of kind 13.
-const SEEN: &str = "SELECT a.name, (extract(epoch FROM pg_xact_commit_timestamp(e.xmin)) * 1e6)::bigint
+pub(super) const SEEN: &str =
+    "SELECT a.name, (extract(epoch FROM pg_xact_commit_timestamp(e.xmin)) * 1e6)::bigint
     FROM event e JOIN agent a USING (agent_id) WHERE e.kind = 13 ORDER BY a.name, e.seq";
-const COUNT: &str = "SELECT count(*) FROM event WHERE kind = 13 AND $1 = ''";
+/// How many of them there are.
+pub(super) const COUNT: &str = "SELECT count(*) FROM event WHERE kind = 13 AND $1 = ''";
 const _: () = assert!(Kind::DriftSeen as u8 == 13);
 
 /// What is measured.

@@ -343,7 +343,7 @@ async fn open(
 
 /// Plans one step and finds nothing to do.
 #[derive(Debug)]
-struct Idle;
+pub(super) struct Idle;
 
 impl Executor for Idle {
     fn plan(&self, _order: &Order) -> Option<(String, Vec<StepPlan>)> {

@@ -12,8 +12,8 @@ use writ_chassis::clock::{Clock as _, SystemClock};
 use super::bed::{Bed, Plan, tell};
 use super::fleet::{self, Fleet};
 use super::stopwatch::Stopwatch;
-use super::usage::{Meter, Part, Usage};
-use super::{Row, percentile};
+use super::usage::{Meter, Usage};
+use super::{Row, load, percentile};
 
 const BENCH: &str = "swarm";
 /// Longest wait for one order to each agent.
@@ -22,13 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const WARM_UP: usize = 1;
 /// Files beside the agents' connections.
 const OTHER_FILES: u64 = 1_000;
-/// Parts that are other processes: their names in the figures and in the stage.
-const SERVERS: [(&str, &str); 3] = [
-    ("postgres", "postgres"),
-    ("nats", "nats"),
-    ("controller", "controller-1"),
-];
-
 /// A fleet to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -93,7 +86,7 @@ impl Swarm<'_> {
     /// One order to each.
     fn order(&mut self) -> anyhow::Result<()> {
         self.bed.count_statements()?;
-        let meter = self.meter()?;
+        let meter = load::meter(self.bed)?;
         let run = self.carry_out()?;
         let costs = meter.end();
         self.bed.tell_statements()?;
@@ -107,7 +100,7 @@ impl Swarm<'_> {
     /// The bus ends as in a power cut and is started again.
     fn restart_bus(&mut self) -> anyhow::Result<()> {
         tell("killing the bus and starting it again");
-        let meter = self.meter()?;
+        let meter = load::meter(self.bed)?;
         let (killed, watch) = self.again("nats", &meter)?;
         let listening = watch.elapsed();
         self.fleet.all_heard(self.bed, &killed)?;
@@ -120,7 +113,7 @@ impl Swarm<'_> {
     /// So does the controller; an order is given as soon as it serves.
     fn restart_controller(&mut self) -> anyhow::Result<()> {
         tell("killing the controller and starting it again");
-        let meter = self.meter()?;
+        let meter = load::meter(self.bed)?;
         let (killed, watch) = self.again("controller-1", &meter)?;
         self.say("restart-serving", watch.elapsed().as_secs_f64(), "s");
         let run = self.carry_out()?;
@@ -158,40 +151,14 @@ impl Swarm<'_> {
         self.bed.stack().kill(name)?;
         let (killed, watch) = (SystemClock.now().to_string(), Stopwatch::start());
         self.bed.stack().start(name)?;
-        for (part, server) in SERVERS.into_iter().filter(|(_, server)| *server == name) {
-            meter.add(self.part(part, server)?);
+        for (part, server) in load::SERVERS.into_iter().filter(|(_, server)| *server == name) {
+            meter.add(load::part(self.bed, part, server)?);
         }
         Ok((killed, watch))
     }
 
-    fn meter(&self) -> anyhow::Result<Meter> {
-        // The bench is part of it: agents and their stage are one process.
-        let mut parts = vec![Part {
-            name: "agents",
-            pid: std::process::id(),
-            with_children: false,
-        }];
-        for (part, server) in SERVERS {
-            parts.push(self.part(part, server)?);
-        }
-        Meter::start(&parts)
-    }
-
-    fn part(&self, name: &'static str, server: &str) -> anyhow::Result<Part> {
-        Ok(Part {
-            name,
-            pid: self.bed.process(server)?.pid,
-            with_children: name == "postgres",
-        })
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
     fn costs(&mut self, case: &str, costs: impl IntoIterator<Item = (&'static str, Usage)>) {
-        for (part, usage) in costs {
-            let mib = usage.peak as f64 / f64::from(1 << 20);
-            self.say(&format!("{case}-{part}-cpu"), usage.cpu.as_secs_f64(), "s");
-            self.say(&format!("{case}-{part}-peak"), mib, "MiB");
-        }
+        load::rows((BENCH, case, self.n), costs, self.report);
     }
 
     fn say(&mut self, case: &str, value: f64, unit: &'static str) {

@@ -23,6 +23,7 @@ pub fn of(row: &Row) -> Option<Target> {
         ("halt", "confirmed-p99" | "soft-confirmed-p99") if row.n <= 200 => Target::AtMost(0.5),
         ("drift", "event-p50") => Target::AtMost(20.0),
         ("drift", "event-p99") => Target::AtMost(200.0),
+        ("drift", "scheduled-p99" | "scheduled-max") => Target::Below(300.0),
         ("sandbox", "strict" | "strict-large") => Target::AtMost(1.2),
         ("ingest", _) => Target::OfFloor(0.5),
         ("footprint", "rss") => Target::AtMost(10.0),

@@ -11,6 +11,7 @@ use writ_cli::fault;
 use writ_tests::bench::bed::tell;
 use writ_tests::bench::footprint::{SIZE, Size};
 use writ_tests::bench::latency::{CASES, Case};
+use writ_tests::bench::patrol::{SIZES as PATROLS, Size as Patrol};
 use writ_tests::bench::swarm::{SIZES, Size as Swarm};
 use writ_tests::bench::{self, Row, target};
 
@@ -18,7 +19,7 @@ use writ_tests::bench::{self, Row, target};
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
-    after_help = "Examples:\n  cargo xtask bench latency ingest\n  cargo xtask bench swarm --agents 500\n  cargo xtask bench --markdown\n  cargo xtask bench --json > figures.jsonl"
+    after_help = "Examples:\n  cargo xtask bench latency ingest\n  cargo xtask bench swarm --agents 500\n  cargo xtask bench patrol --agents 1000\n  cargo xtask bench --markdown\n  cargo xtask bench --json > figures.jsonl"
 )]
 struct Arguments {
     /// Which benchmarks; all where none is named.
@@ -30,10 +31,10 @@ struct Arguments {
     /// Print the rows of the table in docs/benchmarks.md, each beside its target.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// The size of the swarm, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200, and of `drift`, instead of 20.
+    /// The size of the swarm and of `patrol`, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200, and of `drift`, instead of 20.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     agents: Option<u32>,
-    /// How long `footprint` watches the idle agent, instead of a minute.
+    /// How long `footprint` watches the idle agent, instead of a minute; the interval of `patrol`, instead of 180.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
 }
@@ -50,6 +51,8 @@ enum Bench {
     Halt,
     /// Files written beside applied plans, until the ledger has what was found.
     Drift,
+    /// A fleet that looks at itself by schedule: what that costs while nothing differs, and how soon each host is seen that begins to.
+    Patrol,
     /// Event batches into the ledger, against a bare insert of the same rows.
     Ingest,
     /// What an idle agent costs its host: start, processor, memory.
@@ -106,6 +109,13 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
                     },
                     report,
                 )?;
+            }
+            Bench::Patrol => {
+                let named = arguments.agents.map(|agents| Patrol::of(agents as usize));
+                for mut size in named.map_or_else(|| PATROLS.to_vec(), |size| vec![size]) {
+                    size.interval = arguments.seconds.map_or(size.interval, Duration::from_secs);
+                    bench::patrol::run(size, report)?;
+                }
             }
             Bench::Ingest => bench::ingest::run(bench::ingest::SIZE, report)?,
             Bench::Footprint => {
