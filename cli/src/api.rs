@@ -7,6 +7,7 @@ mod costs;
 mod drift;
 mod live;
 mod schedules;
+mod slos;
 mod sse;
 mod suppressions;
 
@@ -25,6 +26,7 @@ pub use costs::{CostLine, CostReport, UnknownCost};
 pub use drift::{DriftChange, DriftUnseen, Finding, FindingDetail, FindingEvent, WatchedHost};
 pub use live::{Live, News};
 pub use schedules::{ComingTime, PastTime, Schedule};
+pub use slos::{Slo, SloBurn};
 pub use sse::Event;
 pub use suppressions::{SuppressionKept, SuppressionTerms};
 

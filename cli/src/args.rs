@@ -10,6 +10,7 @@ mod here;
 mod incident;
 mod plans;
 mod schedule;
+mod slo;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub(crate) use here::*;
 pub(crate) use incident::*;
 pub(crate) use plans::*;
 pub(crate) use schedule::*;
+pub(crate) use slo::*;
 
 use crate::output::Format;
 
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     /// Where hosts are not as their plans want them
     #[command(subcommand)]
     Drift(Drift),
+    /// What is promised, and how much of it is kept
+    #[command(subcommand)]
+    Slo(Slo),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

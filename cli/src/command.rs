@@ -21,6 +21,7 @@ mod problems;
 mod review;
 mod runs;
 mod schedules;
+mod slos;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -120,6 +121,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Incident(command) => incidents::run(&desk, command),
         Command::Schedule(command) => schedules::run(&desk, &command),
         Command::Drift(command) => drift::run(&desk, &command),
+        Command::Slo(command) => slos::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

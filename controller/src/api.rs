@@ -19,6 +19,7 @@ mod problem;
 mod query;
 mod runs;
 mod schedules;
+mod slos;
 mod stream;
 mod suppressions;
 mod tokens;
@@ -170,6 +171,8 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(suppressions::list, suppressions::create))
         .routes(routes!(suppressions::terms))
         .routes(routes!(suppressions::end))
+        .routes(routes!(slos::list))
+        .routes(routes!(slos::get))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

@@ -24,6 +24,7 @@ pub mod rule;
 mod run;
 mod schedule;
 mod settle;
+mod slo;
 mod sweep;
 mod token;
 pub mod view;
@@ -186,6 +187,7 @@ pub struct App {
     moved: Arc<Notify>,
     delays: drift::Delays,
     opened: drift::noise::Opened,
+    slos: slo::Gathered,
 }
 
 impl fmt::Debug for App {
@@ -218,6 +220,7 @@ impl App {
             moved: Arc::new(Notify::new()),
             delays: drift::Delays::default(),
             opened: drift::noise::Opened::default(),
+            slos: slo::Gathered::default(),
         }
     }
 

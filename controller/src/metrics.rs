@@ -6,6 +6,7 @@ mod drift;
 mod incidents;
 mod schedules;
 mod shards;
+mod slos;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Catalogue, Metrics, MetricsError};
@@ -16,6 +17,7 @@ pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
+pub use slos::SloMetrics;
 
 /// Upper bounds of durations, seconds.
 const SECONDS: &[f64] = &[
@@ -110,6 +112,8 @@ pub struct ControllerMetrics {
     pub drift: DriftMetrics,
     /// What became of the times of schedules.
     pub schedules: ScheduleMetrics,
+    /// What promises are about.
+    pub slos: SloMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
     /// Controllers that live, this one among them.
@@ -176,6 +180,7 @@ impl ControllerMetrics {
             incidents: IncidentMetrics::new(&m)?,
             drift: DriftMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
+            slos: SloMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(
                 "controllers_live_count",

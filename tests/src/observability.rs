@@ -2,6 +2,7 @@
 //! nothing else. An alert on a name that nobody exports never fires, and nobody notices.
 
 pub mod boards;
+pub mod levels;
 pub mod pages;
 pub mod promql;
 pub mod rules;

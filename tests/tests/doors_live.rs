@@ -28,6 +28,8 @@ mod pages;
 mod refusals;
 #[path = "doors_live/schedules.rs"]
 mod schedules;
+#[path = "doors_live/slos.rs"]
+mod slos;
 #[path = "doors_live/streams.rs"]
 mod streams;
 #[path = "doors_live/tokens.rs"]
@@ -77,7 +79,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 21] = [
+const SECTIONS: [(&str, Section); 22] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -96,6 +98,7 @@ const SECTIONS: [(&str, Section); 21] = [
     ),
     ("budgets", budgets::a_budget_stands_in_the_way_and_is_raised),
     ("costs", costs::reports_are_the_sums_of_the_ledger),
+    ("service levels", slos::promises_are_counted),
     ("resume", streams::a_reader_goes_on_where_it_was),
     ("places", streams::there_are_so_many_places),
     ("numbers", watching::metrics_are_those_of_the_catalogue),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use writ_tests::observability::{Known, boards, catalogues, pages, rules};
+use writ_tests::observability::{Known, boards, catalogues, levels, pages, rules};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -63,6 +63,11 @@ fn the_catalogue_is_written_from_the_code() -> anyhow::Result<()> {
     let page = fs::read_to_string(root().join("docs/metrics.md"))?;
     is_written("docs/metrics.md", &pages::page(&page, &all)?)?;
     is_written("docs/metrics.json", &pages::json(&all)?)
+}
+
+#[test]
+fn rules_of_burns_are_written_from_the_rulebook() -> anyhow::Result<()> {
+    is_written("deploy/observability/rules/slo.yaml", &levels::rules())
 }
 
 #[test]

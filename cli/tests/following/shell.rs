@@ -37,6 +37,11 @@ fn halt() -> Value {
     json!({"id": HALT, "state": "set", "scope": "all", "action": "hard", "reason": "why", "controlEpoch": 2})
 }
 
+fn slo() -> Value {
+    json!({"name": "drift-latency", "about": "answers", "objective": 0.999, "window": "30d", "state": "ok", "good": 1999, "total": 2000,
+        "current": 0.9995, "budgetLeft": 0.5, "burn": [{"window": "1h", "good": 9, "total": 9, "rate": null}]})
+}
+
 fn budget() -> Value {
     json!({"id": "project:web", "mode": "warn", "window": "none", "capMicros": 9, "reservedMicros": 2, "spentMicros": 3, "disputedMicros": 0,
         "overrunMicros": 0, "leftMicros": 4, "currency": "USD", "refused": 0})
@@ -92,6 +97,8 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["suppressions"] if asked.line.starts_with("GET") => items(drift::suppression()),
         ["suppressions", "terms"] => json!({"tenant": "dev"}),
         ["suppressions"] | ["suppressions", _, "end"] => drift::suppression(),
+        ["slos"] => items(slo()),
+        ["slos", _] => slo(),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
         ["", "readyz"] => {
             json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})

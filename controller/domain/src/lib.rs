@@ -1,9 +1,9 @@
-//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets, schedules and drift.
+//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets, schedules, drift and service levels.
 //!
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`]; [`share`] is about controllers alone.
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`], [`slo`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -17,6 +17,7 @@ pub mod run;
 pub mod schedule;
 pub mod session;
 pub mod share;
+pub mod slo;
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]

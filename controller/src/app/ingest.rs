@@ -5,8 +5,10 @@ mod chain;
 pub(super) mod effects;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
+use writ_domain::slo::Slo;
 use writ_protocol::batch::{self, Batch};
 use writ_protocol::hello::{Committed, Watermark};
 use writ_protocol::id::{AgentId, JournalId};
@@ -143,7 +145,12 @@ impl App {
         report_forks(&mut tx, (batches, &outcomes), &agents, now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
-        self.delays.note(&came.noticed, self.now());
+        let committed = self.now();
+        self.delays.note(&came.noticed, committed);
+        let noticed: Vec<Duration> = came.noticed.iter().map(|at| committed.since(*at)).collect();
+        self.note_slo(Slo::Drift, &noticed);
+        let dispatched: Vec<Duration> = came.dispatched.iter().map(|at| committed.since(*at)).collect();
+        self.note_slo(Slo::Dispatch, &dispatched);
         if came.has_moved {
             self.moved.notify_one();
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use writ_domain::slo::Counts;
 use writ_protocol::id::{AgentId, RunId};
 use writ_store::{agent, audit, idempotency, manifest, order, run};
 
@@ -33,6 +34,8 @@ pub struct UpkeepReport {
     pub manifests: u64,
     /// Old answers and changes forgotten.
     pub forgotten: u64,
+    /// Of all active agents those that were heard lately.
+    pub status: Counts,
 }
 
 impl App {
@@ -94,10 +97,12 @@ impl App {
         let forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
             + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
         self.report_missed(&mut tx, now).await?;
+        let status = self.look_at_status(&mut tx, now).await?;
         tx.commit().await?;
         Ok(UpkeepReport {
             manifests: renew.len() as u64,
             forgotten,
+            status,
         })
     }
 }

@@ -6,6 +6,7 @@ mod cost_report;
 mod drift;
 mod incident;
 mod schedule;
+mod slo;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use drift::{
 };
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
+pub use slo::{SloBurn, SloRule, SloView};
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use writ_chassis::telemetry::ErrorChain;
+use writ_domain::slo::Slo;
 use writ_protocol::subject::{self, Shard};
 
 use super::{TaskError, Tasks};
@@ -103,7 +104,8 @@ async fn repair(tasks: &Tasks, watch: &mut Watch) {
     }
 }
 
-/// Shows what waits on the shards held here, what budgets hold, how many incidents are open, and where hosts are not as they should be.
+/// Shows what waits on the shards held here, what budgets hold, how many incidents are open, where hosts are not as they should be, and writes down
+/// what promises are about.
 pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
     let bus = streams::management(&tasks.client);
     while tasks.pause(LAG_EVERY).await {
@@ -114,6 +116,10 @@ pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
         }
         match tasks.app.drift_counts().await {
             Ok(standing) => tasks.metrics.drift.show(&standing),
+            Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
+        }
+        match tasks.app.write_slos().await {
+            Ok(written) => tasks.metrics.slos.count(&written),
             Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
         }
         let held = tasks.held.shards();
@@ -200,7 +206,10 @@ pub(super) async fn sweep(tasks: Tasks) -> Result<(), TaskError> {
             tasks.round_failed(SWEEP, &ErrorChain(&error));
         }
         match tasks.app.upkeep(Some(&fence)).await {
-            Ok(_) => upkeep = Instant::now() + UPKEEP_EVERY,
+            Ok(report) => {
+                tasks.metrics.slos.count(&[(Slo::Status, report.status)]);
+                upkeep = Instant::now() + UPKEEP_EVERY;
+            }
             Err(error) => tasks.round_failed(SWEEP, &ErrorChain(&error)),
         }
     }

@@ -36,6 +36,7 @@ pub mod rate_card;
 pub mod retention;
 pub mod run;
 pub mod schedule;
+pub mod slo;
 pub mod step;
 pub mod token;
 
@@ -48,7 +49,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 22..=22;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 23..=23;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -79,6 +80,7 @@ pub fn statements() -> Vec<&'static str> {
         run::moved::ALL,
         schedule::ALL,
         schedule::fire::ALL,
+        slo::ALL,
         step::ALL,
         token::ALL,
     ]

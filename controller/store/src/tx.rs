@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 22] = [
+const MIGRATIONS: [(i64, &str, &str); 23] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -97,6 +97,7 @@ const MIGRATIONS: [(i64, &str, &str); 22] = [
         "expected_holds",
         include_str!("../../../migrations/0022_expected_holds.sql"),
     ),
+    (23, "slo", include_str!("../../../migrations/0023_slo.sql")),
 ];
 
 /// Longest a statement may take before the server ends it.

@@ -41,6 +41,7 @@ mod schedules;
 mod settling;
 mod sharing;
 mod signed_costs;
+mod slos;
 mod sweep;
 mod together;
 mod tokens;

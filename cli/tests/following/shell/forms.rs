@@ -17,7 +17,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 33] = [
+    let all: [&[&str]; 35] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -42,6 +42,8 @@ fn every_list_and_show_comes_in_every_form() {
         &["drift", "history", FINDING],
         &["drift", "hosts"],
         &["drift", "acknowledge", FINDING, "--reason", "x"],
+        &["slo", "list"],
+        &["slo", "show", "drift-latency"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],

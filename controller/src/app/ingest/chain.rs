@@ -32,6 +32,8 @@ pub(super) struct Came {
     pub has_moved: bool,
     /// When agents noticed what they tell of drift.
     pub noticed: Vec<Timestamp>,
+    /// When the orders were made that agents said they accepted.
+    pub dispatched: Vec<Timestamp>,
 }
 
 impl App {
@@ -131,8 +133,12 @@ impl App {
         let effects = Effects::gather(&decoded);
         let noticed = effects.noticed();
         let noise = self.noise(tx, &effects.drifting()).await?;
-        let has_moved = effects.apply(tx, &noise, self.settings.lease, now).await?;
-        Ok(Came { has_moved, noticed })
+        let (has_moved, dispatched) = effects.apply(tx, &noise, self.settings.lease, now).await?;
+        Ok(Came {
+            has_moved,
+            noticed,
+            dispatched,
+        })
     }
 
     /// Two histories claim one sequence number: somebody has copied the agent, or it lies.

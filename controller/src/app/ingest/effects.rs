@@ -60,6 +60,8 @@ pub struct Moved {
     pub stopped: BTreeSet<OrderId>,
     /// Orders that no database knows, and who reported them.
     pub orphans: BTreeMap<OrderId, AgentId>,
+    /// When the orders were made that their agents now say they accepted.
+    pub dispatched: Vec<Timestamp>,
     /// For those who watch: topic and body of every change.
     pub told: Vec<(String, serde_json::Value)>,
 }
@@ -184,13 +186,16 @@ impl<'a> Effects<'a> {
                 moved.orphans.insert(said.order_id, said.agent_id);
                 continue;
             };
-            let before = one.state;
+            let (before, was_accepted) = (one.state, one.accepted_at.is_some());
             if let Err(error) = take(one, &said, lease, now) {
                 self.alarm(
                     said.agent_id,
                     Code::Conflict,
                     &format!("record {} of {}: {error}", said.seq, said.order_id),
                 );
+            }
+            if !was_accepted && one.accepted_at.is_some() {
+                moved.dispatched.push(one.issued_at);
             }
             if one.state != before {
                 moved.runs.insert(one.run_id);
@@ -207,14 +212,14 @@ impl<'a> Effects<'a> {
         moved
     }
 
-    /// Writes it down; whether runs have moved by it.
+    /// Writes it down; whether runs have moved by it, and when the orders were made that agents accepted.
     pub(super) async fn apply(
         mut self,
         tx: &mut Tx,
         noise: &Noise,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<(bool, Vec<Timestamp>), Error> {
         let ids = self.order_ids();
         let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
         if !ids.is_empty() {
@@ -240,7 +245,7 @@ impl<'a> Effects<'a> {
             .filter(|one| moved.stopped.contains(&one.order_id))
             .collect();
         incident::report_orders(tx, &stopped, now).await?;
-        Ok(has_moved)
+        Ok((has_moved, moved.dispatched))
     }
 
     async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {
