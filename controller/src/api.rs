@@ -23,6 +23,7 @@ mod slos;
 mod stream;
 mod suppressions;
 mod tokens;
+mod trace;
 
 pub use document::text as openapi;
 pub use listen::serve;

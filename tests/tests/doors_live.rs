@@ -79,7 +79,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 22] = [
+const SECTIONS: [(&str, Section); 23] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -102,6 +102,7 @@ const SECTIONS: [(&str, Section); 22] = [
     ("resume", streams::a_reader_goes_on_where_it_was),
     ("places", streams::there_are_so_many_places),
     ("numbers", watching::metrics_are_those_of_the_catalogue),
+    ("traces", watching::a_trace_goes_on),
     ("document", watching::the_document_is_served_as_reviewed),
     ("agents", agents::an_agent_goes_through_its_life),
     ("everything was seen", everything_was_seen),

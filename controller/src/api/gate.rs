@@ -9,12 +9,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use writ_chassis::health::CheckState;
 use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 
 use super::Doors;
 use super::problem::Problem;
+use super::trace::{self, Trace};
 use crate::app::{Answered, Caller, RequestKey};
 use crate::metrics::Answer;
 
@@ -35,27 +37,38 @@ const LEDGER: &str = "ledger";
 /// The header of keys.
 pub(super) const KEY: &str = "idempotency-key";
 
-/// Counts a request, times it, and names it in the log and in the answer.
+/// Counts a request, times it, and names it and its trace in the log and in the answer.
 pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
     let id = doors.ids.uuid().to_string();
+    let trace = Trace::of(request.headers(), doors.ids.as_ref());
+    let mut response = counted(&doors, request, next, &id)
+        .instrument(trace.span(&id))
+        .await;
+    if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
+        response.headers_mut().insert(trace::HEADER, value);
+    }
+    response
+}
+
+async fn counted(doors: &Doors, request: Request, next: Next, id: &str) -> Response {
+    let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     let status = response.status();
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
-        problem.request_id = Some(id.clone());
+        problem.request_id = Some(id.to_owned());
         response = problem.into_response();
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert("x-request-id", value);
     }
     doors.metrics.http(Answer::of_status(status.as_u16()));
     doors.metrics.http_seconds.observe(begun.elapsed().as_secs_f64());
     // Not ready is told by the health checks themselves.
     if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::warn!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request failed");
+        tracing::warn!(http.method = %method, http.path = %path, http.status = status.as_u16(), "request failed");
     } else {
-        tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status.as_u16(), "request answered");
+        tracing::debug!(http.method = %method, http.path = %path, http.status = status.as_u16(), "request answered");
     }
     response
 }
@@ -79,7 +92,8 @@ pub(super) async fn pass(State(doors): State<Doors>, request: Request, next: Nex
         if looks {
             work.await;
         } else {
-            life.spawn_contained("api.change", work);
+            // It may outlive this request, and is of its trace all the same.
+            life.spawn_contained("api.change", work.in_current_span());
         }
         receive.await
     };

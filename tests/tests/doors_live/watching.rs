@@ -115,6 +115,34 @@ fn the_catalogue_is_whole(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A caller's trace goes on, whatever becomes of the request, and one that nobody began begins here.
+pub(crate) fn a_trace_goes_on(scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-";
+    let answered = |path, trace: Option<String>| {
+        let asked = scene.door.ask(Ask {
+            method: "GET",
+            path,
+            headers: trace.into_iter().map(|trace| ("traceparent", trace)).collect(),
+            ..Ask::default()
+        });
+        asked.map(|answer| answer.header("traceparent").to_owned())
+    };
+    for path in ["/metrics", "/api/v1/runs", "/nothing"] {
+        let given = format!("{TRACE}00f067aa0ba902b7-01");
+        let told = answered(path, Some(given.clone()))?;
+        ensure!(
+            told.starts_with(TRACE) && told != given && told.ends_with("-01"),
+            "{path}: {told}"
+        );
+        let (one, other) = (answered(path, None)?, answered(path, None)?);
+        ensure!(
+            one.len() == 55 && one.get(..35) != other.get(..35),
+            "{path}: {one} {other}"
+        );
+    }
+    Ok(())
+}
+
 pub(crate) fn the_document_is_served_as_reviewed(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let served = without_token(&scene.door, "/api/v1/openapi.json")?.fine()?;
     ensure!(
