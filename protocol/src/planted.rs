@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 #[cfg(not(debug_assertions))]
 compile_error!(
-    "the feature `planted` is for the simulator's profile; nothing that is shipped may hold planted bugs"
+    "the feature `planted` is for the simulator, which is built with assertions; nothing that is shipped may hold planted bugs"
 );
 
 thread_local! {
