@@ -1,5 +1,6 @@
 //! The controller's API as the CLI uses it: blocking HTTP, bounded answers, problems turned into faults with their codes.
 
+mod alerts;
 mod answer;
 mod calls;
 mod cost_reports;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::exit::Exit;
 use crate::fault::{Fault, exit_of};
 
+pub use alerts::{Alert, AlertRule, Receiver};
 pub use answer::*;
 pub use cost_reports::{SignedCostReport, StoredCostReport};
 pub use costs::{CostLine, CostReport, UnknownCost};

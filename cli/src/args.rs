@@ -1,5 +1,6 @@
 //! The command line: every command, flag and example. Examples stand in one list so that a test can parse them all.
 
+mod alert;
 mod budget;
 mod cost;
 mod dev;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use alert::*;
 pub(crate) use budget::*;
 pub(crate) use cost::*;
 pub(crate) use dev::*;
@@ -107,6 +109,9 @@ pub(crate) enum Command {
     /// What is promised, and how much of it is kept
     #[command(subcommand)]
     Slo(Slo),
+    /// Who is told of what, and what was not taken
+    #[command(subcommand)]
+    Alert(Alert),
     /// Evidence packs
     #[command(subcommand)]
     Evidence(Evidence),

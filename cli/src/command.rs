@@ -1,6 +1,7 @@
 //! One function for each command; here they are only told apart.
 
 mod agents;
+mod alerts;
 mod author;
 mod budgets;
 mod cost_reports;
@@ -122,6 +123,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Schedule(command) => schedules::run(&desk, &command),
         Command::Drift(command) => drift::run(&desk, &command),
         Command::Slo(command) => slos::run(&desk, &command),
+        Command::Alert(command) => alerts::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
         Command::Schema => explain::print_schema(&desk),

@@ -4,6 +4,7 @@
 //! slow a request may be are decided before any handler, in `gate`.
 
 mod agents;
+mod alerts;
 mod budgets;
 mod cost_reports;
 mod costs;
@@ -174,6 +175,12 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(suppressions::end))
         .routes(routes!(slos::list))
         .routes(routes!(slos::get))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::get))
+        .routes(routes!(alerts::replay))
+        .routes(routes!(alerts::receivers))
+        .routes(routes!(alerts::rules))
+        .routes(routes!(alerts::test))
         .routes(routes!(stream::changes))
         .routes(routes!(stream::logs))
 }

@@ -1,6 +1,7 @@
 //! The desk: one use case, one function, one transaction. Doors call it, clocks ring it; it asks the rulebook and writes to the ledger.
 
 mod agent;
+mod alert;
 mod budget;
 mod cost;
 mod cost_report;
@@ -41,6 +42,7 @@ use writ_protocol::cost::RateCard;
 use writ_protocol::time::Timestamp;
 use writ_store::Store;
 
+pub use alert::{AlertQuery, AlertSettings, Claimed, MadeAlerts, Tried};
 pub use budget::NewBudget;
 pub use cost::{CostBy, CostQuery, WINDOW_MAX};
 pub use drift::DriftQuery;
@@ -148,6 +150,8 @@ pub struct Settings {
     pub default_grant_micros: u64,
     /// The prices.
     pub rates: RateCard,
+    /// Who is told of what.
+    pub alerts: AlertSettings,
     /// Bus servers as agents reach them.
     pub public_servers: Vec<String>,
     /// The bus's authority, PEM.
@@ -167,6 +171,7 @@ impl Settings {
             login_ttl: Duration::from_secs(24 * 3_600),
             default_grant_micros: 10_000_000,
             rates: RateCard::default(),
+            alerts: AlertSettings::default(),
             public_servers,
             ca_pem,
         }

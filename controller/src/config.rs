@@ -1,5 +1,7 @@
 //! What an operator can set. Unknown keys are refused; every value has a bound; a file that is named must be there.
 
+mod alerts;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use writ_protocol::cost::RateCard;
 use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
+
+pub use alerts::{Alerts, Email, MailTls, Reach, ReceiverConfig, Slack, Webhook};
 
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
@@ -57,6 +61,9 @@ pub struct Config {
     /// What work costs.
     #[serde(default)]
     pub rates: Rates,
+    /// Who is told of what.
+    #[serde(default)]
+    pub alerts: Alerts,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -145,6 +152,8 @@ pub struct Retention {
     pub dead_letters_days: u64,
     /// What became of findings of drift, and findings that are cleared, days.
     pub drift_days: u64,
+    /// Notifications that were taken, given up or dropped, days.
+    pub alerts_days: u64,
 }
 
 impl Default for Retention {
@@ -153,6 +162,7 @@ impl Default for Retention {
             alarms_days: 90,
             dead_letters_days: 90,
             drift_days: 90,
+            alerts_days: 30,
         }
     }
 }
@@ -323,8 +333,12 @@ impl Config {
             ("retention.alarms_days", self.retention.alarms_days),
             ("retention.dead_letters_days", self.retention.dead_letters_days),
             ("retention.drift_days", self.retention.drift_days),
+            ("retention.alerts_days", self.retention.alerts_days),
         ] {
             check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
+        }
+        for (key, what) in self.alerts.policy().err().unwrap_or_default() {
+            check(false, &key, &what);
         }
         self.rates.check(&mut check);
         let streams = &self.bus.streams;

@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 pub mod lease;
 pub mod metrics;
+pub mod notify;
 pub mod serve;
 pub mod signer;
 pub mod tasks;

@@ -1,6 +1,7 @@
 //! Every number that a controller shows, declared in one place. Labels come from closed sets; `docs/metrics.md` is
 //! written from what is declared, and rules and dashboards are held to it (`tests/src/observability`).
 
+mod alerts;
 mod budgets;
 mod drift;
 mod incidents;
@@ -12,6 +13,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Catalogue, Metrics, MetricsError};
 use writ_protocol::subject::{Rpc, Shard};
 
+pub use alerts::AlertMetrics;
 pub use budgets::{BudgetMetrics, BudgetSums};
 pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
@@ -110,6 +112,8 @@ pub struct ControllerMetrics {
     pub incidents: IncidentMetrics,
     /// Where hosts are not as they should be.
     pub drift: DriftMetrics,
+    /// What became of notifications.
+    pub alerts: AlertMetrics,
     /// What became of the times of schedules.
     pub schedules: ScheduleMetrics,
     /// What promises are about.
@@ -146,8 +150,7 @@ impl ControllerMetrics {
     /// # Errors
     /// [`MetricsError`] when a name breaks the house form.
     pub fn new() -> Result<Self, MetricsError> {
-        let m = Metrics::new("controller")?;
-        labels(&m);
+        let m = labelled(Metrics::new("controller")?);
         Ok(Self {
             manifests_published: m.counter(
                 "manifests_published_total",
@@ -179,6 +182,7 @@ impl ControllerMetrics {
             budgets: BudgetMetrics::new(&m)?,
             incidents: IncidentMetrics::new(&m)?,
             drift: DriftMetrics::new(&m)?,
+            alerts: AlertMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
             slos: SloMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
@@ -248,10 +252,11 @@ impl ControllerMetrics {
     }
 }
 
-/// The closed sets of the labels that stand here.
-fn labels(m: &Metrics) {
+/// With the closed sets of the labels that stand here.
+fn labelled(m: Metrics) -> Metrics {
     m.label("fate", BatchFate::ALL.map(BatchFate::label));
     m.label("answer", Answer::ALL.map(Answer::label));
     m.label("request", Rpc::ALL.map(Rpc::token).into_iter().chain([ENROL]));
     m.label("shard", Shard::all().map(Shard::token));
+    m
 }

@@ -19,7 +19,7 @@ use writ_protocol::nats::NkeyPublic;
 use writ_store::{Store, StoreOptions};
 
 use crate::api::{self, Doors, Parts};
-use crate::app::{App, Caller, NewToken, OperatorRole, Retention, Settings};
+use crate::app::{AlertSettings, App, Caller, NewToken, OperatorRole, Retention, Settings};
 use crate::bus::control::Control;
 use crate::bus::desk::Desk;
 use crate::bus::logs::Logs;
@@ -28,6 +28,7 @@ use crate::bus::rpc::Answerer;
 use crate::config::{self, Config, LoginError};
 use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
+use crate::notify::{NotifyError, Senders};
 use crate::signer::{self, Signer};
 use crate::tasks::Tasks;
 
@@ -71,6 +72,9 @@ pub enum ServeError {
     /// The numbers.
     #[error("metrics cannot be declared")]
     Metrics(#[from] MetricsError),
+    /// The receivers of alerts.
+    #[error("the receivers of alerts cannot be used")]
+    Notify(#[from] NotifyError),
     /// The process.
     #[error("the controller stopped")]
     Life(#[from] LifecycleError),
@@ -96,6 +100,7 @@ fn base(config: &Config) -> Result<Base, ServeError> {
         lease: config.lease(),
         hello_interval: config.hello_interval(),
         rates: config.rates.card(),
+        alerts: alerts(&config.alerts),
         ..Settings::new(
             config.tenant.clone(),
             config.bus.public_servers().to_vec(),
@@ -138,6 +143,7 @@ pub fn check(config: &Config) -> Result<(), ServeError> {
         config.bus.options(login, "writ-controller-system")?;
     }
     bus::revocation(config, &agents_account)?;
+    Senders::open(&config.alerts, &config.tenant)?;
     Ok(())
 }
 
@@ -156,12 +162,34 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
     Ok(made.token.unwrap_or_default())
 }
 
+/// What the file says of alerts; it was checked when it was loaded.
+fn alerts(config: &config::Alerts) -> AlertSettings {
+    AlertSettings {
+        deliver: config.deliver,
+        policy: config.policy().unwrap_or_default(),
+        kinds: config
+            .receivers
+            .iter()
+            .map(|(name, one)| (name.clone(), one.kind()))
+            .collect(),
+    }
+}
+
+/// Those who are told; none while nothing is sent, and then no secret is read.
+fn senders(config: &Config) -> Result<Option<Arc<Senders>>, NotifyError> {
+    if !config.alerts.deliver {
+        return Ok(None);
+    }
+    Senders::open(&config.alerts, &config.tenant).map(|senders| Some(Arc::new(senders)))
+}
+
 fn retention(days: &config::Retention) -> Retention {
     let span = |days: u64| Duration::from_secs(days.saturating_mul(DAY_SECONDS));
     Retention {
         alarms: span(days.alarms_days),
         dead_letters: span(days.dead_letters_days),
         drift: span(days.drift_days),
+        alerts: span(days.alerts_days),
     }
 }
 
@@ -177,6 +205,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     } = base(config)?;
     app.health().await?;
     app.agree_on_rates().await?;
+    let senders = senders(config)?;
     let lifecycle = Lifecycle::with_signals(GRACE)?;
     let (life, health, metrics) = (lifecycle.handle(), Health::new(), ControllerMetrics::new()?);
     let address = config.api.listen;
@@ -205,6 +234,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         held,
         sizes: config.bus.streams,
         retention: retention(&config.retention),
+        senders,
         health: health.clone(),
         metrics: metrics.clone(),
         revocation: revocation.clone(),

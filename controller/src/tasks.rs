@@ -1,6 +1,7 @@
 //! The clocks: they ring the desk and the doors, and decide nothing. Every loop ends at a soft stop, has a bound on its pace, and survives the
 //! absence of the database or the bus.
 
+mod alert;
 mod forget;
 mod ingest;
 mod lease;
@@ -22,6 +23,7 @@ use crate::bus::streams::StreamSizes;
 use crate::bus::{Client, SubscribeError};
 use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
+use crate::notify::Senders;
 
 /// What the clocks ring.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct Tasks {
     pub sizes: StreamSizes,
     /// How long things are kept for people to look at.
     pub retention: Retention,
+    /// Who can be told of alerts; none while nothing is sent.
+    pub senders: Option<Arc<Senders>>,
     /// What works.
     pub health: Health,
     /// Numbers.
@@ -69,6 +73,11 @@ impl Tasks {
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         self.life.spawn(ingest::NAME, ingest::run(self.clone()));
         self.life.spawn(schedule::NAME, schedule::run(self.clone()));
+        if let Some(senders) = &self.senders {
+            self.life.spawn(alert::MAKE, alert::make(self.clone()));
+            self.life
+                .spawn(alert::SEND, alert::send(self.clone(), Arc::clone(senders)));
+        }
         self.life.spawn(settle::NAME, settle::run(self.clone()));
         self.life.spawn(upkeep::STREAMS, upkeep::streams(self.clone()));
         self.life

@@ -63,6 +63,8 @@ codes! {
     // 01xx: what a config says is the compiler's (`writ-plan`); here is what a host's operator says.
     /// The egress policy of the host cannot be used.
     EgressPolicyInvalid = 139, "egress policy is wrong";
+    /// Nothing is sent to receivers of alerts.
+    AlertsOff = 150, "alerts are off";
 
     // 02xx: trust.
     /// A signature is missing, wrong, or by a key without the role.

@@ -8,6 +8,8 @@
 
 #[path = "doors_live/agents.rs"]
 mod agents;
+#[path = "doors_live/alerts.rs"]
+mod alerts;
 #[path = "doors_live/bounds.rs"]
 mod bounds;
 #[path = "doors_live/budgets.rs"]
@@ -79,7 +81,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 23] = [
+const SECTIONS: [(&str, Section); 24] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -105,6 +107,7 @@ const SECTIONS: [(&str, Section); 23] = [
     ("traces", watching::a_trace_goes_on),
     ("document", watching::the_document_is_served_as_reviewed),
     ("agents", agents::an_agent_goes_through_its_life),
+    ("alerts", alerts::a_notification_goes_through_its_life),
     ("everything was seen", everything_was_seen),
 ];
 

@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it: every example that a help text shows is run, every list and show comes in every form, every exit
 //! code is the table's, names that are nearly right are told, and nothing is coloured where that is not wanted.
 
+mod alerts;
 mod codes;
 mod cost_reports;
 mod costs;
@@ -99,6 +100,10 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["suppressions"] | ["suppressions", _, "end"] => drift::suppression(),
         ["slos"] => items(slo()),
         ["slos", _] => slo(),
+        ["alerts"] => items(alerts::alert()),
+        ["alert-receivers"] => items(alerts::receiver()),
+        ["alerts" | "alert-receivers", ..] => alerts::alert(),
+        ["alert-rules"] => items(alerts::rule()),
         ["openapi.json"] => json!({"info": {"version": env!("CARGO_PKG_VERSION")}}),
         ["", "readyz"] => {
             json!({"stopping": false, "checks": [{"name": "ledger", "state": "ok"}], "revocation": "works"})

@@ -42,6 +42,13 @@ pub(super) struct Items<T> {
     pub(super) next: Option<String>,
 }
 
+impl<T> Items<T> {
+    /// A list that is whole.
+    pub(super) const fn all(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}
+
 impl<T> From<Paged<T>> for Items<T> {
     fn from(paged: Paged<T>) -> Self {
         Self {

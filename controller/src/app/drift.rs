@@ -24,7 +24,7 @@ use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 /// Who writes what looks change.
 const CONTROLLER: &str = "controller";
 /// What findings are told under, and those that only operators see.
-const TOPIC: &str = "drift";
+pub(in crate::app) const TOPIC: &str = "drift";
 pub(in crate::app) const OPERATORS_TOPIC: &str = "drift-security";
 /// Longest reason, bytes.
 const REASON_BYTES_MAX: usize = 1_024;

@@ -1,8 +1,8 @@
-//! What is forgotten once it was kept long enough for somebody to look: alarms, dead letters and what became of drift. Evidence is never among it.
+//! What is forgotten once it was kept long enough for somebody to look: alarms, dead letters, what became of drift, and notifications. Evidence is never among it.
 
 use std::time::Duration;
 
-use writ_store::{drift, retention};
+use writ_store::{alert, drift, retention};
 
 use super::life::Fence;
 use super::{App, Error};
@@ -19,6 +19,8 @@ pub struct Retention {
     pub dead_letters: Duration,
     /// What became of findings of drift, and findings that are cleared.
     pub drift: Duration,
+    /// Notifications that were taken, given up or dropped.
+    pub alerts: Duration,
 }
 
 /// What a pass forgot.
@@ -30,12 +32,18 @@ pub struct Forgotten {
     pub dead_letters: u64,
     /// What became of findings of drift, and findings that are cleared.
     pub drift: u64,
+    /// Notifications that were taken, given up or dropped.
+    pub alerts: u64,
 }
 
 impl Forgotten {
     /// Whether a further pass would probably find more.
     pub fn is_full(self) -> bool {
-        self.alarms.max(self.dead_letters).max(self.drift) >= u64::from(FORGET_MAX)
+        self.alarms
+            .max(self.dead_letters)
+            .max(self.drift)
+            .max(self.alerts)
+            >= u64::from(FORGET_MAX)
     }
 }
 
@@ -55,6 +63,7 @@ impl App {
         let cleared = drift::history::prune_cleared(&mut tx, drift_before, FORGET_MAX).await?;
         let forgotten = Forgotten {
             drift: events.max(cleared),
+            alerts: alert::prune(&mut tx, now.minus(keep.alerts), FORGET_MAX).await?,
             alarms: retention::prune_alarms(&mut tx, now.minus(keep.alarms), FORGET_MAX).await?,
             dead_letters: retention::prune_dead_letters(&mut tx, now.minus(keep.dead_letters), FORGET_MAX)
                 .await?,

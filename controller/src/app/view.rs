@@ -1,5 +1,6 @@
 //! What the desk shows: the forms in which doors hand things to operators. Fields are only ever added.
 
+mod alert;
 mod budget;
 mod cost;
 mod cost_report;
@@ -17,6 +18,7 @@ use writ_domain::order::OrderState;
 use writ_protocol::record::StepResult;
 use writ_store::{agent, halt, order, run, step, token};
 
+pub use alert::{AlertRuleView, AlertView, ReceiverView};
 pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView, UsedView};
 pub use cost_report::{SignedCostReportView, StoredCostReportView};

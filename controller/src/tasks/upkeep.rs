@@ -114,6 +114,10 @@ pub(super) async fn lag(tasks: Tasks) -> Result<(), TaskError> {
             Ok(open) => tasks.metrics.incidents.show(&open),
             Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
         }
+        match tasks.app.alert_counts().await {
+            Ok(standing) => tasks.metrics.alerts.show(&standing),
+            Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),
+        }
         match tasks.app.drift_counts().await {
             Ok(standing) => tasks.metrics.drift.show(&standing),
             Err(error) => tasks.round_failed(LAG, &ErrorChain(&error)),

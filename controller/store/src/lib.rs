@@ -16,6 +16,7 @@ mod text;
 mod tx;
 
 pub mod agent;
+pub mod alert;
 pub mod audit;
 pub mod budget;
 pub mod cost;
@@ -49,12 +50,15 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 23..=23;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 24..=24;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
     [
         agent::ALL,
+        alert::ALL,
+        alert::place::ALL,
+        alert::shown::ALL,
         audit::ALL,
         budget::ALL,
         budget::GRANT_STATEMENTS,

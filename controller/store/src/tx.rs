@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 23] = [
+const MIGRATIONS: [(i64, &str, &str); 24] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -98,6 +98,7 @@ const MIGRATIONS: [(i64, &str, &str); 23] = [
         include_str!("../../../migrations/0022_expected_holds.sql"),
     ),
     (23, "slo", include_str!("../../../migrations/0023_slo.sql")),
+    (24, "alerts", include_str!("../../../migrations/0024_alerts.sql")),
 ];
 
 /// Longest a statement may take before the server ends it.

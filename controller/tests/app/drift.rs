@@ -444,6 +444,7 @@ async fn how_long_it_took_is_known_once_and_what_is_cleared_is_forgotten_after_i
         alarms: hour,
         dead_letters: hour,
         drift: hour,
+        alerts: hour,
     };
     assert_eq!(desk.app.forget(None, keep).await.unwrap().drift, 0);
     desk.pass(3_601);

@@ -50,6 +50,7 @@ async fn alarms_and_dead_letters_are_forgotten_each_after_its_own_time() {
         alarms: Duration::from_secs(alarms * HOUR),
         dead_letters: Duration::from_secs(dead_letters * HOUR),
         drift: Duration::from_secs(dead_letters * HOUR),
+        alerts: Duration::from_secs(dead_letters * HOUR),
     };
     assert_eq!(kept(&desk, &host).await, (2, 2));
     assert_eq!(

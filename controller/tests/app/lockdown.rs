@@ -21,6 +21,7 @@ use writ_protocol::record::StepOutcome::{Aborted, Changed};
 use writ_protocol::suppression::Suppression;
 use writ_store::testing::until_held_up;
 
+use super::alerts::{replays, telling};
 use super::budgets::{PROJECT, set};
 use super::desk::{CONFIG, Desk, admin, code, operator, operator_key, sources};
 use super::drift::noise::{give, said};
@@ -36,7 +37,7 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 29] = [
+const DOORS: [Door; 31] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
@@ -66,6 +67,8 @@ const DOORS: [Door; 29] = [
     ("a token on the controller's own host", [NO; 5]),
     ("post /api/v1/agents/{agent}/remove", [NO; 5]),
     ("delete /api/v1/agents/{agent}", [NO; 5]),
+    ("post /api/v1/alert-receivers/{receiver}/test", [NO; 5]),
+    ("post /api/v1/alerts/{alert}/replay", [NO; 5]),
 ];
 
 /// Something for every door to work on.
@@ -140,6 +143,10 @@ impl Scene {
             "post /api/v1/drift/{finding}/acknowledge" => {
                 app.acknowledge_drift(who, self.finding, why).await.map(drop)
             }
+            "post /api/v1/alert-receivers/{receiver}/test" => {
+                telling(&self.desk).test_receiver(who, "ops").await.map(drop)
+            }
+            "post /api/v1/alerts/{alert}/replay" => replays(&telling(&self.desk)).await,
             "post /api/v1/suppressions" => give(&self.desk, noise(&self.desk, 8), &operator_key())
                 .await
                 .map(drop),

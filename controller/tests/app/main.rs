@@ -13,6 +13,7 @@
 )]
 
 mod agents;
+mod alerts;
 mod budgets;
 mod cancel;
 mod cost_reports;

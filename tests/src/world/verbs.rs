@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use writ_cli::api::{PlanAnswer, Run, Step};
 use writ_cli::dev::postgres::{Cluster, DATABASE};
 use writ_cli::dev::programs::{Programs, Wanted};
+use writ_cli::dev::state::PartKind;
 use writ_plan::compile::Sources;
 
 use super::{LONG, SHORT, World, eventually};
@@ -193,6 +194,36 @@ impl World {
         self.stop(agent)?;
         std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
         self.start_part(agent)
+    }
+
+    /// Changes one entry of a controller's configuration, and starts the controller again with it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn configure_controller(
+        &mut self,
+        controller: &str,
+        key: &str,
+        value: serde_json::Value,
+    ) -> anyhow::Result<()> {
+        let file = self.stack.layout().root().join(format!("{controller}.yaml"));
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        config
+            .as_object_mut()
+            .context("the configuration is an object")?
+            .insert(key.to_owned(), value);
+        self.stop(controller)?;
+        std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
+        self.start_part(controller)
+    }
+
+    /// The names of all controllers.
+    pub fn controllers(&self) -> Vec<String> {
+        let parts = self.stack.state().parts.iter();
+        parts
+            .filter(|part| part.kind == PartKind::Controller)
+            .map(|part| part.name.clone())
+            .collect()
     }
 
     /// Freezes a part: it lives and does nothing.

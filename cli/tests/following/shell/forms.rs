@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::alerts::ALERT;
 use super::drift::FINDING;
 use super::incidents::INCIDENT;
 use super::{RUN, kind, plan};
@@ -17,7 +18,7 @@ fn every_list_and_show_comes_in_every_form() {
     let typed: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     std::fs::write(home.path().join("site.plan"), typed.encode().unwrap()).unwrap();
     let digest = digest.to_hex();
-    let all: [&[&str]; 35] = [
+    let all: [&[&str]; 41] = [
         &["run", "list"],
         &["run", "show", RUN],
         &["run", "logs", RUN],
@@ -44,6 +45,12 @@ fn every_list_and_show_comes_in_every_form() {
         &["drift", "acknowledge", FINDING, "--reason", "x"],
         &["slo", "list"],
         &["slo", "show", "drift-latency"],
+        &["alert", "receivers"],
+        &["alert", "rules"],
+        &["alert", "list"],
+        &["alert", "show", ALERT],
+        &["alert", "replay", ALERT],
+        &["alert", "test", "ops"],
         &["validate"],
         &["dev", "status"],
         &["help", "exit-codes"],
