@@ -276,8 +276,8 @@ impl App {
         Ok(ended)
     }
 
-    /// Holds all findings of projects about which something counts against it: what was found in the very moment in which that was taken is held
-    /// against it here.
+    /// Holds all findings of projects about which something counts, or is believed to, against it: what was found in the very moment in which that was
+    /// taken or ended is held against it here.
     ///
     /// # Errors
     /// [`Error`].
@@ -288,7 +288,8 @@ impl App {
             Self::guard(&mut tx, fence).await?;
         }
         let counting = suppression::counting(&mut tx, None, COUNTING_MAX).await?;
-        let projects: BTreeSet<String> = counting.into_iter().map(|one| one.project).collect();
+        let mut projects: BTreeSet<String> = counting.into_iter().map(|one| one.project).collect();
+        projects.extend(suppression::lapsed(&mut tx).await?);
         if projects.is_empty() {
             return Ok(());
         }

@@ -23,6 +23,9 @@ statements! {
         SELECT * FROM drift_suppression WHERE ended_at IS NULL AND ($1::text[] IS NULL OR project = ANY($1)) ORDER BY suppression_id LIMIT $2";
     OVER = "-- drift_suppression.over
         SELECT * FROM drift_suppression WHERE ended_at IS NULL AND expires_at <= $1 ORDER BY suppression_id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED";
+    LAPSED = "-- drift_suppression.lapsed
+        SELECT DISTINCT f.project FROM drift_finding f JOIN drift_suppression s ON s.suppression_id = f.expected_by
+        WHERE f.state <> 'cleared' AND s.ended_at IS NOT NULL";
     PAGE = "-- drift_suppression.page
         SELECT * FROM drift_suppression WHERE ($1::uuid IS NULL OR suppression_id < $1) AND ($2 OR ended_at IS NULL)
             AND ($3::text IS NULL OR project = $3) ORDER BY suppression_id DESC LIMIT $4";
@@ -92,6 +95,15 @@ pub async fn counting(tx: &mut Tx, projects: Option<&[String]>, limit: u32) -> R
 pub async fn over(tx: &mut Tx, now: Timestamp, limit: u32) -> Result<Vec<Kept>, Error> {
     let query = query(OVER).bind(Instant(now)).bind(i64::from(limit));
     tx.rows(query).await?.iter().map(read).collect()
+}
+
+/// Projects with findings that are expected because of what does not count any more.
+///
+/// # Errors
+/// [`Error`].
+pub async fn lapsed(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let rows = tx.rows(query(LAPSED)).await?;
+    rows.iter().map(|r| row::get(r, "project")).collect()
 }
 
 /// From before one, the newest first; with those that ended, or without.

@@ -294,3 +294,27 @@ async fn a_row_whose_signature_does_not_hold_counts_for_nothing() {
         .unwrap();
     assert_eq!(shown.items[0].kind, "unverified");
 }
+
+#[tokio::test]
+async fn what_was_found_while_a_suppression_was_taken_or_ended_is_held_against_it_afterwards() {
+    let desk = Desk::new().await;
+    let mut web = Host::enrol(&desk, 1).await;
+    looks(&desk, &mut web, &[content("bb")]).await;
+    let kept = taken(&desk, said(&desk, 7)).await;
+    // As when the look was written by somebody who did not see the suppression yet.
+    let unseen = "UPDATE drift_finding SET state = 'open', expected_by = NULL";
+    tamper(&desk.store, unseen).await.unwrap();
+    desk.app.settle_noise(None).await.unwrap();
+    assert_eq!(expected(&desk).await, ["file:/etc/motd"]);
+    // And by somebody who had seen it before it was taken back: nothing counts about the project any more.
+    let id: SuppressionId = kept.id.parse().unwrap();
+    desk.app.end_suppression(&operator(), id, "over").await.unwrap();
+    let seen = format!(
+        "UPDATE drift_finding SET state = 'expected', expected_by = '{}'",
+        id.as_uuid()
+    );
+    tamper(&desk.store, &seen).await.unwrap();
+    desk.app.settle_noise(None).await.unwrap();
+    assert!(expected(&desk).await.is_empty());
+    assert_eq!(loud(&desk).await, ["file:/etc/motd"]);
+}
