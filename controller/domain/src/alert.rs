@@ -23,6 +23,8 @@ pub struct Happening {
     pub severity: Severity,
     /// What a finding is about; none of anything else.
     pub class: Option<Class>,
+    /// Whether somebody said beforehand that it may be so.
+    pub is_expected: bool,
     /// The id of what it happened to, or its name where it has no id.
     pub subject: String,
     /// The resource of a finding, the code of an alarm, the name of a schedule.

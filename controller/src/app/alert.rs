@@ -141,6 +141,7 @@ impl App {
             kind: TEST.to_owned(),
             severity: Severity::Info,
             class: None,
+            is_expected: false,
             subject: id.to_string(),
             about: None,
             host: None,

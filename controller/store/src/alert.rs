@@ -39,7 +39,7 @@ statements! {
         SELECT EXISTS (SELECT FROM alert WHERE receiver = $1 AND state <> 'dropped' AND due_at > $2 AND made_at > $2 AND $3 = ANY (dedup_keys)) AS is_same,
             (SELECT due_at FROM alert WHERE receiver = $1 AND state <> 'dropped' AND (severity = 'critical') = $4
              ORDER BY due_at DESC OFFSET $5 LIMIT 1) AS oldest,
-            (SELECT count(*) FROM alert WHERE receiver = $1 AND state = 'waiting') AS waiting";
+            (SELECT count(*) FROM alert WHERE receiver = $1 AND state = 'waiting' AND (severity = 'critical') = $4) AS waiting";
     CLAIM = "-- alert.claim
         SELECT * FROM alert WHERE receiver = $1 AND state = 'waiting' AND due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED";
     OVERDUE = "-- alert.overdue
@@ -135,7 +135,7 @@ pub async fn join(
 }
 
 /// What a receiver had lately: whether the same since an instant, when the one that is `most` places back was due among those as critical, and how
-/// many wait.
+/// many of these wait.
 ///
 /// # Errors
 /// [`Error`].

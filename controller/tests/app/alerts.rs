@@ -9,7 +9,11 @@ use writ_domain::alert::delivery::Retry;
 use writ_domain::alert::rule::{Pattern, Policy, Receiver, Rule};
 use writ_domain::drift::Severity;
 
-use super::desk::{Desk, operator};
+use writ_store::testing::tamper;
+
+use super::desk::{Desk, operator, operator_key};
+use super::drift::noise::{give, said};
+use super::drift::{differs, looks};
 use super::host::Host;
 
 /// Another controller, which tells `ops` of everything.
@@ -96,4 +100,69 @@ async fn what_happens_is_made_into_notifications_once_whichever_controller_looks
     assert_eq!(one.end_alert_leases().await.unwrap(), 0);
     desk.pass(2);
     assert_eq!(other.claim_alerts("ops", 100).await.unwrap().len() as u64, made);
+}
+
+/// What is on its way to `ops`, by kind.
+async fn kinds(app: &App) -> Vec<String> {
+    app.make_alerts().await.unwrap();
+    let claimed = app.claim_alerts("ops", 100).await.unwrap();
+    let kind = |one: &serde_json::Value| one["kind"].as_str().unwrap_or_default().to_owned();
+    claimed
+        .iter()
+        .flat_map(|one| one.happenings.iter().map(kind))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_somebody_said_may_be_so_is_told_to_nobody() {
+    let desk = Desk::new().await;
+    let mut web = Host::enrol(&desk, 1).await;
+    let app = telling(&desk);
+    app.make_alerts().await.unwrap();
+    give(&desk, said(&desk, 7), &operator_key()).await.unwrap();
+    let motd = |got| differs("file:/etc/motd", "content", "aa", got);
+    looks(
+        &desk,
+        &mut web,
+        &[motd("bb"), differs("file:/srv/x", "content", "aa", "bb")],
+    )
+    .await;
+    assert_eq!(kinds(&app).await, ["drift.suppress", "drift.opened"]);
+    // It differs in another way, and may.
+    desk.pass(60);
+    looks(
+        &desk,
+        &mut web,
+        &[motd("cc"), differs("file:/srv/x", "content", "aa", "bb")],
+    )
+    .await;
+    assert_eq!(kinds(&app).await, Vec::<String>::new());
+    // When its time is over, it is news.
+    desk.pass(3_600);
+    desk.app.end_what_is_over(None).await.unwrap();
+    assert_eq!(kinds(&app).await, ["drift.unsuppress", "drift.lapsed"]);
+}
+
+#[tokio::test]
+async fn a_flood_of_what_is_mild_drops_nothing_critical() {
+    let desk = Desk::new().await;
+    let mut web = Host::enrol(&desk, 1).await;
+    let app = telling(&desk);
+    app.make_alerts().await.unwrap();
+    app.test_receiver(&operator(), "ops").await.unwrap();
+    let columns = "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns WHERE table_name = 'alert' AND column_name <> 'alert_id'";
+    let flood = format!(
+        "DO $$ DECLARE names text; BEGIN names := ({columns}); EXECUTE 'INSERT INTO alert (alert_id, ' || names || ') SELECT gen_random_uuid(), ' || names || ' FROM alert, generate_series(1, 10000)'; END $$"
+    );
+    tamper(&desk.store, &flood).await.unwrap();
+    let grave = differs("file:/etc/motd", "mode", "0644", "0666");
+    looks(
+        &desk,
+        &mut web,
+        &[grave, differs("file:/srv/x", "content", "aa", "bb")],
+    )
+    .await;
+    let made = app.make_alerts().await.unwrap();
+    assert_eq!(made.queued, 1, "{made:?}");
+    assert_eq!(made.dropped.values().sum::<u64>(), 1, "{made:?}");
 }

@@ -40,7 +40,7 @@ pub struct Seen {
     pub is_same: bool,
     /// When the notification is, or was, due that is [`Rate::most`] places before the next, counted from the one that is due last, among those as critical.
     pub oldest_in_rate: Option<Timestamp>,
-    /// How many wait.
+    /// How many wait among those as critical: a flood of what is not critical drops none that is.
     pub waiting: u64,
 }
 

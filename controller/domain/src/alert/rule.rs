@@ -150,7 +150,7 @@ impl Rule {
         let labels = &happening.labels;
         self.events.iter().any(|pattern| pattern.is_of(&happening.kind))
             && happening.severity >= self.at_least
-            && self.is_for_class(happening.class)
+            && self.is_for_class(happening)
             && within(&self.projects, happening.project.as_ref())
             && within(&self.environments, labels.get(ENVIRONMENT_LABEL))
             && self
@@ -160,7 +160,12 @@ impl Rule {
     }
 
     /// What somebody has said beforehand is told where a rule names it, and nowhere else.
-    fn is_for_class(&self, class: Option<Class>) -> bool {
+    fn is_for_class(&self, happening: &Happening) -> bool {
+        let class = if happening.is_expected {
+            Some(Class::Expected)
+        } else {
+            happening.class
+        };
         if self.classes.is_empty() {
             return class != Some(Class::Expected);
         }

@@ -67,6 +67,7 @@ fn happening(kind: &str, severity: Severity, environment: &str) -> Happening {
         kind: kind.to_owned(),
         severity,
         class: kind.starts_with("drift.").then_some(Class::Configuration),
+        is_expected: false,
         subject: "drift_1".to_owned(),
         about: Some("file:/etc/motd".to_owned()),
         host: Some("lab-1".to_owned()),
@@ -206,7 +207,7 @@ fn findings_of_security_are_for_receivers_whose_readers_may_see_them() {
 #[test]
 fn what_was_said_beforehand_is_told_where_a_rule_names_it() {
     let mut expected = happening("drift.opened", Severity::Critical, "prod");
-    expected.class = Some(Class::Expected);
+    expected.is_expected = true;
     let mut all = rule("all", &["*"], &["ops"]);
     assert!(!all.is_for(&expected));
     all.classes = BTreeSet::from([Class::Expected]);

@@ -59,6 +59,7 @@ impl Reader {
             kind: entry.kind.clone(),
             severity: severity_of(&entry.kind),
             class: None,
+            is_expected: false,
             about: text("code").or_else(|| text("name")),
             host: None,
             project: text("project"),
@@ -73,6 +74,7 @@ impl Reader {
                 one.kind = format!("drift.{what}");
                 one.severity = severity_of_finding(&what, text("severity").as_deref());
                 one.class = text("class").as_deref().and_then(Class::of);
+                one.is_expected = what == Told::Expected.name();
                 one.about = text("resource");
                 self.of_host(tx, &mut one, text("host")).await?;
                 one.summary = finding_in_words(&one, &what);
@@ -116,7 +118,7 @@ impl Reader {
 
 /// How bad it is: as bad as the finding, and mild where something good became of it.
 fn severity_of_finding(what: &str, severity: Option<&str>) -> Severity {
-    let good = [Told::Cleared, Told::Acknowledged].map(Told::name);
+    let good = [Told::Cleared, Told::Acknowledged, Told::Expected].map(Told::name);
     if good.contains(&what) {
         return Severity::Info;
     }
