@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
+use writ_protocol::trace::TraceContext;
 
 use crate::clock::Clock;
 
@@ -22,6 +23,14 @@ pub trait IdSource: Send + Sync + Debug {
 
     /// Fills `buffer` with random bytes.
     fn random(&self, buffer: &mut [u8]);
+}
+
+/// A place in a trace that begins here; `sampled` is whether it is recorded.
+pub fn begin_trace(ids: &dyn IdSource, sampled: bool) -> TraceContext {
+    let (mut trace, mut span) = ([0; 16], [0; 8]);
+    ids.random(&mut trace);
+    ids.random(&mut span);
+    TraceContext::new(u128::from_be_bytes(trace), u64::from_be_bytes(span), sampled)
 }
 
 /// The kernel gives no randomness.

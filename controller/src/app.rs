@@ -28,6 +28,7 @@ mod settle;
 mod slo;
 mod sweep;
 mod token;
+mod trace;
 pub mod view;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use writ_chassis::clock::Clock;
 use writ_chassis::ids::IdSource;
 use writ_protocol::cost::RateCard;
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 use writ_store::Store;
 
 pub use alert::{AlertQuery, AlertSettings, Claimed, MadeAlerts, Tried};
@@ -100,6 +102,8 @@ pub struct Caller {
     pub role: OperatorRole,
     /// How its request names itself; none where nothing comes twice.
     pub request: Option<RequestKey>,
+    /// The place of its request in a trace; what it makes goes on there. None where a trace begins with what is made.
+    pub trace: Option<TraceContext>,
 }
 
 impl Caller {
@@ -109,6 +113,7 @@ impl Caller {
             name,
             role,
             request: None,
+            trace: None,
         }
     }
 

@@ -9,7 +9,7 @@
 //!   SHA-256 in a statement.
 //!
 //! Reading order: [`limits`], [`id`], [`digest`], [`key`], [`envelope`], [`statement`], [`trust`], [`manifest`], [`bundle`], [`graph`],
-//! [`exec`], [`frame`], [`record`], [`batch`], [`hello`], [`halt`], [`incident`], [`suppression`], [`enrol`], [`subject`], [`nats`], [`pipe`].
+//! [`exec`], [`frame`], [`record`], [`batch`], [`hello`], [`halt`], [`incident`], [`suppression`], [`enrol`], [`subject`], [`nats`], [`pipe`], [`trace`].
 //!
 //! To add a record kind: give it the next free number in [`record::Kind`], a payload struct, an arm in [`record::Record`], a golden vector
 //! in `conformance/vectors/record`, and a row in `docs/protocol.md`. Numbers are never reused.
@@ -45,4 +45,5 @@ pub mod statement;
 pub mod subject;
 pub mod suppression;
 pub mod time;
+pub mod trace;
 pub mod trust;

@@ -138,6 +138,7 @@ fn parcel(key: &UserKey, generation: u64) -> anyhow::Result<Parcel> {
         key: key.clone(),
         at,
         envelope: envelope.to_json()?.into(),
+        trace: None,
     })
 }
 

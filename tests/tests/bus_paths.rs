@@ -12,6 +12,7 @@ use writ_chassis::nats::{NatsEvent, publish_acked, request_with_timeout};
 use writ_protocol::digest::Digest;
 use writ_protocol::nats::{access, claims};
 use writ_protocol::subject::{self, Rpc, Shard};
+use writ_protocol::trace;
 use writ_tests::nats::NatsServer;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,9 +22,12 @@ async fn next(subscriber: &mut Subscriber) -> anyhow::Result<Message> {
     message.context("nothing came")?.context("the subscription ended")
 }
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 async fn publish(client: &Client, subject: String, id: &str, body: &'static str) -> anyhow::Result<bool> {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id);
+    headers.insert(trace::HEADER, TRACE);
     let ack = publish_acked(client, subject, headers, body.into(), PATIENCE).await?;
     Ok(ack.duplicate)
 }
@@ -83,6 +87,15 @@ async fn orders_go_down_and_events_come_up() -> anyhow::Result<()> {
     ensure!(!publish(&controller, order.clone(), "m:1", "manifest 1").await?);
     let woken = next(&mut wake).await?;
     ensure!(&woken.payload[..] == b"manifest 1", "a wake-up brings what woke");
+    let named = woken
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(trace::HEADER));
+    ensure!(
+        named.is_some_and(|value| value.as_str() == TRACE),
+        "and its trace: {:?}",
+        woken.headers
+    );
     let read = get(&agent, subject::direct_get(subject::ORDERS_STREAM, &order)).await?;
     ensure!(&read.payload[..] == b"manifest 1");
     ensure!(

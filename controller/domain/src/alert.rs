@@ -37,6 +37,8 @@ pub struct Happening {
     pub labels: BTreeMap<String, String>,
     /// In one line, for people.
     pub summary: String,
+    /// Where the trace of a run goes on from, as W3C Trace Context has it.
+    pub traceparent: Option<String>,
     /// When it was written down.
     pub at: Timestamp,
 }

@@ -38,13 +38,14 @@ const LEDGER: &str = "ledger";
 pub(super) const KEY: &str = "idempotency-key";
 
 /// Counts a request, times it, and names it and its trace in the log and in the answer.
-pub(super) async fn count(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+pub(super) async fn count(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let id = doors.ids.uuid().to_string();
-    let trace = Trace::of(request.headers(), doors.ids.as_ref());
+    let trace = Trace::of(request.headers(), doors.ids.as_ref(), false);
+    request.extensions_mut().insert(trace.here);
     let mut response = counted(&doors, request, next, &id)
         .instrument(trace.span(&id))
         .await;
-    if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
+    if let Ok(value) = HeaderValue::from_str(&trace.here.to_string()) {
         response.headers_mut().insert(trace::HEADER, value);
     }
     response
@@ -128,7 +129,10 @@ async fn admit(doors: &Doors, mut request: Request, next: Next) -> Result<Respon
     if let Some(reason) = away(doors) {
         return Err(Problem::new(Code::Unavailable, reason));
     }
-    let caller = doors.app.authenticate(bearer(request.headers())?).await?;
+    let caller = Caller {
+        trace: request.extensions().get().copied(),
+        ..doors.app.authenticate(bearer(request.headers())?).await?
+    };
     if is_look(request.method()) {
         request.extensions_mut().insert(caller);
         return Ok(next.run(request).await);

@@ -1,60 +1,40 @@
 //! Which trace a request belongs to: the caller's where it names one, else a new one. Every line that the controller logs while it works on a request
 //! carries it, so that what a caller saw and what happened here are found by one id.
-//!
-//! Source of the format: W3C Trace Context, "traceparent Header" (version 00; later versions are read as far as they are the same).
-
-use std::fmt;
 
 use axum::http::HeaderMap;
 use tracing::Span;
-use writ_chassis::ids::IdSource;
+use writ_chassis::ids::{IdSource, begin_trace};
+pub(super) use writ_protocol::trace::HEADER;
+use writ_protocol::trace::TraceContext;
 
-/// The header, in requests and in answers.
-pub(super) const HEADER: &str = "traceparent";
-/// Longest header that is looked at, bytes: a version 00 has 55, later ones may add to it.
-const HEADER_BYTES_MAX: usize = 512;
-/// Length of a version 00, bytes.
-const VERSION_00_BYTES: usize = 55;
-
-/// A place in a trace.
+/// The place of a request in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// The trace; never zero.
-    id: u128,
-    /// The caller's place in it; none where the trace begins here.
-    parent: Option<u64>,
-    /// The place of this request; never zero.
-    span: u64,
-    /// Whether the caller records the trace.
-    sampled: bool,
+    /// Its own place.
+    pub(super) here: TraceContext,
+    /// The caller's place; none where the trace begins here.
+    pub(super) parent: Option<u64>,
 }
 
 impl Trace {
-    /// The trace of a request. A header that is none begins a new one, as the specification has it: nobody is refused for it.
-    pub(super) fn of(headers: &HeaderMap, ids: &dyn IdSource) -> Self {
+    /// The trace of a request. A header that is none begins a new one, as the specification has it: nobody is refused for it. `begins_sampled` is
+    /// whether a trace that begins here is recorded.
+    pub(super) fn of(headers: &HeaderMap, ids: &dyn IdSource, begins_sampled: bool) -> Self {
         let mut given = headers.get_all(HEADER).iter();
         // Two headers are none: nobody could say which of them counts.
         let caller = match (given.next(), given.next()) {
-            (Some(one), None) => one.to_str().ok().and_then(parse),
+            (Some(one), None) => one.to_str().ok().and_then(|text| text.parse().ok()),
             _ => None,
         };
-        let (mut trace, mut span) = ([0; 16], [0; 8]);
-        ids.random(&mut trace);
-        ids.random(&mut span);
-        // Zero means none; one bit more is as random.
-        let (fresh, span) = (u128::from_be_bytes(trace) | 1, u64::from_be_bytes(span) | 1);
+        let fresh = begin_trace(ids, begins_sampled);
         match caller {
-            Some((id, parent, sampled)) => Self {
-                id,
-                parent: Some(parent),
-                span,
-                sampled,
+            Some(caller) => Self {
+                here: TraceContext::at(caller, fresh.span()),
+                parent: Some(caller.span()),
             },
             None => Self {
-                id: fresh,
+                here: fresh,
                 parent: None,
-                span,
-                sampled: false,
             },
         }
     }
@@ -64,47 +44,12 @@ impl Trace {
         let parent = self.parent.map(|parent| format!("{parent:016x}"));
         tracing::error_span!(
             "api.request",
-            trace_id = %format_args!("{:032x}", self.id),
-            span_id = %format_args!("{:016x}", self.span),
+            trace_id = %self.here.trace_text(),
+            span_id = %format_args!("{:016x}", self.here.span()),
             parent_id = parent,
             request.id = request,
         )
     }
-}
-
-/// As the header of the next one in the trace.
-impl fmt::Display for Trace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.id,
-            self.span,
-            u8::from(self.sampled)
-        )
-    }
-}
-
-/// Trace, place of the caller, whether it is recorded.
-fn parse(text: &str) -> Option<(u128, u64, bool)> {
-    if text.len() > HEADER_BYTES_MAX {
-        return None;
-    }
-    let mut parts = text.splitn(5, '-');
-    let version = hex(parts.next()?, 2)?;
-    let trace = hex(parts.next()?, 32)?;
-    let parent = hex(parts.next()?, 16)?;
-    let flags = hex(parts.next()?, 2)?;
-    let is_whole = version != 0 || text.len() == VERSION_00_BYTES;
-    let is_one = version != 0xff && is_whole && trace != 0 && parent != 0;
-    is_one.then_some((trace, u64::try_from(parent).ok()?, flags & 1 == 1))
-}
-
-/// So many digits, lower case alone.
-fn hex(text: &str, digits: usize) -> Option<u128> {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let is_hex = text.len() == digits && text.bytes().all(is_digit);
-    is_hex.then(|| u128::from_str_radix(text, 16).ok())?
 }
 
 #[cfg(test)]
@@ -126,52 +71,36 @@ mod tests {
         for value in values {
             headers.append(HEADER, value.parse().expect("a header"));
         }
-        Trace::of(&headers, &SeededIds::new(7, "traces", Arc::new(SystemClock)))
+        Trace::of(
+            &headers,
+            &SeededIds::new(7, "traces", Arc::new(SystemClock)),
+            false,
+        )
     }
 
     #[test]
     fn a_callers_trace_goes_on_with_a_place_of_its_own() {
+        let given: TraceContext = GIVEN.parse().expect("a place");
         let trace = of(&[GIVEN]);
-        let shown = trace.to_string();
-        assert_eq!(parse(&shown), Some((trace.id, trace.span, true)));
-        assert_eq!(trace.parent, Some(0x00f0_67aa_0ba9_02b7));
-        assert!(
-            shown.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
-            "{shown}"
-        );
-        assert_ne!(shown, GIVEN);
-        // A later version may add to it.
-        let later = format!("01{}-more", &GIVEN[2..]);
-        assert_eq!(of(&[&later]).id, trace.id);
+        assert_eq!(trace.parent, Some(given.span()));
+        assert_eq!(trace.here.at(given.span()), given);
+        assert_ne!(trace.here, given);
+        assert_eq!(trace.here.to_string().parse(), Ok(trace.here));
     }
 
     #[test]
     fn what_is_no_trace_begins_a_new_one() {
-        let given = of(&[GIVEN]).id;
-        let zero = |from: usize, to: usize| {
-            let mut text = GIVEN.to_owned();
-            text.replace_range(from..to, &"0".repeat(to - from));
-            text
-        };
-        let long = format!("01{}-{}", &GIVEN[2..], "x".repeat(HEADER_BYTES_MAX));
-        for bad in [
-            "",
-            "00",
-            &GIVEN[..54],
-            &format!("{GIVEN}-more"),
-            &GIVEN.to_uppercase(),
-            &GIVEN.replacen("00", "ff", 1),
-            &GIVEN.replacen("4b", "+b", 1),
-            &GIVEN.replacen('-', "_", 1),
-            &zero(3, 35),
-            &zero(36, 52),
-            &long,
-        ] {
+        let given = of(&[GIVEN]).here.trace();
+        for bad in ["", "00", &GIVEN[..54], &format!("{GIVEN}-more")] {
             let trace = of(&[bad]);
-            assert!(trace.id != given && trace.parent.is_none(), "{bad}");
-            assert!(parse(&trace.to_string()).is_some(), "{trace}");
+            assert!(trace.here.trace() != given && trace.parent.is_none(), "{bad}");
+            assert!(
+                trace.here.to_string().parse::<TraceContext>().is_ok(),
+                "{trace:?}"
+            );
+            assert!(!trace.here.is_sampled());
         }
-        assert_ne!(of(&[GIVEN, GIVEN]).id, given, "which of them?");
+        assert_ne!(of(&[GIVEN, GIVEN]).here.trace(), given, "which of them?");
     }
 
     #[derive(Clone, Default)]

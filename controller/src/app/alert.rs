@@ -148,6 +148,7 @@ impl App {
             project: None,
             labels: std::collections::BTreeMap::new(),
             summary: format!("{} asks whether this arrives", caller.name),
+            traceparent: None,
             at: now,
         };
         let one = Alert {

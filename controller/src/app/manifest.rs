@@ -11,9 +11,10 @@ use writ_protocol::manifest::{BundleRef, Generation};
 use writ_protocol::nats::UserKey;
 use writ_protocol::subject::Shard;
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 use writ_store::{Tx, agent, halt, manifest, order, run};
 
-use super::{App, Error};
+use super::{App, Error, trace};
 
 /// A signed manifest for the bus.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Published {
     pub at: Generation,
     /// The envelope's JSON.
     pub envelope: Vec<u8>,
+    /// The trace of the newest of its orders, at the span of this word of it; none where no order has one.
+    pub trace: Option<TraceContext>,
 }
 
 /// How long a manifest waits that only drops orders which ended: a fleet that ends one run is then not served twice while it does, and an agent
@@ -54,8 +57,10 @@ impl App {
             return Ok(Vec::new());
         }
         let ids: Vec<AgentId> = dirty.iter().map(|(id, ..)| *id).collect();
-        let signed = self.current(&mut tx, &ids).await?;
+        let mut signed = self.current(&mut tx, &ids).await?;
+        let traced = order::traced::of(&mut tx, &ids).await?;
         tx.commit().await?;
+        trace::name_newest(&mut signed, &traced);
         Ok(signed)
     }
 
@@ -236,6 +241,7 @@ impl App {
                 user_key,
                 at: m.at,
                 envelope: m.envelope,
+                trace: None,
             })
         };
         Ok(signed.into_iter().filter_map(with_key).collect())

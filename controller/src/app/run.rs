@@ -18,6 +18,7 @@ use writ_store::{Tx, agent, audit, evidence, order, run, step};
 
 use super::budget::Want;
 use super::lockdown::{self, Leave, Passes};
+use super::trace;
 use super::view::{ArtefactView, OrderView, RunView, StepView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
@@ -145,6 +146,7 @@ impl App {
             state: RunState::Queued,
             bundle: new.bundle.name,
             plan_digest: new.plan_digest,
+            traceparent: Some(self.trace_of_run(caller, run_id)),
             ordered_by: caller.name.clone(),
             reason: new.reason,
             created_at: now,
@@ -363,8 +365,7 @@ impl App {
 
 /// Audit and feed of a new run.
 async fn announce(tx: &mut Tx, act: audit::Act<'_>, row: &run::Run, hosts: usize) -> Result<(), Error> {
-    let body =
-        json!({ "id": row.run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": hosts });
+    let body = json!({ "id": row.run_id, "kind": run::kind_name(row.kind), "project": row.project, "hosts": hosts, "traceparent": trace::text(row) });
     audit::write(tx, act, "run.create", &row.run_id.to_string(), body.clone()).await?;
     Ok(audit::tell(tx, act.at, "run.created", vec![("runs".to_owned(), body)]).await?)
 }

@@ -16,7 +16,7 @@ use writ_protocol::id::RunId;
 use writ_store::run::moved::{self, Reminder};
 use writ_store::{Tx, audit, order, run};
 
-use super::{App, Error};
+use super::{App, Error, trace};
 
 /// Most reminders looked at in one pass; the next pass takes the rest.
 const PASS_MAX: u32 = 1_000;
@@ -67,7 +67,7 @@ impl App {
             }
             run::set_state(&mut tx, &one, now).await?;
             settled.runs += 1;
-            let body = json!({ "id": run_id, "state": one.state.name() });
+            let body = json!({ "id": run_id, "state": one.state.name(), "traceparent": trace::text(&one) });
             told.push((format!("run:{run_id}"), body.clone()));
             told.push(("runs".to_owned(), body));
         }

@@ -113,6 +113,8 @@ pub struct RunView {
     pub ordered_by: String,
     /// Why.
     pub reason: Option<String>,
+    /// Where its trace goes on from, as W3C Trace Context has it: the request that made it, or itself.
+    pub traceparent: Option<String>,
     /// When, RFC 3339.
     pub created_at: String,
     /// When it ended, RFC 3339.
@@ -144,6 +146,7 @@ impl RunView {
             plan_digest: run.plan_digest.map(|d| d.to_string()),
             ordered_by: run.ordered_by.clone(),
             reason: run.reason.clone(),
+            traceparent: super::trace::text(run),
             created_at: run.created_at.to_string(),
             ended_at: run.ended_at.map(|t| t.to_string()),
             counts: mine.iter().fold(BTreeMap::new(), |mut counts, c| {

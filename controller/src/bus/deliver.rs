@@ -16,6 +16,7 @@ use writ_protocol::limits::BUNDLE_CHUNK_BYTES;
 use writ_protocol::manifest::{Generation, Manifest};
 use writ_protocol::nats::UserKey;
 use writ_protocol::statement::Statement;
+use writ_protocol::trace::{self, TraceContext};
 use writ_protocol::{codec, subject};
 
 /// Most messages whose acknowledgement is awaited at once.
@@ -36,6 +37,8 @@ pub struct Parcel {
     pub at: Generation,
     /// Its envelope's JSON.
     pub envelope: Bytes,
+    /// The trace of the newest of its orders. Not signed: good for finding things together, for nothing else.
+    pub trace: Option<TraceContext>,
 }
 
 /// Something is not on the bus.
@@ -76,14 +79,15 @@ pub async fn manifests(client: &Client, parcels: &[Parcel]) -> Vec<Result<(), De
 async fn manifest(client: &Client, parcel: &Parcel) -> Result<(), DeliverError> {
     let Generation { epoch, generation } = parcel.at;
     let id = format!("m:{}:{epoch}:{generation}", parcel.key);
-    if !put(client, subject::order(&parcel.key), &id, parcel.envelope.clone()).await? {
+    let place = || subject::order(&parcel.key);
+    if !put(client, place(), (&id, parcel.trace), parcel.envelope.clone()).await? {
         return Ok(());
     }
     if held(client, &parcel.key).await?.is_some_and(|at| at >= parcel.at) {
         return Ok(());
     }
     // Remembered and gone. Without an id it is stored for certain: any other could be remembered and gone as well, after a second loss.
-    put(client, subject::order(&parcel.key), "", parcel.envelope.clone()).await?;
+    put(client, place(), ("", parcel.trace), parcel.envelope.clone()).await?;
     match held(client, &parcel.key).await? {
         Some(at) if at >= parcel.at => Ok(()),
         _ => Err(DeliverError::Lost),
@@ -120,7 +124,7 @@ async fn chunk_once(client: &Client, digest: &Digest, index: u32, chunk: Bytes) 
         return Ok(());
     }
     // Without an id: the look before and one message per subject are enough, and a forgotten chunk can come back.
-    put(client, place, "", chunk).await.map(|_| ())
+    put(client, place, ("", None), chunk).await.map(|_| ())
 }
 
 /// Where the manifest stands that the bus holds for an agent; none when it holds none, or one that cannot be read.
@@ -147,10 +151,18 @@ fn generation_of(envelope: &[u8]) -> Option<Generation> {
 }
 
 /// Whether the stream had a message of this id already.
-async fn put(client: &Client, subject: String, id: &str, body: Bytes) -> Result<bool, DeliverError> {
+async fn put(
+    client: &Client,
+    subject: String,
+    (id, trace): (&str, Option<TraceContext>),
+    body: Bytes,
+) -> Result<bool, DeliverError> {
     let mut headers = HeaderMap::new();
     if !id.is_empty() {
         headers.insert(MESSAGE_ID, id);
+    }
+    if let Some(trace) = trace {
+        headers.insert(trace::HEADER, trace.to_string());
     }
     Ok(publish_acked(client, subject, headers, body, PATIENCE)
         .await?

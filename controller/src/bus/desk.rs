@@ -118,6 +118,7 @@ impl Outbox for Desk {
             key: m.user_key,
             at: m.at,
             envelope: Bytes::from(m.envelope),
+            trace: m.trace,
         };
         Ok(dirty.into_iter().map(parcel).collect())
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use writ_chassis::config::{Secret, read_secret_file};
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace;
 
 use super::post::Target;
 use super::{Notice, NotifyError, Outcome, words, wrong};
@@ -89,18 +90,18 @@ fn event(notice: &Notice, tenant: &str) -> Value {
         (1, Some(Value::String(kind))) => kind,
         _ => "alert.group".to_owned(),
     };
-    let subject = if notice.events.len() == 1 {
-        field("subject")
-    } else {
-        None
-    };
+    // Of several events, each has its own.
+    let only = |name| Some(name).filter(|_| notice.events.len() == 1).and_then(field);
+    // The second is the attribute of the extension "distributed tracing".
+    let attributes = ["subject", trace::HEADER].map(|name| (name, only(name)));
     let mut event = json!({
         "specversion": "1.0", "id": notice.id, "source": format!("/writ/{tenant}"), "type": format!("dev.writ.{kind}.v1"),
         "time": notice.made_at, "datacontenttype": "application/json",
         "data": { "rule": notice.rule, "severity": notice.severity, "summary": words::subject(notice), "events": notice.events },
     });
-    if let (Some(fields), Some(subject)) = (event.as_object_mut(), subject) {
-        fields.insert("subject".to_owned(), subject);
+    if let Some(fields) = event.as_object_mut() {
+        let given = attributes.into_iter();
+        fields.extend(given.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
     event
 }
@@ -172,6 +173,10 @@ mod tests {
             )
         );
         assert_eq!(one["data"]["summary"], "[warn] lab-1: <b> file");
+        let place = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(one.get("traceparent").is_none());
+        let of_run = json!({ "kind": "run.failed", "subject": "run_1", "traceparent": place });
+        assert_eq!(event(&notice(vec![of_run]), "acme")["traceparent"], place);
         let two = notice(vec![happened.clone(), happened]);
         assert_eq!(event(&two, "acme")["type"], "dev.writ.alert.group.v1");
         assert!(event(&two, "acme").get("subject").is_none());

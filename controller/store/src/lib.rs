@@ -50,7 +50,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 24..=24;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 25..=25;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -78,6 +78,7 @@ pub fn statements() -> Vec<&'static str> {
         manifest::ALL,
         meta::ALL,
         order::ALL,
+        order::traced::ALL,
         retention::ALL,
         rate_card::ALL,
         run::ALL,

@@ -1,6 +1,7 @@
 //! Orders: created many at a time, read for manifests, changed by records, hellos and the sweeper.
 
 mod row_form;
+pub mod traced;
 
 use sqlx::postgres::PgRow;
 use sqlx::query;

@@ -9,6 +9,7 @@ use sqlx::{Decode, Postgres, Row as _, Type};
 use uuid::Uuid;
 use writ_protocol::digest::Digest;
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 
 use crate::error::Error;
 use crate::instant::Instant;
@@ -80,6 +81,12 @@ pub(crate) fn parsed<T: std::str::FromStr>(row: &PgRow, what: &'static str) -> R
     get::<String>(row, what)?
         .parse()
         .map_err(|_| Error::Inconsistent { what })
+}
+
+/// A place in a trace. Nothing rests on it, so one that cannot be read is none.
+pub(crate) fn trace(row: &PgRow, what: &'static str) -> Result<Option<TraceContext>, Error> {
+    let text = get::<Option<String>>(row, what)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// A number for the database; anything beyond its range has been refused before, so it is held at the range's end.

@@ -10,6 +10,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::id::RunId;
 use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 
 use crate::error::Error;
 use crate::instant::Instant;
@@ -30,8 +31,8 @@ statements! {
         SELECT DISTINCT b.digest, b.length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.deadline_at IS NOT NULL";
     CREATE = "-- run.create
         INSERT INTO run (run_id, kind, project, state, bundle_digest, plan_digest, ordered_by, reason, created_at, updated_at, ended_at,
-                         deadline_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)";
+                         deadline_at, traceparent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)";
     READ = "-- run.read
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.run_id = $1";
     BY_IDS = "-- run.by_ids
@@ -89,6 +90,8 @@ pub struct Run {
     pub bundle: BundleRef,
     /// The plan that was reviewed.
     pub plan_digest: Option<Digest>,
+    /// Where its trace goes on from; none of runs from before traces were kept.
+    pub traceparent: Option<TraceContext>,
     /// Who asked for it.
     pub ordered_by: String,
     /// Why.
@@ -212,7 +215,8 @@ pub async fn create(tx: &mut Tx, run: &Run) -> Result<(), Error> {
         .bind(run.reason.as_deref().map(text))
         .bind(Instant(run.created_at))
         .bind(run.ended_at.map(Instant))
-        .bind(run.deadline_at.map(Instant));
+        .bind(run.deadline_at.map(Instant))
+        .bind(run.traceparent.map(|place| place.to_string()));
     tx.run(query).await.map(|_| ())
 }
 
@@ -386,6 +390,7 @@ fn read_run(r: &PgRow) -> Result<Run, Error> {
             length: row::count(r, "bundle_length")?,
         },
         plan_digest: row::maybe_digest(r, "plan_digest")?,
+        traceparent: row::trace(r, "traceparent")?,
         ordered_by: row::get(r, "ordered_by")?,
         reason: row::get(r, "reason")?,
         created_at: row::time(r, "created_at")?,

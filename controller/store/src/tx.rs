@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 24] = [
+const MIGRATIONS: [(i64, &str, &str); 25] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -99,6 +99,11 @@ const MIGRATIONS: [(i64, &str, &str); 24] = [
     ),
     (23, "slo", include_str!("../../../migrations/0023_slo.sql")),
     (24, "alerts", include_str!("../../../migrations/0024_alerts.sql")),
+    (
+        25,
+        "run_trace",
+        include_str!("../../../migrations/0025_run_trace.sql"),
+    ),
 ];
 
 /// Longest a statement may take before the server ends it.

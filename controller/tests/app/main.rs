@@ -46,3 +46,4 @@ mod slos;
 mod sweep;
 mod together;
 mod tokens;
+mod traces;

@@ -74,6 +74,7 @@ fn happening(kind: &str, severity: Severity, environment: &str) -> Happening {
         project: Some("site".to_owned()),
         labels: BTreeMap::from([("env".to_owned(), environment.to_owned())]),
         summary: String::new(),
+        traceparent: None,
         at: instant("2026-11-22T12:00:00Z"),
     }
 }

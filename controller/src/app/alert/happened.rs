@@ -37,11 +37,15 @@ pub(super) fn topics() -> Vec<String> {
 
 /// An event as it is kept and sent.
 pub(super) fn as_json(one: &Happening) -> Value {
-    json!({
+    let mut body = json!({
         "kind": one.kind, "severity": one.severity.name(), "class": one.class.map(Class::name), "subject": one.subject, "about": one.about,
         "host": one.host, "project": one.project, "environment": one.labels.get(ENVIRONMENT_LABEL), "labels": one.labels,
         "summary": one.summary, "at": one.at,
-    })
+    });
+    if let (Some(fields), Some(trace)) = (body.as_object_mut(), &one.traceparent) {
+        fields.insert("traceparent".to_owned(), Value::from(trace.as_str()));
+    }
+    body
 }
 
 /// Reads changes; asks for each agent once.
@@ -65,6 +69,7 @@ impl Reader {
             project: text("project"),
             labels: BTreeMap::new(),
             summary: summary(entry, &subject),
+            traceparent: text("traceparent"),
             at: entry.at,
             subject,
         };

@@ -12,6 +12,7 @@ use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 use writ_store::testing::fresh_database;
 use writ_store::{Store, Tx, agent, order, run};
 
@@ -97,6 +98,7 @@ pub(crate) fn new_run(n: u8) -> run::Run {
         state: RunState::Queued,
         bundle: bundle(b"bundle").name,
         plan_digest: Some(Digest::of(b"plan")),
+        traceparent: Some(TraceContext::new(u128::from(n), 7, true)),
         ordered_by: "me".to_owned(),
         reason: Some("because".to_owned()),
         created_at: NOW,
