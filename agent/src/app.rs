@@ -25,6 +25,7 @@ use writ_protocol::bundle::Bundle;
 use writ_protocol::id::{OrderId, SessionId};
 use writ_protocol::manifest::Generation;
 use writ_protocol::record::{Difference, OrderOutcome};
+use writ_protocol::trace::TraceContext;
 
 use crate::core::{AgentCore, Failure, Input, Now};
 use crate::drift::Noticed;
@@ -159,6 +160,8 @@ pub struct Agent {
 struct Work {
     bundles: BTreeMap<OrderId, Arc<Bundle>>,
     first_seq: BTreeMap<OrderId, u64>,
+    /// What logs name beside the order: nobody signed it. Only of orders that the last manifest listed.
+    traces: BTreeMap<OrderId, TraceContext>,
     /// The journal's memory is to be kept when nothing more urgent is to be done.
     owes_memory: bool,
 }

@@ -19,6 +19,7 @@ use writ_protocol::hello::BundleRequest;
 use writ_protocol::limits::LOG_MESSAGE_BYTES_MAX;
 use writ_protocol::nats::UserKey;
 use writ_protocol::subject::{self, Rpc};
+use writ_protocol::trace::TraceContext;
 
 /// Longest wait for a read of the bus.
 pub const GET_WAIT: Duration = Duration::from_secs(2);
@@ -40,8 +41,9 @@ pub enum Incoming {
     /// It is lost; the client tries again.
     Disconnected,
     /// There may be a newer manifest; perhaps these bytes are it. They come on a subject on which others can make noise, so they are taken where
-    /// they are a manifest that would be taken from the bus, and are a mere hint otherwise.
-    Wake(Bytes),
+    /// they are a manifest that would be taken from the bus, and are a mere hint otherwise. With the trace of its newest order, which nobody signed:
+    /// it is told in logs and decides nothing.
+    Wake(Bytes, Option<TraceContext>),
     /// A watermark.
     Mark(Bytes),
     /// A halt or a lift.

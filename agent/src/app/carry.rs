@@ -96,7 +96,8 @@ impl Agent {
             outcome_name(ending.outcome),
             ending.code.map(|code| code.to_string()),
         );
-        tracing::info!(order.id = %order_id, outcome, reason.code = code, detail = %ending.detail, "order ended");
+        let trace_id = self.work.trace_id(order_id);
+        tracing::info!(order.id = %order_id, outcome, reason.code = code, detail = %ending.detail, trace_id, "order ended");
         self.metrics.orders_done.inc();
         let bundle = self.work.bundles.remove(&order_id);
         self.watch_ending(&ending, bundle.as_deref());

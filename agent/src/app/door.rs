@@ -6,6 +6,7 @@ use bytes::Bytes;
 use writ_protocol::hello::{Committed, HelloReply};
 use writ_protocol::manifest::Manifest;
 use writ_protocol::reason::Code;
+use writ_protocol::trace::TraceContext;
 
 use super::{Agent, AppError, DEBOUNCE, Event};
 use crate::core::Input;
@@ -31,7 +32,7 @@ impl Agent {
                 self.timers.send_at = Some(now.boot);
             }
             Incoming::Disconnected => self.is_connected = false,
-            Incoming::Wake(bytes) => self.wake(&bytes).await?,
+            Incoming::Wake(bytes, trace) => self.wake(&bytes, trace).await?,
             Incoming::Mark(bytes) => match intake::watermark(&bytes, &self.trust, &self.me.card.identity, at)
             {
                 // Several controllers may speak out of order; only a new life of the database, or a hello's answer, goes back.
@@ -92,7 +93,7 @@ impl Agent {
     ///
     /// What does not count is told even when the bus has been repaired by the time it is read, and once a read, so that a flood of wakes is
     /// no flood of records. Only a lower place is not told: wakes may come out of order, and a bus that went back still has it.
-    async fn wake(&mut self, bytes: &[u8]) -> Result<(), AppError> {
+    async fn wake(&mut self, bytes: &[u8], trace: Option<TraceContext>) -> Result<(), AppError> {
         let at = self.core.corrected(self.now().wall);
         let (trust, me) = (&self.trust, &self.me.card.identity);
         let admitted = match bytes {
@@ -101,6 +102,7 @@ impl Agent {
         };
         match admitted {
             Some(Input::Manifest(taken)) => {
+                self.note_trace(&taken.manifest, trace);
                 self.note_taken(&taken.manifest).await?;
                 self.feed(vec![Input::Manifest(taken)]).await
             }
@@ -126,11 +128,24 @@ impl Agent {
         self.timers.hello_at = self.timers.hello_at.min(soon);
     }
 
+    /// The trace that came with a manifest is its newest order's.
+    fn note_trace(&mut self, manifest: &Manifest, trace: Option<TraceContext>) {
+        let traces = &mut self.work.traces;
+        traces.retain(|id, _| manifest.orders.iter().any(|order| order.order_id == *id));
+        if let (Some(newest), Some(trace)) = (manifest.orders.last(), trace) {
+            traces.entry(newest.order_id).or_insert(trace);
+        }
+    }
+
     async fn note_taken(&mut self, manifest: &Manifest) -> Result<(), AppError> {
         tracing::info!(
             epoch = manifest.at.epoch,
             generation = manifest.at.generation,
             orders = manifest.orders.len(),
+            trace_id = manifest
+                .orders
+                .last()
+                .and_then(|order| self.work.trace_id(order.order_id)),
             "manifest taken"
         );
         self.metrics.manifests.inc();

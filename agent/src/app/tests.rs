@@ -266,7 +266,7 @@ async fn a_hard_halt_kills_the_step_and_leaves_a_signed_abort() {
         2,
         vec![order(1, OrderKind::Apply), order(2, OrderKind::Apply)],
     ));
-    bus.send(Incoming::Wake(b"noise"[..].into()))
+    bus.send(Incoming::Wake(b"noise"[..].into(), None))
         .await
         .expect("hears");
     let refused = eventually(|| {
@@ -365,7 +365,7 @@ async fn a_wake_may_bring_the_manifest_and_what_does_not_count_is_told_though_th
     };
     // The bus has nothing: what came with the wake is all there is.
     let first = signed(manifest(1, vec![order(1, OrderKind::Apply)]), 2);
-    bus.send(Incoming::Wake(first.clone().into()))
+    bus.send(Incoming::Wake(first.clone().into(), None))
         .await
         .expect("hears");
     eventually(|| ended(1)).await;
@@ -373,7 +373,7 @@ async fn a_wake_may_bring_the_manifest_and_what_does_not_count_is_told_though_th
     world.bus.publish(manifest(2, vec![order(2, OrderKind::Apply)]));
     let forged = signed(manifest(9, vec![order(3, OrderKind::Apply)]), 3);
     for bytes in [forged.clone(), forged, first] {
-        bus.send(Incoming::Wake(bytes.into())).await.expect("hears");
+        bus.send(Incoming::Wake(bytes.into(), None)).await.expect("hears");
     }
     eventually(|| ended(2)).await;
     let refusals = || {
@@ -386,9 +386,11 @@ async fn a_wake_may_bring_the_manifest_and_what_does_not_count_is_told_though_th
     eventually(|| (!refusals().is_empty()).then_some(())).await;
     // A place behind what is held is no news, and the bus that is read has what holds.
     let behind = signed(manifest(1, vec![order(4, OrderKind::Apply)]), 2);
-    bus.send(Incoming::Wake(behind.into())).await.expect("hears");
+    bus.send(Incoming::Wake(behind.into(), None))
+        .await
+        .expect("hears");
     world.bus.publish(manifest(3, vec![order(5, OrderKind::Apply)]));
-    bus.send(Incoming::Wake(Bytes::new())).await.expect("hears");
+    bus.send(Incoming::Wake(Bytes::new(), None)).await.expect("hears");
     eventually(|| ended(5)).await;
     assert_eq!(refusals(), [Code::SignatureInvalid]);
     assert!(ended(3).is_none() && ended(4).is_none());

@@ -9,13 +9,15 @@ use writ_chassis::ids::{named_rng, seed_from};
 use writ_chassis::lifecycle::LifecycleHandle;
 use writ_protocol::bundle::{self, Bundle};
 use writ_protocol::exec::RunMode;
+use writ_protocol::id::OrderId;
 use writ_protocol::limits::{BUNDLE_BYTES_MAX, BUNDLE_CHUNK_BYTES};
 use writ_protocol::manifest::{BundleRef, Order};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
+use writ_protocol::trace::TraceContext;
 use writ_protocol::trust::Keyring;
 
-use super::{Agent, Event};
+use super::{Agent, Event, Work};
 use crate::core::{Failure, Input, Ran, StepRef};
 use crate::executor::bundles::BundleCache;
 use crate::executor::{Executor, Job};
@@ -29,6 +31,13 @@ pub(super) const CHUNK_RETRY: BackoffPolicy =
     BackoffPolicy::new(Duration::from_millis(200), Duration::from_secs(10));
 /// Live log lines waiting; more are dropped, the journal has them all.
 const LOG_LINES_MAX: usize = 64;
+
+impl Work {
+    /// The trace of an order as logs name it; none where none came with it.
+    pub(super) fn trace_id(&self, order: OrderId) -> Option<String> {
+        self.traces.get(&order).map(TraceContext::trace_text)
+    }
+}
 
 impl Agent {
     /// Fetches an order's bundle.
@@ -102,7 +111,8 @@ impl Agent {
     pub(super) fn apply(&self, step: StepRef) {
         let (order_id, index) = (step.order.order_id, step.index);
         let (order, name) = (order_id.to_string(), step.id.clone());
-        tracing::info!(order.id = %order_id, step = %name, attempt = step.attempt, "step starts");
+        let trace_id = self.work.trace_id(order_id);
+        tracing::info!(order.id = %order_id, step = %name, attempt = step.attempt, trace_id, "step starts");
         let (job, report, executor) = (self.job(step), self.report.clone(), Arc::clone(&self.executor));
         let (lifecycle, clock) = (self.lifecycle.clone(), Arc::clone(&self.clock));
         let (lines, mut live) = mpsc::channel::<LogLine>(LOG_LINES_MAX);

@@ -17,7 +17,7 @@ use writ_chassis::nats::{
 use writ_protocol::enrol::JoinToken;
 use writ_protocol::hello::ERROR_HEADER;
 use writ_protocol::nats::UserKey;
-use writ_protocol::subject;
+use writ_protocol::{subject, trace};
 
 use super::{Answer, Incoming, LinkError, RPC_WAIT, Reply, Transport};
 use crate::identity::Login;
@@ -144,7 +144,7 @@ impl Pump {
         };
         tokio::select! {
             event = self.events.next() => event.map(told),
-            message = self.wake.next() => message.map(|message| Some(Incoming::Wake(message.payload))),
+            message = self.wake.next() => message.map(|message| Some(woken(message))),
             message = self.mark.next() => message.map(|message| Some(Incoming::Mark(message.payload))),
             message = self.control.next() => message.map(|message| Some(control(message, true))),
             message = self.everybody.next() => message.map(|message| Some(control(message, false))),
@@ -152,12 +152,22 @@ impl Pump {
     }
 }
 
+/// A wake, and the trace that whoever caused it named.
+fn woken(message: Message) -> Incoming {
+    let named = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(trace::HEADER));
+    let trace = named.and_then(|value| value.as_str().parse().ok());
+    Incoming::Wake(message.payload, trace)
+}
+
 fn told(event: NatsEvent) -> Option<Incoming> {
     match event {
         NatsEvent::Connected => Some(Incoming::Connected),
         NatsEvent::Disconnected | NatsEvent::Closed => Some(Incoming::Disconnected),
         // A lost message is found by the next hello.
-        NatsEvent::SlowConsumer(_) => Some(Incoming::Wake(Bytes::new())),
+        NatsEvent::SlowConsumer(_) => Some(Incoming::Wake(Bytes::new(), None)),
         NatsEvent::Refused(why) => {
             tracing::warn!(%why, "the bus refuses us; if it stays so, enrol again");
             None

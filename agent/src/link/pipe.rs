@@ -189,7 +189,7 @@ impl PipeTransport {
                 }
                 None
             }
-            ToAgent::Wake => Some(Incoming::Wake(Bytes::new())),
+            ToAgent::Wake => Some(Incoming::Wake(Bytes::new(), None)),
             ToAgent::Mark { envelope } => Some(Incoming::Mark(envelope.into())),
             ToAgent::Control { envelope } => Some(Incoming::Control {
                 bytes: envelope.into(),

@@ -176,7 +176,7 @@ pub fn hint(world: &Arc<World>, key: &writ_protocol::nats::UserKey, incoming: &I
         world.life.spawn_contained("bus.hint", async move {
             for _ in 0..copies {
                 tokio::time::sleep(delay).await;
-                if let Incoming::Wake(bytes) = &incoming {
+                if let Incoming::Wake(bytes, _) = &incoming {
                     let word = lock(&heard_in.witness).heard(bytes);
                     host.extend(&heard_in, &word.leases);
                 }

@@ -347,7 +347,7 @@ impl Act {
         if !matches!(deed, Deed::ForgeMark) {
             // The server tells whatever was put there.
             let put = lock(&world.bus).truth(key).map(<[u8]>::to_vec);
-            hint(world, key, &Incoming::Wake(put.unwrap_or_default().into()));
+            hint(world, key, &Incoming::Wake(put.unwrap_or_default().into(), None));
         }
     }
 

@@ -32,7 +32,7 @@ async fn a_lease_is_asked_for_at_half_its_time_and_the_next_hello_is_the_clocks_
     // Leases are of a minute; by the clock alone the next hello would come after 48 seconds at the earliest.
     for asked in 2..=3 {
         clock.advance(Duration::from_secs(31));
-        bus.send(Incoming::Wake(bytes::Bytes::new()))
+        bus.send(Incoming::Wake(bytes::Bytes::new(), None))
             .await
             .expect("hears");
         eventually(|| hellos(asked)).await;
@@ -53,7 +53,7 @@ async fn a_lease_is_asked_for_at_half_its_time_and_the_next_hello_is_the_clocks_
     .await;
     clock.advance(Duration::from_secs(40));
     world.bus.publish(manifest(2, vec![order(2, OrderKind::Apply)]));
-    bus.send(Incoming::Wake(bytes::Bytes::new()))
+    bus.send(Incoming::Wake(bytes::Bytes::new(), None))
         .await
         .expect("hears");
     eventually(|| {

@@ -145,13 +145,13 @@ async fn what_comes_unasked_is_handed_on() {
     desk.say(&answer(99, b"nobody asked")).await;
     desk.say(&ToAgent::Wake).await;
     let expected = [
-        Incoming::Wake(Bytes::new()),
+        Incoming::Wake(Bytes::new(), None),
         Incoming::Mark(Bytes::from_static(&[1])),
         Incoming::Control {
             bytes: Bytes::from_static(&[2]),
             addressed: true,
         },
-        Incoming::Wake(Bytes::new()),
+        Incoming::Wake(Bytes::new(), None),
     ];
     for one in expected {
         assert_eq!(incoming.recv().await, Some(one));

@@ -170,7 +170,7 @@ impl Duty {
             stored.duplicate
         ));
         if !stored.duplicate {
-            hint(&self.world, key, &Incoming::Wake(bytes.to_vec().into()));
+            hint(&self.world, key, &Incoming::Wake(bytes.to_vec().into(), None));
         }
         self.travel(false).await?;
         Ok(stored.duplicate)

@@ -61,6 +61,7 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
         plan_digest: None,
         ordered_by: "ada".to_owned(),
         reason: None,
+        traceparent: None,
         created_at: now,
         ended_at: None,
         deadline_at: Some(expires_at.plus(Duration::from_secs(3_600))),
