@@ -50,6 +50,12 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Shortest wait between hellos that ask for a lease.
 const LEASE_HELLO_MIN: Duration = Duration::from_secs(1);
+/// Shortest time between hellos that hints cause: a flood of them is not a flood of hellos.
+const HINTED_HELLO_MIN: Duration = Duration::from_secs(5);
+/// Over how much the hellos of a fleet that is given hints at once are spread.
+const HINT_SPREAD: Duration = Duration::from_millis(250);
+/// After this a look is told of once more that the ledger does not have yet.
+const RETELL: Duration = Duration::from_secs(1);
 /// After a pause this long in sending, what comes first goes almost at once: somebody waits for the acceptance of an order.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the first records after a pause wait for company.
@@ -179,6 +185,9 @@ struct Timers {
     hello_interval: Duration,
     is_greeting: bool,
     hello_again: bool,
+    /// When a hello is due because of a hint, and when the last one was said.
+    hinted_at: Option<BootInstant>,
+    hint_taken: Option<BootInstant>,
     hello_retry: Backoff,
     read_at: Option<BootInstant>,
     is_reading: bool,
@@ -399,9 +408,10 @@ impl Agent {
 }
 
 impl Timers {
-    /// When the next hello is due: by the clock, or before a lease runs out.
+    /// When the next hello is due: by the clock, before a lease runs out, or after a hint.
     fn hello_due(&self) -> BootInstant {
-        self.lease_at.map_or(self.hello_at, |at| at.min(self.hello_at))
+        let sooner = self.lease_at.into_iter().chain(self.hinted_at);
+        sooner.fold(self.hello_at, BootInstant::min)
     }
 
     fn new(now: BootInstant, ids: &dyn IdSource) -> Self {
@@ -412,6 +422,8 @@ impl Timers {
             hello_interval: writ_protocol::limits::HELLO_INTERVAL,
             is_greeting: false,
             hello_again: false,
+            hinted_at: None,
+            hint_taken: None,
             hello_retry: retry("agent.hello"),
             read_at: None,
             is_reading: false,

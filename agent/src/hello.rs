@@ -30,7 +30,7 @@ pub fn compose(
     identity: &Identity,
     session_id: SessionId,
     journal: &Journal,
-    (view, looks): (View, Vec<Look>),
+    (view, looks): (View, Option<Vec<Look>>),
     asked: (Digest, Now),
 ) -> Hello {
     let (nonce, now) = asked;
@@ -55,7 +55,8 @@ pub fn compose(
         regressions: view.regressions,
         draining: view.draining,
         halts: Some(view.halts.iter().map(|halt| BASE64.encode(halt)).collect()),
-        looks,
+        looks_when_asked: looks.is_some(),
+        looks: looks.unwrap_or_default(),
     }
 }
 

@@ -46,9 +46,9 @@ pub enum Incoming {
     Wake(Bytes, Option<TraceContext>),
     /// A watermark.
     Mark(Bytes),
-    /// A halt or a lift.
+    /// A halt or a lift; or nothing, which says that a hello would be answered with news.
     Control {
-        /// The envelope.
+        /// The envelope, or nothing.
         bytes: Bytes,
         /// It came on our own subject, not on everybody's.
         addressed: bool,

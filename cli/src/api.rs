@@ -25,7 +25,9 @@ pub use alerts::{Alert, AlertRule, Receiver};
 pub use answer::*;
 pub use cost_reports::{SignedCostReport, StoredCostReport};
 pub use costs::{CostLine, CostReport, UnknownCost};
-pub use drift::{DriftChange, DriftUnseen, Finding, FindingDetail, FindingEvent, WatchedHost};
+pub use drift::{
+    DriftChange, DriftUnseen, Finding, FindingDetail, FindingEvent, Scan, ScanMissing, WatchedHost,
+};
 pub use live::{Live, News};
 pub use schedules::{ComingTime, PastTime, Schedule};
 pub use slos::{Slo, SloBurn};

@@ -21,6 +21,7 @@ mod plans;
 mod problems;
 mod review;
 mod runs;
+mod scan;
 mod schedules;
 mod slos;
 

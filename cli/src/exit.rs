@@ -34,7 +34,7 @@ exits! {
     /// Failed.
     Failed = 1, "failed; of a run also: it was cancelled";
     /// There are changes.
-    Changes = 2, "plan --detailed-exitcode: applying would change something; apply --detailed-exitcodes: something was changed; drift list: something is not as it should be";
+    Changes = 2, "plan --detailed-exitcode: applying would change something; apply --detailed-exitcodes: something was changed; drift list and scan: something is not as it should be, or nobody can see";
     /// The input is wrong.
     Invalid = 3, "the input is not valid";
     /// Some resources failed.

@@ -168,6 +168,7 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(incidents::log))
         .routes(routes!(drift::list))
         .routes(routes!(drift::hosts))
+        .routes(routes!(drift::scanned, drift::scan))
         .routes(routes!(drift::get))
         .routes(routes!(drift::acknowledge))
         .routes(routes!(suppressions::list, suppressions::create))

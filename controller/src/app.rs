@@ -47,7 +47,7 @@ use writ_store::Store;
 pub use alert::{AlertQuery, AlertSettings, Claimed, MadeAlerts, Tried};
 pub use budget::NewBudget;
 pub use cost::{CostBy, CostQuery, WINDOW_MAX};
-pub use drift::DriftQuery;
+pub use drift::{DriftQuery, Scan, ScanOf};
 pub use enrol::NewJoinToken;
 pub use error::Error;
 pub use evidence::Pack;

@@ -64,6 +64,10 @@ pub struct Hello {
     /// of the bytes where there were none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<Look>,
+    /// It holds its host to plans, and looks at everything when an answer says so ([`HelloReply::look_since`]). Left out of the bytes where it does
+    /// not: agents from before would refuse an answer with a field that they do not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub looks_when_asked: bool,
 }
 
 impl Predicate for Hello {
@@ -113,6 +117,11 @@ pub struct HelloReply {
     pub lifts: Vec<String>,
     /// Leases that hold from the moment the question was sent.
     pub leases: Vec<LeaseRenewed>,
+    /// Somebody asked at this time of the ledger for a look at everything that plans want, and no such look is known that began later. An agent
+    /// that has seen this very time before has nothing to do. Left out of the bytes where nobody did, and for agents whose hello has no
+    /// [`Hello::looks_when_asked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_since: Option<Timestamp>,
 }
 
 impl Predicate for HelloReply {

@@ -44,6 +44,7 @@ impl Agent {
                 Ok(mark) => self.committed(Some(mark.committed), mark.resend_from).await?,
                 Err(error) => tracing::warn!(error = %intake::chain(&error), "a watermark was refused"),
             },
+            Incoming::Control { bytes, .. } if bytes.is_empty() => self.hint(),
             Incoming::Control { bytes, addressed } => {
                 match intake::control(&bytes, addressed, &self.trust, at) {
                     Ok(input) => self.feed(vec![input]).await?,
@@ -225,9 +226,7 @@ impl Agent {
             }
         };
         self.timers.lease_at = None;
-        if let Some(drift) = &mut self.drift {
-            drift.answered();
-        }
+        self.note_answered(reply.look_since);
         self.metrics.hellos.inc();
         self.timers.hello_retry.reset();
         self.pace(&reply);

@@ -13,11 +13,12 @@ use writ_chassis::lifecycle::LifecycleHandle;
 use writ_protocol::bundle::Bundle;
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::record::{Difference, LookCause, OrderOutcome, Record, Unseen};
+use writ_protocol::time::Timestamp;
 
 use self::watch::Wanted;
 pub(super) use self::watch::{Loaded, Past, Watch};
 use super::work::{CHUNK_RETRY, Fetch, on_thread};
-use super::{Agent, AppError, Event};
+use super::{Agent, AppError, Event, RETELL};
 use crate::core::{Effect, Ending, Failure};
 use crate::drift::{Applied, Ask, Input, Kept, Noticed, Now, Rules, wanted};
 use crate::journal::Journal;
@@ -132,6 +133,16 @@ impl Agent {
         drift.tell(Input::Noticed(noticed.concerned), now);
     }
 
+    /// A hello was answered; perhaps with the time at which somebody asked for a look at everything.
+    pub(super) fn note_answered(&mut self, look_since: Option<Timestamp>) {
+        let now = self.drift_now();
+        let Some(drift) = &mut self.drift else { return };
+        drift.answered();
+        if let Some(since) = look_since {
+            drift.tell(Input::Asked(since), now);
+        }
+    }
+
     pub(super) fn note_looked(&mut self, turn: u64, found: Vec<(usize, Option<Difference>)>) {
         let now = self.drift_now();
         self.metrics.drift_looks.inc();
@@ -169,6 +180,9 @@ impl Agent {
                     let effects = vec![Effect::Append(Record::DriftSeen(seen)), Effect::Sync];
                     // Boxed: carrying out may come back here.
                     Box::pin(self.carry(effects)).await?;
+                }
+                Ask::Answer { is_repeated } => {
+                    self.greet_soon(if is_repeated { RETELL } else { Duration::ZERO });
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! What goes out: hellos, reads of the manifest, event batches, renewals. Each runs beside the loop and reports back.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, Record};
 
-use super::{Agent, AppError, Event};
+use super::{Agent, AppError, Event, HINT_SPREAD, HINTED_HELLO_MIN};
 use crate::core::{Effect, Input};
 use crate::hello;
 use crate::intake::Asked;
@@ -81,6 +82,25 @@ impl Agent {
         });
     }
 
+    /// Somebody says that the ledger has a word for us: hears it with a hello, at most every [`HINTED_HELLO_MIN`]. Whoever it is learns nothing and
+    /// changes nothing by it.
+    pub(super) fn hint(&mut self) {
+        let now = self.clock.boot();
+        let again = self.timers.hint_taken.map(|at| at.plus(HINTED_HELLO_MIN));
+        let earliest = again.map_or(now, |at| at.max(now));
+        let at = earliest.plus(self.spread(HINT_SPREAD));
+        self.timers.hinted_at.get_or_insert(at);
+    }
+
+    /// Says hello as soon as the one under way is answered.
+    pub(super) fn greet_soon(&mut self, wait: Duration) {
+        if self.timers.is_greeting {
+            self.timers.hello_again = true;
+        } else {
+            self.timers.hello_at = self.timers.hello_at.min(self.clock.boot().plus(wait));
+        }
+    }
+
     /// Says hello.
     pub(super) async fn greet(&mut self) -> Result<(), AppError> {
         if self.timers.is_greeting || !self.is_connected {
@@ -89,13 +109,16 @@ impl Agent {
         }
         self.timers.is_greeting = true;
         self.timers.lease_at = None;
+        if self.timers.hinted_at.take().is_some() {
+            self.timers.hint_taken = Some(self.clock.boot());
+        }
         let (now, nonce) = (self.now(), hello::nonce(self.ids.as_ref()));
         let (identity, session_id) = (self.me.card.identity.clone(), self.session_id);
         let view = self.core.view();
         self.metrics
             .orders_held
             .set(i64::try_from(view.running.len()).unwrap_or(i64::MAX));
-        let looks = self.drift.as_mut().map(|drift| drift.looks()).unwrap_or_default();
+        let looks = self.drift.as_mut().map(|drift| drift.looks());
         let compose = move |journal: &mut Journal| {
             hello::compose(&identity, session_id, journal, (view, looks), (nonce, now))
         };

@@ -4,16 +4,21 @@
 //! began meanwhile, and looked at again afterwards. Everything is looked at every interval, at a moment of it that the agent's id decides, so that a
 //! fleet does not look in step; what the kernel tells of is looked at at once, as long as that is not too often.
 
+mod asked;
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use writ_chassis::clock::BootInstant;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::AgentId;
-use writ_protocol::record::drift::{DIFFERING_BYTES_MAX, DIFFERING_MAX, digest};
+use writ_protocol::record::drift::digest;
 use writ_protocol::record::{Difference, DriftSeen, Look, LookCause};
 use writ_protocol::time::Timestamp;
 
+use self::asked::Asked;
+use self::room::fit;
 use super::desired::Desired;
 
 /// After an order's end until what it left is looked at: its report goes first.
@@ -22,8 +27,6 @@ const APPLIED_DELAY: Duration = Duration::from_millis(100);
 const EVENT_LOOKS_MAX: usize = 64;
 /// …within this time. What changes all the time is looked at this seldom.
 const EVENT_LOOKS_SPAN: Duration = Duration::from_secs(32);
-/// What a difference takes in a record besides its texts, bytes, at the most.
-const FRAMING: usize = 64;
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub enum Input {
         /// What was found of each resource: nothing where it is as it should be.
         found: Vec<(usize, Option<Difference>)>,
     },
+    /// The ledger says that somebody asked at this time of its clock for a look at everything, and knows of none since.
+    Asked(Timestamp),
     /// Time passed.
     Tick,
 }
@@ -88,6 +93,11 @@ pub enum Ask {
     },
     /// Write a record.
     Tell(Box<DriftSeen>),
+    /// Say hello: somebody waits for a look that hellos tell of now.
+    Answer {
+        /// The ledger has heard of it before, and does not have it: what it rests on may be under way, so a moment later.
+        is_repeated: bool,
+    },
 }
 
 /// A look that is to be.
@@ -98,6 +108,8 @@ struct Due {
     cause: LookCause,
     noticed_at: Timestamp,
     not_before: BootInstant,
+    /// Somebody waits for it.
+    is_asked: bool,
 }
 
 /// A project whose plan is wanted here.
@@ -140,6 +152,8 @@ pub struct Rules {
     turn: u64,
     /// When everything is due again.
     next_at: BootInstant,
+    /// What was asked for last.
+    asked: Option<Asked>,
 }
 
 impl Rules {
@@ -155,6 +169,7 @@ impl Rules {
             is_held: false,
             turn: 0,
             next_at: now.boot,
+            asked: None,
         };
         rules.next_at = rules.following(now);
         rules
@@ -180,7 +195,8 @@ impl Rules {
             }
             Input::Missed => self.all_due(LookCause::Event, now),
             Input::Held(is_held) => self.hold(is_held),
-            Input::Looked { turn, found } => asks.extend(self.looked(turn, found, now)),
+            Input::Looked { turn, found } => asks.extend(self.looked(turn, found)),
+            Input::Asked(since) => asks.extend(self.ask(since, now)),
             Input::Tick => {}
         }
         if now.boot >= self.next_at {
@@ -253,7 +269,7 @@ impl Rules {
         self.invalidate(&desired.project);
         let delay = match cause {
             LookCause::Applied => APPLIED_DELAY,
-            LookCause::Started | LookCause::Interval | LookCause::Event => Duration::ZERO,
+            _ => Duration::ZERO,
         };
         let project = Project {
             due: Some(Due {
@@ -261,6 +277,7 @@ impl Rules {
                 cause,
                 noticed_at: now.wall.plus(delay),
                 not_before: now.boot.plus(delay),
+                is_asked: false,
             }),
             shape,
             differing: BTreeMap::new(),
@@ -294,6 +311,7 @@ impl Rules {
             cause: LookCause::Event,
             noticed_at: now.wall,
             not_before,
+            is_asked: false,
         });
     }
 
@@ -304,6 +322,7 @@ impl Rules {
                 cause,
                 noticed_at: now.wall,
                 not_before: now.boot,
+                is_asked: cause == LookCause::Asked,
             });
         }
     }
@@ -325,6 +344,7 @@ impl Rules {
         if self.is_held || self.looking.is_some() {
             return None;
         }
+        let began = self.began(now);
         let ready = self
             .projects
             .values_mut()
@@ -348,17 +368,23 @@ impl Rules {
             turn: self.turn,
             project: project.desired.project.clone(),
             due,
-            began: now.wall,
+            began,
             is_valid: true,
         });
         Some(ask)
     }
 
-    fn looked(&mut self, turn: u64, found: Vec<(usize, Option<Difference>)>, _now: Now) -> Option<Ask> {
-        let looking = self.looking.take_if(|looking| looking.turn == turn)?;
-        if !looking.is_valid {
-            return None;
-        }
+    fn looked(&mut self, turn: u64, found: Vec<(usize, Option<Difference>)>) -> Vec<Ask> {
+        let Some(looking) = self.looking.take_if(|looking| looking.turn == turn) else {
+            return Vec::new();
+        };
+        let told = looking.is_valid.then(|| self.take_in(&looking, found)).flatten();
+        let is_answered = looking.due.is_asked && !self.is_answer_owed();
+        let answer = is_answered.then_some(Ask::Answer { is_repeated: false });
+        told.into_iter().chain(answer).collect()
+    }
+
+    fn take_in(&mut self, looking: &Looking, found: Vec<(usize, Option<Difference>)>) -> Option<Ask> {
         let project = self.projects.get_mut(&looking.project)?;
         for (index, difference) in found {
             match difference {
@@ -369,7 +395,7 @@ impl Rules {
         if looking.due.which.is_none() {
             project.looked_at = Some(looking.began);
         }
-        project.tell(&looking)
+        project.tell(looking)
     }
 }
 
@@ -394,11 +420,16 @@ impl Project {
             }
             _ => None,
         };
-        let is_event = [due.cause, more.cause].contains(&LookCause::Event);
+        let causes = [due.cause, more.cause];
         let is_first = matches!(due.cause, LookCause::Applied | LookCause::Started);
-        if is_event && !is_first {
-            due.cause = LookCause::Event;
+        let telling = [LookCause::Asked, LookCause::Event];
+        if let Some(cause) = telling
+            .into_iter()
+            .find(|cause| causes.contains(cause) && !is_first)
+        {
+            due.cause = cause;
         }
+        due.is_asked |= more.is_asked;
         due.noticed_at = due.noticed_at.min(more.noticed_at);
         due.not_before = due.not_before.min(more.not_before);
     }
@@ -425,30 +456,6 @@ impl Project {
             left_out,
         })))
     }
-}
-
-/// As many differences as a record may hold, and how many are left out.
-fn fit<'a>(all: impl ExactSizeIterator<Item = &'a Difference>) -> (Vec<Difference>, u32) {
-    let (total, mut room) = (all.len(), DIFFERING_BYTES_MAX);
-    let mut kept = Vec::new();
-    for one in all.take(DIFFERING_MAX) {
-        let changes = one
-            .changes
-            .iter()
-            .map(|change| change.attribute.len() + change.want.len() + change.got.len() + FRAMING);
-        let unseen = one
-            .unseen
-            .as_ref()
-            .map_or(0, |unseen| unseen.detail.len() + FRAMING);
-        let takes = one.resource.len() + FRAMING + unseen + changes.sum::<usize>();
-        let Some(left) = room.checked_sub(takes) else {
-            break;
-        };
-        room = left;
-        kept.push(one.clone());
-    }
-    let left_out = u32::try_from(total.saturating_sub(kept.len())).unwrap_or(u32::MAX);
-    (kept, left_out)
 }
 
 #[cfg(test)]

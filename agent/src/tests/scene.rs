@@ -278,12 +278,9 @@ impl FakeBus {
             .into_inner()
             .predicate;
         let committed = ledger.journal.filter(|(id, ..)| *id == hello.journal_id);
-        let leases = if ledger.leases_renewed {
-            hello.running.iter()
-        } else {
-            [].iter()
-        };
+        let leases = hello.running.iter().filter(|_| ledger.leases_renewed);
         let answer = HelloReply {
+            look_since: None,
             identity: hello.identity.clone(),
             nonce: hello.nonce,
             at: ledger.manifest_at,

@@ -130,7 +130,63 @@ pub struct WatchedHost {
     pub rest: Rest,
 }
 
+/// How far a look that somebody asked for has come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scan {
+    /// When it was asked for.
+    pub asked_at: String,
+    /// Projects on hosts that are watched there.
+    pub watches: u64,
+    /// Those that were looked at since.
+    pub looked: u64,
+    /// Those that were not, and from which a look may be expected now.
+    pub coming: u64,
+    /// Those that were not; the first of them.
+    pub missing: Vec<ScanMissing>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// A project on a host that was not looked at since.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanMissing {
+    /// The agent's name.
+    pub agent: String,
+    /// The project.
+    pub project: String,
+    /// Why.
+    pub why: String,
+    /// When its agent was last heard.
+    pub last_seen: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
 impl Client {
+    /// Asks for a look now at what is watched there: names and values of the request.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn ask_for_scan(&self, of: &[(&'static str, String)]) -> anyhow::Result<Scan> {
+        let body: serde_json::Map<String, Value> = of
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_str().into()))
+            .collect();
+        self.post("/api/v1/drift/scans", &Value::Object(body))
+    }
+
+    /// How far it has come; `query` as in [`Client::findings`].
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn scan(&self, query: &str) -> anyhow::Result<Scan> {
+        self.get(&format!("/api/v1/drift/scans{query}"))
+    }
+
     /// Findings, the newest first; `query` is empty or begins with a question mark.
     ///
     /// # Errors

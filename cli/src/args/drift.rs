@@ -78,6 +78,13 @@ pub(crate) enum Drift {
         #[arg(long)]
         reason: String,
     },
+    /// Have hosts look now, wait for them, and list what differs; exit code 2 where anything does
+    #[command(
+        after_help = "A look changes nothing on a host. One that cannot look now is named with the reason, and ends the command with 2 as well.\n\n\
+                      Examples:\n  writ drift scan --host web-1\n  writ drift scan --env staging --timeout 30\n  \
+                      writ drift scan --project web --no-wait"
+    )]
+    Scan(Scan),
     /// Whether a pipeline may go on: exit code 2 where something differs too severely, or where nobody can see
     #[command(
         after_help = "A host whose last look is old, or did not see everything, lets nobody pass.\n\n\
@@ -154,6 +161,21 @@ pub(crate) struct Gate {
     /// How severe it must be to stop the pipeline
     #[arg(long, value_enum, default_value = "warn", value_name = "SEVERITY")]
     pub(crate) fail_on: SeverityChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    #[command(flatten)]
+    pub(crate) of: OfDrift,
+    /// Only hosts with this label env
+    #[arg(long = "env", value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Return when the hosts are asked
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Give up waiting after this many seconds; the hosts look all the same
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 /// Of which host and project.

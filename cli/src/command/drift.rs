@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use writ_protocol::id::DriftId;
 
-use super::{Desk, noise};
+use super::{Desk, noise, scan};
 use crate::api::{Client, Finding, FindingEvent, WatchedHost};
 use crate::args;
 use crate::exit::Exit;
@@ -49,12 +49,13 @@ pub(crate) fn run(desk: &Desk, command: &args::Drift) -> anyhow::Result<Exit> {
         args::Drift::Suppress(args) => noise::suppress(desk, &client, args)?,
         args::Drift::Suppressions(args) => noise::list(desk, &client, args)?,
         args::Drift::Unsuppress { suppression, reason } => noise::end(desk, &client, suppression, reason)?,
+        args::Drift::Scan(args) => return scan::scan(desk, &client, args),
         args::Drift::Gate(args) => return gate(desk, &client, args),
     }
     Ok(Exit::Done)
 }
 
-fn is_loud(one: &Finding) -> bool {
+pub(super) fn is_loud(one: &Finding) -> bool {
     !QUIET.contains(&one.state.as_str())
 }
 
@@ -103,7 +104,7 @@ pub(super) fn word(what: &str, text: &str) -> Result<String, Fault> {
     Err(Fault::new(Exit::Usage, format!("{text:?} is no name of a {what}")).help("writ drift hosts"))
 }
 
-type Filters = Vec<(&'static str, String)>;
+pub(super) type Filters = Vec<(&'static str, String)>;
 
 fn of_filters(of: &args::OfDrift) -> Result<Filters, Fault> {
     let host = of.host.as_deref().map(|name| word("host", name)).transpose()?;
@@ -133,7 +134,7 @@ fn choice_name(choice: &impl ValueEnum) -> String {
     value.map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-fn query(filters: &Filters) -> String {
+pub(super) fn query(filters: &Filters) -> String {
     let pairs: Vec<String> = filters
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
@@ -162,7 +163,7 @@ fn words(one: &Finding) -> String {
     }
 }
 
-fn told(findings: &[Finding]) -> String {
+pub(super) fn told(findings: &[Finding]) -> String {
     let rows = findings.iter().map(|one| {
         let state = if one.flapping {
             format!("{} (flapping)", one.state)

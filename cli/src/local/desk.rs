@@ -340,6 +340,7 @@ impl Desk {
             lease_ms: order.lease_ms,
         };
         let reply = HelloReply {
+            look_since: None,
             identity: hello.identity.clone(),
             nonce: hello.nonce,
             at: Generation {

@@ -93,6 +93,7 @@ fn kind(asked: &Asked, _: usize) -> Answer {
         ["incident-log"] => incidents::log(asked),
         ["drift"] => items(drift::finding()),
         ["drift", "hosts"] => items(drift::host()),
+        ["drift", "scans"] => drift::scan(0, "offline"),
         ["drift", drift::FINDING] => drift::shown(),
         ["drift", drift::FINDING, "acknowledge"] => drift::finding(),
         ["suppressions"] if asked.line.starts_with("GET") => items(drift::suppression()),

@@ -58,6 +58,7 @@ fn question() -> Result<Hello, MakeError> {
         draining: false,
         halts: None,
         looks: Vec::new(),
+        looks_when_asked: false,
     })
 }
 
@@ -92,6 +93,17 @@ fn questions(area: &mut Area) -> Result<(), MakeError> {
         "The agent held its host against what was applied there, and nothing differed.",
         given(told.to_json()?),
         json!(looked),
+    );
+    let asked_for = Hello {
+        looks_when_asked: true,
+        ..asked.clone()
+    };
+    let told = hello::sign(&identity()?, asked_for.clone(), &key(seed::ARTEFACT))?;
+    area.good(
+        "question-looks-when-asked",
+        "The agent holds its host to plans, and looks when an answer says so.",
+        given(told.to_json()?),
+        json!(asked_for),
     );
     let forged = hello::sign(&identity()?, asked, &key(seed::STRANGER))?;
     area.bad(
@@ -134,6 +146,7 @@ fn reply(identity: Identity) -> Result<HelloReply, MakeError> {
             fencing_token: 1,
             lease_ms: 300_000,
         }],
+        look_since: None,
     })
 }
 
@@ -165,6 +178,16 @@ fn answers(area: &mut Area) -> Result<(), MakeError> {
         "Signed by the director, for this agent, with the question's nonce.",
         signed(good.clone(), seed::DIRECTOR)?,
         json!(good),
+    );
+    let asked = HelloReply {
+        look_since: Some(NOW),
+        ..good.clone()
+    };
+    area.good(
+        "answer-look",
+        "Somebody asked for a look at everything that plans want on the host.",
+        signed(asked.clone(), seed::DIRECTOR)?,
+        json!(asked),
     );
     let old = HelloReply {
         nonce: Digest::of(b"an earlier nonce"),

@@ -1,18 +1,20 @@
 //! Drift: where hosts are not as their last applied plans want them, and when they were last looked at.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use writ_domain::drift::finding::State as Standing;
 use writ_domain::drift::{Class, Severity};
 use writ_protocol::reason::Code;
+use writ_protocol::time::Timestamp;
 
 use super::Doors;
 use super::page::{Body, Cursor, Items, Path, Query, Reason, id};
 use super::problem::{Document, Problem};
-use crate::app::view::{DriftDetailView, DriftView, WatchView};
-use crate::app::{Caller, DriftQuery};
+use crate::app::view::{DriftDetailView, DriftView, ScanView, WatchView};
+use crate::app::{Caller, DriftQuery, ScanOf};
 
 /// Of which host and project.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -32,8 +34,32 @@ pub(super) struct Filter {
     class: Option<String>,
     /// Only of this severity: `info`, `warn` or `critical`.
     severity: Option<String>,
+    /// Only on hosts of this environment.
+    environment: Option<String>,
     /// Only in this state: `open`, `acknowledged`, `expected`, `unknown` or `cleared`; where it is not given, in any but `expected` and `cleared`.
     state: Option<String>,
+}
+
+/// What is to be looked at: everything that is watched, as far as nothing here says otherwise.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScanBody {
+    /// On the host of the agent of this name.
+    agent: Option<String>,
+    /// Of this project.
+    project: Option<String>,
+    /// On hosts of this environment.
+    environment: Option<String>,
+}
+
+/// Of which look that was asked for.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Scanned {
+    /// When it was asked for, RFC 3339, as the answer to the request said.
+    since: String,
+    /// Only on hosts of this environment.
+    environment: Option<String>,
 }
 
 /// The value of a filter, when it is one.
@@ -63,6 +89,7 @@ pub(super) async fn list(
     let asked = DriftQuery {
         agent: of.agent,
         project: of.project,
+        environment: filter.environment,
         class: one_of("class", filter.class.as_deref(), Class::of, &classes)?,
         severity: one_of("severity", filter.severity.as_deref(), Severity::of, &severities)?,
         state: one_of("state", filter.state.as_deref(), Standing::of, &states)?,
@@ -83,6 +110,42 @@ pub(super) async fn hosts(
     let of = (of.agent.as_deref(), of.project.as_deref());
     let found = doors.app.drift_hosts(&caller, of, &cursor.into()).await?;
     Ok(Json(found.into()))
+}
+
+/// How far a look that was asked for has come.
+#[utoipa::path(get, path = "/api/v1/drift/scans", tag = "drift", params(Scanned, Of),
+    responses((status = 200, body = ScanView), (status = "default", content_type = "application/problem+json", body = Document)))]
+pub(super) async fn scanned(
+    State(doors): State<Doors>,
+    Query(scanned): Query<Scanned>,
+    Query(of): Query<Of>,
+) -> Result<Json<ScanView>, Problem> {
+    let since = Timestamp::parse(&scanned.since)
+        .map_err(|error| Problem::new(Code::Malformed, format!("since: {error}")))?;
+    let of = ScanOf {
+        agent: of.agent,
+        project: of.project,
+        environment: scanned.environment,
+    };
+    Ok(Json(doors.app.drift_scan(&of, since).await?))
+}
+
+/// Asks for a look at everything that is wanted on some hosts, now. Looking changes nothing there.
+#[utoipa::path(post, path = "/api/v1/drift/scans", tag = "drift", request_body = ScanBody,
+    responses((status = 201, body = ScanView), (status = "default", content_type = "application/problem+json", body = Document)))]
+pub(super) async fn scan(
+    State(doors): State<Doors>,
+    Extension(caller): Extension<Caller>,
+    Body(body): Body<ScanBody>,
+) -> Result<(StatusCode, Json<ScanView>), Problem> {
+    let of = ScanOf {
+        agent: body.agent,
+        project: body.project,
+        environment: body.environment,
+    };
+    let scan = doors.app.scan_drift(&caller, &of).await?;
+    doors.control.hint(&scan.agents).await;
+    Ok((StatusCode::CREATED, Json(scan.view)))
 }
 
 /// A finding with what became of it.

@@ -1,8 +1,9 @@
 //! Drift as people deal with it: findings are listed and acknowledged, and hosts say when they were last looked at. What looks change is in
-//! [`looks`].
+//! [`looks`], what somebody has hosts look for in [`scan`].
 
 pub(in crate::app) mod looks;
 pub(in crate::app) mod noise;
+mod scan;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,12 +12,14 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use writ_domain::drift::finding::{Event, State, Told, apply};
 use writ_domain::drift::{Class, Severity};
+use writ_domain::halt::ENVIRONMENT_LABEL;
 use writ_protocol::id::DriftId;
 use writ_protocol::time::Timestamp;
 use writ_store::drift::shown::{self, Shown, Which};
 use writ_store::drift::{self, Finding, history};
 use writ_store::{Tx, audit};
 
+pub use self::scan::{Scan, ScanOf};
 use super::lockdown::{Leave, Passes};
 use super::view::{DriftDetailView, DriftEventView, DriftView, WatchView};
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
@@ -40,6 +43,8 @@ pub struct DriftQuery {
     pub agent: Option<String>,
     /// Of this project.
     pub project: Option<String>,
+    /// On hosts of this environment.
+    pub environment: Option<String>,
     /// Of this class.
     pub class: Option<Class>,
     /// Of this severity.
@@ -113,6 +118,7 @@ impl App {
             severity: asked.severity,
             agent: asked.agent.clone(),
             project: asked.project.clone(),
+            environment: asked.environment.clone().map(|value| (ENVIRONMENT_LABEL, value)),
         };
         let mut tx = self.store.begin("drift.list").await?;
         let rows = shown::page(&mut tx, &which, before, page.limit()).await?;

@@ -34,6 +34,7 @@ struct Common {
     leases: BTreeMap<AgentId, Vec<LeaseRenewed>>,
     halts: Vec<halt::Halt>,
     lifted: Vec<halt::Halt>,
+    asked: BTreeMap<AgentId, Timestamp>,
 }
 
 impl App {
@@ -79,15 +80,17 @@ impl App {
             .iter()
             .map(|hello| (hello.identity.agent_id, hello.journal_id))
             .collect();
-        let common = Common {
+        let mut common = Common {
             epoch: meta.epoch,
             control_epoch: meta.control_epoch,
             marks: ingest::read_all(&mut tx, &journals).await?,
             leases: Self::renew_leases(&mut tx, &heard, now).await?,
             halts: halt::active(&mut tx).await?,
             lifted: Self::lifts_to_say(&mut tx, found.lifted, now).await?,
+            asked: BTreeMap::new(),
         };
         looks::looked(&mut tx, &heard, now).await?;
+        common.asked = looks::asked(&mut tx, &heard).await?;
         let answer = |hello: Result<Hello, Error>| {
             let hello = hello?;
             let user_key = &hello.identity.user_key;
@@ -145,6 +148,7 @@ impl App {
                 None => Vec::new(),
             },
             leases: common.leases.get(&agent.agent_id).cloned().unwrap_or_default(),
+            look_since: common.asked.get(&agent.agent_id).copied(),
         };
         let envelope = self.signer.director(&hello.identity, reply)?;
         envelope
@@ -304,6 +308,7 @@ fn living(agent_id: AgentId, hello: &Hello, now: Timestamp) -> liveness::Livenes
         draining: hello.draining,
         regressions: hello.regressions,
         reads_lifts: hello.halts.is_some(),
+        looks_when_asked: hello.looks_when_asked,
     }
 }
 

@@ -23,8 +23,8 @@ pub use budget::BudgetView;
 pub use cost::{CostLine, CostReportView, CostSums, UnknownCostView, UsedView};
 pub use cost_report::{SignedCostReportView, StoredCostReportView};
 pub use drift::{
-    DriftChange, DriftDetailView, DriftEventView, DriftUnseen, DriftView, SuppressionTermsView,
-    SuppressionView, WatchView,
+    DriftChange, DriftDetailView, DriftEventView, DriftUnseen, DriftView, ScanMissing, ScanView,
+    SuppressionTermsView, SuppressionView, WatchView,
 };
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};

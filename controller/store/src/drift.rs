@@ -1,8 +1,9 @@
 //! Drift: what is watched on each host and the findings about it. What became of findings stands in [`history`], what is shown in [`shown`], what
-//! somebody said beforehand in [`suppression`].
+//! somebody said beforehand in [`suppression`], looks that somebody asked for in [`asked`].
 //!
 //! Whoever writes locks the rows of [`Watch`]es first, by agent and project, and then those of findings, by id; all rows of a pass at once.
 
+pub mod asked;
 pub mod history;
 pub mod shown;
 pub mod suppression;

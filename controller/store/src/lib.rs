@@ -50,7 +50,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 25..=25;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 26..=26;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -65,6 +65,7 @@ pub fn statements() -> Vec<&'static str> {
         cost::ALL,
         cost_report::ALL,
         drift::ALL,
+        drift::asked::ALL,
         drift::history::ALL,
         drift::shown::ALL,
         evidence::ALL,

@@ -20,15 +20,17 @@ statements! {
         ORDER BY agent_id FOR UPDATE";
     UPSERT = "-- liveness.upsert
         INSERT INTO agent_liveness (agent_id, session_id, journal_id, incarnation, seen_at, have_epoch, have_generation, control_epoch,
-                                    agent_version, free_disk_bytes, clock_offset_us, draining, regressions, reads_lifts)
+                                    agent_version, free_disk_bytes, clock_offset_us, draining, regressions, reads_lifts,
+                                    looks_when_asked)
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::timestamptz[], $6::int[], $7::bigint[], $8::bigint[],
-                             $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::bigint[], $14::boolean[])
+                             $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::bigint[], $14::boolean[], $15::boolean[])
         ON CONFLICT (agent_id) DO UPDATE SET
             session_id = EXCLUDED.session_id, journal_id = EXCLUDED.journal_id, incarnation = EXCLUDED.incarnation,
             seen_at = EXCLUDED.seen_at, have_epoch = EXCLUDED.have_epoch, have_generation = EXCLUDED.have_generation,
             control_epoch = EXCLUDED.control_epoch, agent_version = EXCLUDED.agent_version,
             free_disk_bytes = EXCLUDED.free_disk_bytes, clock_offset_us = EXCLUDED.clock_offset_us, draining = EXCLUDED.draining,
-            regressions = EXCLUDED.regressions, reads_lifts = EXCLUDED.reads_lifts
+            regressions = EXCLUDED.regressions, reads_lifts = EXCLUDED.reads_lifts,
+            looks_when_asked = EXCLUDED.looks_when_asked
         WHERE agent_liveness.incarnation <= EXCLUDED.incarnation";
     FORGET = "-- liveness.forget
         DELETE FROM agent_liveness WHERE agent_id = $1";
@@ -61,6 +63,8 @@ pub struct Liveness {
     pub regressions: u64,
     /// Whether it reads lifts in manifests and answers.
     pub reads_lifts: bool,
+    /// Whether it looks at everything when an answer says so.
+    pub looks_when_asked: bool,
 }
 
 /// The known session of an agent; its row stays locked until the transaction ends.
@@ -139,6 +143,7 @@ pub async fn upsert(tx: &mut Tx, all: &[Liveness]) -> Result<(), Error> {
         .bind(all.iter().map(|l| l.clock_offset_us).collect::<Vec<_>>())
         .bind(all.iter().map(|l| l.draining).collect::<Vec<_>>())
         .bind(signed(|l| l.regressions))
-        .bind(all.iter().map(|l| l.reads_lifts).collect::<Vec<_>>());
+        .bind(all.iter().map(|l| l.reads_lifts).collect::<Vec<_>>())
+        .bind(all.iter().map(|l| l.looks_when_asked).collect::<Vec<_>>());
     tx.run(query).await.map(|_| ())
 }

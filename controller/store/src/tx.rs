@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 25] = [
+const MIGRATIONS: [(i64, &str, &str); 26] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -103,6 +103,11 @@ const MIGRATIONS: [(i64, &str, &str); 25] = [
         25,
         "run_trace",
         include_str!("../../../migrations/0025_run_trace.sql"),
+    ),
+    (
+        26,
+        "drift_asked",
+        include_str!("../../../migrations/0026_drift_asked.sql"),
     ),
 ];
 

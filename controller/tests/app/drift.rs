@@ -2,6 +2,7 @@
 
 pub(crate) mod noise;
 mod people;
+mod scans;
 
 use std::time::Duration;
 

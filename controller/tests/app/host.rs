@@ -140,6 +140,7 @@ impl Host {
             draining: false,
             halts: Some(Vec::new()),
             looks: Vec::new(),
+            looks_when_asked: true,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 use writ_controller::app::{
-    DriftQuery, Error, NewHalt, NewJoinToken, NewSchedule, NewToken, OperatorRole, Page, ScheduleKind,
+    DriftQuery, Error, NewHalt, NewJoinToken, NewSchedule, NewToken, OperatorRole, Page, ScanOf, ScheduleKind,
 };
 use writ_domain::budget::Mode;
 use writ_domain::schedule::SkipReason;
@@ -37,7 +37,7 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 31] = [
+const DOORS: [Door; 32] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
@@ -45,6 +45,7 @@ const DOORS: [Door; 31] = [
     ("the budget of the tenant", [YES, NO, NO, NO, NO]),
     ("post /api/v1/cost-reports", [NO; 5]),
     ("post /api/v1/drift/{finding}/acknowledge", [NO; 5]),
+    ("post /api/v1/drift/scans", [NO; 5]),
     ("post /api/v1/suppressions", [YES, YES, NO, NO, NO]),
     ("post /api/v1/suppressions/{suppression}/end", [NO; 5]),
     ("post /api/v1/halts", [NO; 5]),
@@ -143,6 +144,7 @@ impl Scene {
             "post /api/v1/drift/{finding}/acknowledge" => {
                 app.acknowledge_drift(who, self.finding, why).await.map(drop)
             }
+            "post /api/v1/drift/scans" => app.scan_drift(who, &ScanOf::default()).await.map(drop),
             "post /api/v1/alert-receivers/{receiver}/test" => {
                 telling(&self.desk).test_receiver(who, "ops").await.map(drop)
             }

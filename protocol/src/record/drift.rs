@@ -30,6 +30,8 @@ pub enum LookCause {
     Interval,
     /// The kernel told of a change at something that the plan describes.
     Event,
+    /// Somebody asked for a look at everything.
+    Asked,
 }
 
 impl LookCause {
@@ -40,6 +42,7 @@ impl LookCause {
             Self::Started => "started",
             Self::Interval => "interval",
             Self::Event => "event",
+            Self::Asked => "asked",
         }
     }
 }

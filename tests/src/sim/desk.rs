@@ -101,6 +101,7 @@ pub fn hello(
         leases: leases.iter().map(|l| (l.order_id, l.lease_ms)).collect(),
     };
     let reply = HelloReply {
+        look_since: None,
         identity: said.identity.clone(),
         nonce: said.nonce,
         at: Generation {

@@ -55,6 +55,23 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
     let id = found[0]["id"].as_str().context("an id")?;
     ensure!(found[0]["changes"][0]["attribute"] == "content", "{found:?}");
 
+    let scans = "/api/v1/drift/scans";
+    let asked = door.post(scans, &json!({ "project": "story", "agent": "lab-1" }))?;
+    let asked = asked.fine()?.json();
+    ensure!(asked["watches"] == 1, "{asked}");
+    let since = asked["askedAt"].as_str().context("a time")?;
+    let far = format!("{scans}?since={since}&agent=lab-1&project=story");
+    eventually("the host has looked", LONG, || {
+        let scan = door.get(&far).ok()?.json();
+        (scan["looked"] == 1).then_some(())
+    })?;
+    door.get(&format!("{far}&environment=nowhere"))?.fine()?;
+    door.get("/api/v1/drift?environment=dev")?.fine()?;
+    door.get(&format!("{scans}?since=soon"))?.refused(400, "W0001")?;
+    door.post(scans, &json!({ "agent": "nobody" }))?
+        .refused(404, "W0003")?;
+    door.post(scans, &json!({ "hosts": [] }))?.refused(400, "W0001")?;
+
     let one = format!("/api/v1/drift/{id}");
     let say = |reason: &str| door.post(&format!("{one}/acknowledge"), &json!({ "reason": reason }));
     say("")?.refused(400, "W0001")?;

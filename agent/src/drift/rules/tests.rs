@@ -4,7 +4,9 @@ use uuid::Uuid;
 use writ_protocol::id::{OrderId, RunId};
 use writ_protocol::manifest::BundleRef;
 use writ_protocol::record::Change;
+use writ_protocol::record::drift::{DIFFERING_BYTES_MAX, DIFFERING_MAX};
 
+use super::asked::{ASKED_LOOKS_MIN, RETOLD_MAX};
 use super::*;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -70,14 +72,14 @@ fn rules() -> Rules {
 fn look(asks: &[Ask]) -> Option<(u64, String, Vec<usize>)> {
     asks.iter().find_map(|ask| match ask {
         Ask::Look { turn, project, which } => Some((*turn, project.clone(), which.clone())),
-        Ask::Tell(_) => None,
+        Ask::Tell(_) | Ask::Answer { .. } => None,
     })
 }
 
 fn told(asks: &[Ask]) -> Option<&DriftSeen> {
     asks.iter().find_map(|ask| match ask {
         Ask::Tell(seen) => Some(seen.as_ref()),
-        Ask::Look { .. } => None,
+        Ask::Look { .. } | Ask::Answer { .. } => None,
     })
 }
 
@@ -283,6 +285,123 @@ fn a_hello_tells_of_each_look_until_one_is_answered() {
     assert_eq!(rules.looks()[0].looked_at, at(61).wall);
     rules.hello_told(&looks);
     assert_eq!(rules.looks().len(), 1, "an older answer is not about it");
+}
+
+/// Looks as they are due, each finding `got` at the first resource, until nothing is to be done; how many, and whether somebody is answered.
+fn looks_at(
+    rules: &mut Rules,
+    mut asks: Vec<Ask>,
+    got: Option<&str>,
+    now: Now,
+) -> (usize, bool, Vec<DriftSeen>) {
+    let (mut looks, mut seen, mut is_answered) = (0, Vec::new(), false);
+    loop {
+        seen.extend(told(&asks).cloned());
+        is_answered |= asks.contains(&Ask::Answer { is_repeated: false });
+        let Some((turn, _, which)) = look(&asks) else {
+            return (looks, is_answered, seen);
+        };
+        assert_eq!(which, [0, 1, 3], "at everything");
+        looks += 1;
+        let found = vec![got.map_or((0, None), |got| differs(0, got))];
+        asks = rules.apply(Input::Looked { turn, found }, now);
+    }
+}
+
+#[test]
+fn a_look_that_is_asked_for_is_at_everything_once_and_is_answered_also_where_nothing_is_new() {
+    let mut rules = clean(1);
+    let asks = rules.apply(adopted("db", 2), at(1));
+    looks_at(&mut rules, asks, None, at(1));
+    let told_of = rules.looks();
+    rules.hello_told(&told_of);
+    // The ledger's clock is a little ahead: what began after it was asked is not told as from before.
+    let since = at(3).wall;
+    let asks = rules.apply(Input::Asked(since), at(2));
+    assert_eq!(looks_at(&mut rules, asks, None, at(2)), (2, true, vec![]));
+    let told_of = rules.looks();
+    assert_eq!(told_of.len(), 2);
+    assert!(told_of.iter().all(|look| look.looked_at == since), "{told_of:?}");
+    rules.hello_told(&told_of);
+    // What differs is a record, which says why somebody looked.
+    let later = at(9);
+    let asks = rules.apply(Input::Asked(later.wall), later);
+    let (looks, is_answered, seen) = looks_at(&mut rules, asks, Some("y"), later);
+    assert_eq!((looks, is_answered, seen.len()), (2, true, 2));
+    assert!(
+        seen.iter()
+            .all(|one| one.cause == LookCause::Asked && one.looked_at == later.wall)
+    );
+}
+
+#[test]
+fn asking_all_the_time_has_nobody_look_all_the_time() {
+    let mut rules = clean(0);
+    let mut looks = 0;
+    for tenth in 1..=300_u64 {
+        let passed = Duration::from_millis(tenth * 100);
+        let now = Now {
+            wall: at(0).wall.plus(passed),
+            boot: at(0).boot.plus(passed),
+        };
+        let asks = rules.apply(Input::Asked(now.wall), now);
+        looks += looks_at(&mut rules, asks, None, now).0;
+    }
+    let most = 30 / ASKED_LOOKS_MIN.as_secs() + 2;
+    assert!(
+        (2..=most).contains(&u64::try_from(looks).expect("small")),
+        "{looks}"
+    );
+    // A clock that is far ahead moves nothing into the future.
+    let now = at(100);
+    let asks = rules.apply(Input::Asked(at(1_000_000).wall), now);
+    looks_at(&mut rules, asks, None, now);
+    assert!(rules.looks().iter().all(|look| look.looked_at <= now.wall));
+}
+
+#[test]
+fn an_answer_that_the_ledger_does_not_have_is_told_again_a_few_times_and_not_looked_for_again() {
+    let mut rules = clean(1);
+    let asks = rules.apply(Input::Asked(at(2).wall), at(2));
+    assert_eq!(
+        rules.apply(Input::Asked(at(2).wall), at(2)),
+        [],
+        "it is under way"
+    );
+    looks_at(&mut rules, asks, None, at(2));
+    for n in 0..RETOLD_MAX + 2 {
+        let told_of = rules.looks();
+        rules.hello_told(&told_of);
+        assert_eq!(rules.looks(), []);
+        let asks = rules.apply(Input::Asked(at(2).wall), at(3));
+        assert_eq!(look(&asks), None);
+        let is_told = asks == [Ask::Answer { is_repeated: true }];
+        assert_eq!(
+            (is_told, rules.looks().len()),
+            (n < RETOLD_MAX, usize::from(n < RETOLD_MAX))
+        );
+    }
+    assert_eq!(
+        rules.apply(Input::Asked(at(1).wall), at(4)),
+        [],
+        "an older question"
+    );
+}
+
+#[test]
+fn who_asks_waits_for_the_end_of_an_order_and_is_answered_then() {
+    let mut rules = clean(1);
+    rules.apply(Input::Held(true), at(2));
+    assert_eq!(rules.apply(Input::Asked(at(2).wall), at(2)), []);
+    assert_eq!(rules.apply(noticed("web", &[1]), at(3)), []);
+    let asks = rules.apply(Input::Held(false), at(4));
+    let (looks, is_answered, seen) = looks_at(&mut rules, asks, Some("y"), at(4));
+    assert_eq!((looks, is_answered), (1, true));
+    assert_eq!(
+        seen[0].cause,
+        LookCause::Asked,
+        "all of it was looked at, and the ledger may say so"
+    );
 }
 
 #[test]

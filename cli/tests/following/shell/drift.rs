@@ -41,6 +41,17 @@ pub(super) fn host() -> Value {
         "watched": 5, "unwatched": 1, "differing": 2, "unseen": 0, "leftOut": 0, "orderId": "order_1", "runId": "run_1", "bundle": "00"})
 }
 
+/// How far a look has come: of two one is not done, for a reason.
+pub(super) fn scan(coming: u64, why: &str) -> Value {
+    let missing = json!({"agent": "web-2", "project": "web", "why": why, "lookedAt": "2026-01-01T00:00:00Z", "lastSeen": "2026-01-01T00:01:00Z"});
+    let all = if why.is_empty() {
+        json!([])
+    } else {
+        json!([missing])
+    };
+    json!({"askedAt": "2026-01-02T00:00:00.5Z", "watches": 2, "looked": if why.is_empty() { 2 } else { 1 }, "coming": coming, "missing": all})
+}
+
 fn listing(state: &'static str) -> Stub {
     Stub::serving(move |asked: &Asked, _| {
         let mut one = finding();
@@ -112,6 +123,69 @@ fn filters_are_the_controllers_and_words_of_hosts_do_not_move_the_cursor() {
         let output = server.writ(home.path(), wrong).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
     }
+}
+
+#[test]
+fn a_scan_waits_for_hosts_that_can_look_and_names_those_that_cannot() {
+    let home = tempfile::tempdir().unwrap();
+    // How it stands at the second question, what differs, how long it is waited, and how it ends.
+    for (coming, why, differs, timeout, exit) in [
+        (0, "", false, "30", 0),
+        (0, "", true, "30", 2),
+        (0, "offline", false, "30", 2),
+        (1, "coming", false, "0", 124),
+        (1, "coming", true, "0", 2),
+    ] {
+        let server = Stub::serving(move |asked: &Asked, _| {
+            if asked.line.starts_with("POST /api/v1/drift/scans") {
+                return Answer::Json(201, scan(1, "coming"));
+            }
+            if asked.line.starts_with("GET /api/v1/drift/scans") {
+                return Answer::Json(200, scan(coming, why));
+            }
+            let items = if differs { json!([finding()]) } else { json!([]) };
+            Answer::Json(200, json!({"items": items, "next": null}))
+        });
+        let args = ["drift", "scan", "--project", "web", "--env", "prod"];
+        let args = [&args[..], &["--timeout", timeout, "-o", "json"]].concat();
+        let output = server.writ(home.path(), &args).output().unwrap();
+        let what = format!("{why} {differs}: {}", err(&output));
+        assert_eq!(output.status.code(), Some(exit), "{what}");
+        let answer: Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!(
+            answer["findings"].as_array().unwrap().len(),
+            usize::from(differs),
+            "{what}"
+        );
+        assert_eq!(
+            err(&output).contains("web-2: not looked at web"),
+            !why.is_empty(),
+            "{what}"
+        );
+        let body = &server.asked("POST /api/v1/drift/scans")[0].body;
+        let body: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(body, json!({"project": "web", "environment": "prod"}));
+        let asked = "GET /api/v1/drift/scans?project=web&environment=prod&since=2026-01-02T00:00:00.5Z";
+        assert_eq!(server.asked(asked).is_empty(), timeout == "0", "{what}");
+        assert_eq!(
+            server
+                .asked("GET /api/v1/drift?project=web&environment=prod")
+                .len(),
+            1
+        );
+    }
+    let server = Stub::serving(super::kind);
+    let output = server
+        .writ(home.path(), &["drift", "scan", "--no-wait"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(server.asked("GET /").is_empty());
+    let output = server
+        .writ(home.path(), &["drift", "scan", "--host", "a&b"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64), "{}", err(&output));
 }
 
 #[test]

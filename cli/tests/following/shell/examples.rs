@@ -106,6 +106,7 @@ fn every_example_of_every_help_text_is_true() {
             line if line.starts_with("writ doctor") => &[0, 1],
             line if line.contains("--detailed-exitcodes") || line.starts_with("writ drift list") => &[2],
             line if line.starts_with("writ drift gate") => &[2],
+            line if line.starts_with("writ drift scan") => &[0, 2],
             line if line.starts_with("writ alert dead") => &[2],
             _ => &[0],
         };

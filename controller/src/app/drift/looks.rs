@@ -100,6 +100,19 @@ pub(in crate::app) async fn looked(tx: &mut Tx, heard: &[&Hello], now: Timestamp
     Ok(())
 }
 
+/// Since when looks are asked for that are not known, of those of the agents that look when they are asked. After [`looked`].
+///
+/// # Errors
+/// [`Error`].
+pub(in crate::app) async fn asked(
+    tx: &mut Tx,
+    heard: &[&Hello],
+) -> Result<BTreeMap<AgentId, Timestamp>, Error> {
+    let able = heard.iter().filter(|hello| hello.looks_when_asked);
+    let able: Vec<AgentId> = able.map(|hello| hello.identity.agent_id).collect();
+    Ok(drift::asked::unanswered(tx, &able).await?.into_iter().collect())
+}
+
 fn pair(agent_id: AgentId, record: &DriftSeen) -> Pair {
     (agent_id, storable(&record.project).into_owned())
 }
@@ -291,7 +304,9 @@ fn begin(
 fn looked_at(last: Option<&Watch>, record: &DriftSeen, at: Timestamp) -> Timestamp {
     match (record.cause, last) {
         (LookCause::Event, Some(last)) if last.order_id == record.order_id => last.looked_at,
-        (LookCause::Applied | LookCause::Started | LookCause::Interval, Some(last)) => at.max(last.looked_at),
+        (LookCause::Applied | LookCause::Started | LookCause::Interval | LookCause::Asked, Some(last)) => {
+            at.max(last.looked_at)
+        }
         (_, _) => at,
     }
 }

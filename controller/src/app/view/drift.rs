@@ -143,6 +143,39 @@ pub struct WatchView {
     pub bundle: String,
 }
 
+/// How far a look that somebody asked for has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanView {
+    /// When it was asked for, RFC 3339: what was looked at since counts.
+    pub asked_at: String,
+    /// Projects on hosts that are watched there.
+    pub watches: u64,
+    /// Those that were looked at since.
+    pub looked: u64,
+    /// Those that were not, and from which a look may be expected now.
+    pub coming: u64,
+    /// Those that were not, by host and project; at most 100.
+    pub missing: Vec<ScanMissing>,
+}
+
+/// A project on a host that was not looked at since somebody asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanMissing {
+    /// The agent's name.
+    pub agent: String,
+    /// The project.
+    pub project: String,
+    /// `coming`: its agent was heard lately, and looks as soon as it has a moment. `offline`: it was not, or is stopping; it looks when it is back.
+    /// `quarantined`: it looks at nothing. `unable`: its watch is switched off, or its version looks by its schedule alone.
+    pub why: String,
+    /// When it was last looked at, RFC 3339.
+    pub looked_at: String,
+    /// When its agent was last heard, RFC 3339.
+    pub last_seen: Option<String>,
+}
+
 /// What somebody signed beforehand about drift.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

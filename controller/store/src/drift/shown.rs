@@ -22,7 +22,8 @@ statements! {
         LEFT JOIN drift_watch w USING (agent_id, project)
         WHERE ($1::uuid IS NULL OR f.drift_id < $1) AND a.state <> 'removed' AND f.state = ANY($2) AND f.class = ANY($3)
             AND ($4::text IS NULL OR f.severity = $4) AND ($5::text IS NULL OR a.name = $5) AND ($6::text IS NULL OR f.project = $6)
-        ORDER BY f.drift_id DESC LIMIT $7";
+            AND ($8::text IS NULL OR a.labels ->> $7::text = $8)
+        ORDER BY f.drift_id DESC LIMIT $9";
     HOSTS = "-- drift_shown.hosts
         SELECT w.*, a.name AS agent_name, n.differing_count, n.unseen_count, n.expected_count FROM drift_watch w JOIN agent a USING (agent_id)
         CROSS JOIN LATERAL (
@@ -51,6 +52,8 @@ pub struct Which {
     pub agent: Option<String>,
     /// Of this project.
     pub project: Option<String>,
+    /// Of agents with this value of the label that says the environment, which comes first.
+    pub environment: Option<(&'static str, String)>,
 }
 
 /// A finding as it is shown.
@@ -109,6 +112,8 @@ pub async fn page(
         .bind(which.severity.map(Severity::name))
         .bind(which.agent.as_deref())
         .bind(which.project.as_deref())
+        .bind(which.environment.as_ref().map(|(label, _)| *label))
+        .bind(which.environment.as_ref().map(|(_, value)| value.as_str()))
         .bind(i64::from(limit));
     tx.rows(query).await?.iter().map(read_shown).collect()
 }

@@ -24,6 +24,7 @@ fn hello(n: u8, session: u8, incarnation: u64) -> liveness::Liveness {
         clock_offset_us: -5,
         draining: n == 2,
         reads_lifts: n == 2,
+        looks_when_asked: n == 2,
         regressions: 6,
     }
 }
