@@ -63,6 +63,7 @@ pub use sweep::{SweepReport, UpkeepReport};
 pub use token::NewToken;
 
 use crate::signer::Signer;
+use crate::traces::Traces;
 
 /// What an operator may do. Ordered: a later one may do all that an earlier one may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +158,8 @@ pub struct Settings {
     pub rates: RateCard,
     /// Who is told of what.
     pub alerts: AlertSettings,
+    /// Where spans are handed over.
+    pub traces: Traces,
     /// Bus servers as agents reach them.
     pub public_servers: Vec<String>,
     /// The bus's authority, PEM.
@@ -177,6 +180,7 @@ impl Settings {
             default_grant_micros: 10_000_000,
             rates: RateCard::default(),
             alerts: AlertSettings::default(),
+            traces: Traces::off(),
             public_servers,
             ca_pem,
         }

@@ -1,6 +1,8 @@
 //! What an operator can set. Unknown keys are refused; every value has a bound; a file that is named must be there.
 
 mod alerts;
+mod rates;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use writ_chassis::config::{self, ConfigError, Problem, Secret};
 use writ_chassis::nats::{Capacities, Credentials, NatsOptions};
 use writ_chassis::telemetry::LogConfig;
-use writ_protocol::cost::RateCard;
 use writ_protocol::limits::NAME_BYTES_MAX;
 use writ_protocol::nats::{NkeyKind, NkeyPair};
 use writ_protocol::subject;
 
 pub use alerts::{Alerts, Email, MailTls, Reach, ReceiverConfig, Slack, Webhook};
+pub use rates::Rates;
+pub use telemetry::Telemetry;
 
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
@@ -25,10 +28,6 @@ const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 const HELLO_MS: std::ops::RangeInclusive<u64> = 200..=3_600_000;
 /// Shortest and longest time for which alarms and dead letters are kept, days.
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 1..=3_650;
-/// Highest version of prices.
-const RATES_VERSION_MAX: u32 = 1_000_000;
-/// Highest price, micro-units.
-const RATE_MAX: u64 = 1_000_000_000_000;
 /// Most copies of a stream.
 const REPLICAS: std::ops::RangeInclusive<usize> = 1..=5;
 
@@ -64,82 +63,12 @@ pub struct Config {
     /// Who is told of what.
     #[serde(default)]
     pub alerts: Alerts,
+    /// Where spans of traces are sent.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
-}
-
-/// What work costs. A version stands for the same prices for ever: new prices need a higher one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rates {
-    /// From 1; 1 are the prices that are here by default.
-    pub version: u32,
-    /// ISO 4217 code of the currency whose millionths the prices are in.
-    pub currency: String,
-    /// Of a second of processor time.
-    pub cpu_second_micros: u64,
-    /// Of a gibibyte of memory held for a second.
-    pub memory_gib_second_micros: u64,
-    /// Of a gibibyte written.
-    pub written_gib_micros: u64,
-    /// Of a gibibyte sent or received through the agent's proxy.
-    pub network_gib_micros: u64,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        let card = RateCard::default();
-        Self {
-            version: card.version,
-            currency: card.currency,
-            cpu_second_micros: card.cpu_second_micros,
-            memory_gib_second_micros: card.memory_gib_second_micros,
-            written_gib_micros: card.written_gib_micros,
-            network_gib_micros: card.network_gib_micros,
-        }
-    }
-}
-
-impl Rates {
-    /// As orders carry it.
-    pub fn card(&self) -> RateCard {
-        RateCard {
-            version: self.version,
-            currency: self.currency.clone(),
-            cpu_second_micros: self.cpu_second_micros,
-            memory_gib_second_micros: self.memory_gib_second_micros,
-            written_gib_micros: self.written_gib_micros,
-            network_gib_micros: self.network_gib_micros,
-        }
-    }
-
-    fn check(&self, check: &mut impl FnMut(bool, &str, &str)) {
-        let is_code = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());
-        check(
-            is_code,
-            "rates.currency",
-            "must be three capital letters, such as EUR",
-        );
-        check(
-            (1..=RATES_VERSION_MAX).contains(&self.version),
-            "rates.version",
-            "must be between 1 and 1000000",
-        );
-        check(
-            self.most() <= RATE_MAX,
-            "rates",
-            "a price must be at most 1000000000000 micro-units (a million)",
-        );
-    }
-
-    /// The highest price.
-    fn most(&self) -> u64 {
-        self.cpu_second_micros
-            .max(self.memory_gib_second_micros)
-            .max(self.written_gib_micros)
-            .max(self.network_gib_micros)
-    }
 }
 
 /// How long things are kept for people to look at. Evidence is not among them: it stays.
@@ -272,7 +201,8 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, or a value is missing, unknown or out of bounds; all that is wrong is said at once.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let config: Self = config::load(file, ENV_PREFIX)?;
+        let mut config: Self = config::load(file, ENV_PREFIX)?;
+        config.telemetry.fill_from(config::env_text);
         let problems = config.problems();
         if problems.is_empty() {
             Ok(config)
@@ -341,6 +271,7 @@ impl Config {
             check(false, &key, &what);
         }
         self.rates.check(&mut check);
+        self.telemetry.check(&mut check);
         let streams = &self.bus.streams;
         check(
             REPLICAS.contains(&streams.replicas),
@@ -427,6 +358,8 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use writ_protocol::cost::RateCard;
+
     use super::*;
 
     const GOOD: &str = r#"

@@ -11,3 +11,4 @@ pub mod notify;
 pub mod serve;
 pub mod signer;
 pub mod tasks;
+pub mod traces;

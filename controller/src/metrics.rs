@@ -8,6 +8,7 @@ mod incidents;
 mod schedules;
 mod shards;
 mod slos;
+mod traces;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Catalogue, Metrics, MetricsError};
@@ -20,6 +21,7 @@ pub use incidents::IncidentMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
 pub use slos::SloMetrics;
+pub use traces::{SpanLoss, TraceMetrics};
 
 /// Upper bounds of durations, seconds.
 const SECONDS: &[f64] = &[
@@ -118,6 +120,8 @@ pub struct ControllerMetrics {
     pub schedules: ScheduleMetrics,
     /// What promises are about.
     pub slos: SloMetrics,
+    /// What became of spans.
+    pub traces: TraceMetrics,
     /// Shards whose lease this controller holds.
     pub shards_held: IntGauge,
     /// Controllers that live, this one among them.
@@ -173,11 +177,7 @@ impl ControllerMetrics {
                 &["request", "answer"],
             )?,
             http: m.counters("http_requests_total", "HTTP requests by answer.", &["answer"])?,
-            http_seconds: m.histogram(
-                "http_request_seconds",
-                "Duration of an HTTP request until its answer began.",
-                SECONDS,
-            )?,
+            http_seconds: http_seconds(&m)?,
             shards: ShardMetrics::new(&m)?,
             budgets: BudgetMetrics::new(&m)?,
             incidents: IncidentMetrics::new(&m)?,
@@ -185,6 +185,7 @@ impl ControllerMetrics {
             alerts: AlertMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
             slos: SloMetrics::new(&m)?,
+            traces: TraceMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
             controllers_live: m.gauge(
                 "controllers_live_count",
@@ -250,6 +251,11 @@ impl ControllerMetrics {
     pub fn encode(&self) -> Result<String, MetricsError> {
         self.registry.encode()
     }
+}
+
+fn http_seconds(m: &Metrics) -> Result<Histogram, MetricsError> {
+    let help = "Duration of an HTTP request until its answer began.";
+    m.histogram("http_request_seconds", help, SECONDS)
 }
 
 /// With the closed sets of the labels that stand here.

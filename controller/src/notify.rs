@@ -3,7 +3,7 @@
 
 mod egress;
 mod mail;
-mod post;
+pub(crate) mod post;
 mod webhook;
 mod words;
 
@@ -65,7 +65,7 @@ impl Outcome {
         }
     }
 
-    const fn failed(said: String) -> Self {
+    pub(crate) const fn failed(said: String) -> Self {
         Self {
             said,
             fate: Fate::Failed(None),

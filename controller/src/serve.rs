@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use writ_chassis::clock::{Clock, SystemClock};
 use writ_chassis::health::Health;
 use writ_chassis::ids::{IdSource, NoRandomness, SystemIds, seed_from};
-use writ_chassis::lifecycle::{Lifecycle, LifecycleError};
+use writ_chassis::lifecycle::{Lifecycle, LifecycleError, LifecycleHandle};
 use writ_chassis::metrics::MetricsError;
 use writ_chassis::nats::NatsError;
 use writ_chassis::tls::CaError;
@@ -30,7 +31,8 @@ use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
 use crate::notify::{NotifyError, Senders};
 use crate::signer::{self, Signer};
-use crate::tasks::Tasks;
+use crate::tasks::{self, Tasks};
+use crate::traces::{OpenError, Receiver, Span, Traces};
 
 /// Longest soft stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -75,6 +77,9 @@ pub enum ServeError {
     /// The receivers of alerts.
     #[error("the receivers of alerts cannot be used")]
     Notify(#[from] NotifyError),
+    /// The receiver of spans.
+    #[error("the receiver of spans cannot be used")]
+    Traces(#[from] OpenError),
     /// The process.
     #[error("the controller stopped")]
     Life(#[from] LifecycleError),
@@ -87,7 +92,7 @@ struct Base {
     agents_account: (NkeyPublic, NkeyPublic),
 }
 
-fn base(config: &Config) -> Result<Base, ServeError> {
+fn base(config: &Config, traces: Traces) -> Result<Base, ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
     let store = Store::new(&StoreOptions {
@@ -101,6 +106,7 @@ fn base(config: &Config) -> Result<Base, ServeError> {
         hello_interval: config.hello_interval(),
         rates: config.rates.card(),
         alerts: alerts(&config.alerts),
+        traces,
         ..Settings::new(
             config.tenant.clone(),
             config.bus.public_servers().to_vec(),
@@ -121,7 +127,7 @@ fn base(config: &Config) -> Result<Base, ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn migrate(config: &Config) -> Result<(), ServeError> {
-    Ok(base(config)?.app.migrate().await?)
+    Ok(base(config, Traces::off())?.app.migrate().await?)
 }
 
 /// Begins a new epoch after the database was restored; gives its number.
@@ -129,7 +135,7 @@ pub async fn migrate(config: &Config) -> Result<(), ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn raise_epoch(config: &Config) -> Result<u32, ServeError> {
-    Ok(base(config)?.app.raise_epoch().await?)
+    Ok(base(config, Traces::off())?.app.raise_epoch().await?)
 }
 
 /// Reads keys, trust and logins without connecting to anything.
@@ -137,13 +143,14 @@ pub async fn raise_epoch(config: &Config) -> Result<u32, ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub fn check(config: &Config) -> Result<(), ServeError> {
-    let Base { agents_account, .. } = base(config)?;
+    let Base { agents_account, .. } = base(config, Traces::off())?;
     config.bus.options(&config.bus.credentials, "writ-controller")?;
     if let Some(login) = &config.bus.system_credentials {
         config.bus.options(login, "writ-controller-system")?;
     }
     bus::revocation(config, &agents_account)?;
     Senders::open(&config.alerts, &config.tenant)?;
+    Receiver::open(&config.telemetry, "check")?;
     Ok(())
 }
 
@@ -158,7 +165,8 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
         role,
         ttl: None,
     };
-    let made = base(config)?.app.create_token_on_own_host(&caller, new).await?;
+    let base = base(config, Traces::off())?;
+    let made = base.app.create_token_on_own_host(&caller, new).await?;
     Ok(made.token.unwrap_or_default())
 }
 
@@ -183,6 +191,26 @@ fn senders(config: &Config) -> Result<Option<Arc<Senders>>, NotifyError> {
     Senders::open(&config.alerts, &config.tenant).map(|senders| Some(Arc::new(senders)))
 }
 
+/// Who takes spans, and what comes out where they are handed over.
+type Sending = (Receiver, mpsc::Receiver<Span>);
+
+/// Where spans are handed over, and who sends them; nobody where no receiver is named.
+fn spans(config: &Config, metrics: &ControllerMetrics) -> Result<(Traces, Option<Sending>), ServeError> {
+    let instance = ControllerId::from_uuid(SystemIds::new(Arc::new(SystemClock))?.uuid());
+    let Some(receiver) = Receiver::open(&config.telemetry, &instance.to_string())? else {
+        return Ok((Traces::off(), None));
+    };
+    let (traces, queue) = Traces::queue(metrics.traces.clone());
+    Ok((traces, Some((receiver, queue))))
+}
+
+fn send_spans(sending: Option<Sending>, metrics: &ControllerMetrics, life: &LifecycleHandle) {
+    if let Some((receiver, queue)) = sending {
+        let sends = tasks::traces::run(receiver, queue, metrics.traces.clone(), life.clone());
+        life.spawn(tasks::traces::NAME, sends);
+    }
+}
+
 fn retention(days: &config::Retention) -> Retention {
     let span = |days: u64| Duration::from_secs(days.saturating_mul(DAY_SECONDS));
     Retention {
@@ -198,16 +226,19 @@ fn retention(days: &config::Retention) -> Retention {
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(config: &Config) -> Result<(), ServeError> {
+    let metrics = ControllerMetrics::new()?;
+    let (traces, sending) = spans(config, &metrics)?;
     let Base {
         app,
         ids,
         agents_account,
-    } = base(config)?;
+    } = base(config, traces)?;
     app.health().await?;
     app.agree_on_rates().await?;
     let senders = senders(config)?;
     let lifecycle = Lifecycle::with_signals(GRACE)?;
-    let (life, health, metrics) = (lifecycle.handle(), Health::new(), ControllerMetrics::new()?);
+    let (life, health) = (lifecycle.handle(), Health::new());
+    send_spans(sending, &metrics, &life);
     let address = config.api.listen;
     let listener = TcpListener::bind(address)
         .await

@@ -9,6 +9,7 @@ mod relay;
 mod revoke;
 mod schedule;
 mod settle;
+pub(crate) mod traces;
 mod upkeep;
 
 use std::sync::Arc;

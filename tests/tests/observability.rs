@@ -143,3 +143,34 @@ fn what_nobody_exports_is_named() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// A collector that is given this file finds everything that its pipelines name, and listens where docs say that controllers send.
+#[test]
+fn the_collectors_pipelines_name_what_is_there() -> anyhow::Result<()> {
+    let text = fs::read_to_string(root().join("deploy/observability/otel-collector.yaml"))?;
+    let config: Value = serde_saphyr::from_str(&text)?;
+    let pipelines = config.pointer("/service/pipelines").and_then(Value::as_object);
+    let pipelines = pipelines.context("pipelines")?;
+    ensure!(pipelines.keys().eq(["traces"]), "{pipelines:?}");
+    for (kind, names) in pipelines.values().filter_map(Value::as_object).flatten() {
+        let there = config
+            .get(kind)
+            .and_then(Value::as_object)
+            .context(kind.clone())?;
+        let named: BTreeSet<&str> = names
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let declared: BTreeSet<&str> = there.keys().map(String::as_str).collect();
+        ensure!(named == declared, "{kind}: {named:?} of {declared:?}");
+    }
+    let endpoint = config.pointer("/receivers/otlp/protocols/http/endpoint");
+    ensure!(
+        endpoint.and_then(Value::as_str) == Some("localhost:4318"),
+        "{endpoint:?}"
+    );
+    ensure!(text.contains("otlp_endpoint: \"http://localhost:4318\""));
+    Ok(())
+}

@@ -16,7 +16,7 @@ use writ_protocol::reason::Code;
 
 use super::Doors;
 use super::problem::Problem;
-use super::trace::{self, Trace};
+use super::trace::{self, Asked, Trace};
 use crate::app::{Answered, Caller, RequestKey};
 use crate::metrics::Answer;
 
@@ -40,11 +40,16 @@ pub(super) const KEY: &str = "idempotency-key";
 /// Counts a request, times it, and names it and its trace in the log and in the answer.
 pub(super) async fn count(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let id = doors.ids.uuid().to_string();
-    let trace = Trace::of(request.headers(), doors.ids.as_ref(), false);
+    // What only looks, for nobody's trace, is asked all the time and is not recorded.
+    let begins_sampled = doors.app.traces().is_on() && !is_look(request.method());
+    let trace = Trace::of(request.headers(), doors.ids.as_ref(), begins_sampled);
     request.extensions_mut().insert(trace.here);
+    let asked = Asked::of(&request, &id, doors.app.instant());
     let mut response = counted(&doors, request, next, &id)
         .instrument(trace.span(&id))
         .await;
+    let answered = (response.status(), doors.app.instant());
+    doors.app.traces().note(Some(asked.answered(&trace, answered)));
     if let Ok(value) = HeaderValue::from_str(&trace.here.to_string()) {
         response.headers_mut().insert(trace::HEADER, value);
     }

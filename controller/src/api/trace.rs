@@ -1,11 +1,14 @@
 //! Which trace a request belongs to: the caller's where it names one, else a new one. Every line that the controller logs while it works on a request
 //! carries it, so that what a caller saw and what happened here are found by one id.
 
-use axum::http::HeaderMap;
-use tracing::Span;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, Method, StatusCode};
 use writ_chassis::ids::{IdSource, begin_trace};
+use writ_protocol::time::Timestamp;
 pub(super) use writ_protocol::trace::HEADER;
 use writ_protocol::trace::TraceContext;
+
+use crate::traces::{Span, SpanKind, Value};
 
 /// The place of a request in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Trace {
     }
 
     /// What log lines of the request carry, whatever their level: the least important events may be left out, and the others keep their trace.
-    pub(super) fn span(&self, request: &str) -> Span {
+    pub(super) fn span(&self, request: &str) -> tracing::Span {
         let parent = self.parent.map(|parent| format!("{parent:016x}"));
         tracing::error_span!(
             "api.request",
@@ -49,6 +52,60 @@ impl Trace {
             parent_id = parent,
             request.id = request,
         )
+    }
+}
+
+/// What was asked, for the span of its answer. Names: OpenTelemetry Semantic Conventions, "HTTP server".
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: Method,
+    path: String,
+    route: Option<String>,
+    id: String,
+    at: Timestamp,
+}
+
+impl Asked {
+    /// A request that begins to be worked on.
+    pub(super) fn of(request: &Request, id: &str, at: Timestamp) -> Self {
+        let route = request.extensions().get::<MatchedPath>();
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            route: route.map(|route| route.as_str().to_owned()),
+            id: id.to_owned(),
+            at,
+        }
+    }
+
+    /// The span of the request, once its answer began.
+    pub(super) fn answered(self, trace: &Trace, (status, until): (StatusCode, Timestamp)) -> Span {
+        let code = status.as_u16();
+        let name = match &self.route {
+            Some(route) => format!("{} {route}", self.method),
+            None => self.method.to_string(),
+        };
+        let mut attributes: Vec<(&'static str, Value)> = vec![
+            ("http.request.method", self.method.as_str().into()),
+            ("url.path", self.path.into()),
+            ("url.scheme", "http".into()),
+            ("http.response.status_code", u64::from(code).into()),
+            ("writ.request.id", self.id.into()),
+        ];
+        attributes.extend(self.route.map(|route| ("http.route", route.into())));
+        let failure = status.is_server_error().then(|| code.to_string());
+        attributes.extend(failure.iter().map(|code| ("error.type", code.as_str().into())));
+        Span {
+            place: trace.here,
+            parent: trace.parent,
+            caused_by: None,
+            name,
+            kind: SpanKind::Server,
+            from: self.at,
+            until,
+            attributes,
+            failure,
+        }
     }
 }
 

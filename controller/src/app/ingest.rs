@@ -23,6 +23,7 @@ use writ_store::{Tx, agent, ingest, lease};
 
 use super::incident::{self, Finding};
 use super::life::Fence;
+use super::trace::spans;
 use super::{App, Error};
 
 pub use chain::{Decoded, decode};
@@ -140,12 +141,14 @@ impl App {
                 }
             }
         }
-        let (marks, came) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
+        let (marks, mut came) = self.commit_frames(&mut tx, opened, &mut outcomes, now).await?;
         let epoch = self.meta(&mut tx).await?.epoch;
         report_forks(&mut tx, (batches, &outcomes), &agents, now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
         let committed = self.now();
+        spans::committed(&mut came.spans, committed);
+        self.traces().note(came.spans);
         self.delays.note(&came.noticed, committed);
         let noticed: Vec<Duration> = came.noticed.iter().map(|at| committed.since(*at)).collect();
         self.note_slo(Slo::Drift, &noticed);

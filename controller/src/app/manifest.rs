@@ -12,9 +12,10 @@ use writ_protocol::nats::UserKey;
 use writ_protocol::subject::Shard;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trace::TraceContext;
+use writ_store::order::traced::{self, Traced};
 use writ_store::{Tx, agent, halt, manifest, order, run};
 
-use super::{App, Error, trace};
+use super::{App, Error};
 
 /// A signed manifest for the bus.
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ pub struct Published {
     pub envelope: Vec<u8>,
     /// The trace of the newest of its orders, at the span of this word of it; none where no order has one.
     pub trace: Option<TraceContext>,
+    /// Its orders of which the agent has said nothing yet, where their spans are kept.
+    pub awaited: Vec<Traced>,
+    /// Since when it is on its way.
+    pub since: Timestamp,
 }
 
 /// How long a manifest waits that only drops orders which ended: a fleet that ends one run is then not served twice while it does, and an agent
@@ -58,9 +63,9 @@ impl App {
         }
         let ids: Vec<AgentId> = dirty.iter().map(|(id, ..)| *id).collect();
         let mut signed = self.current(&mut tx, &ids).await?;
-        let traced = order::traced::of(&mut tx, &ids).await?;
+        let traced = traced::of(&mut tx, &ids).await?;
         tx.commit().await?;
-        trace::name_newest(&mut signed, &traced);
+        self.name_traces(&mut signed, &traced);
         Ok(signed)
     }
 
@@ -242,6 +247,8 @@ impl App {
                 at: m.at,
                 envelope: m.envelope,
                 trace: None,
+                awaited: Vec::new(),
+                since: now,
             })
         };
         Ok(signed.into_iter().filter_map(with_key).collect())

@@ -16,6 +16,7 @@ use writ_store::{Tx, agent, order, run, step};
 
 use super::lockdown::Leave;
 use super::run::NewRun;
+use super::trace::spans;
 use super::view::{PlanView, RunView};
 use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
 
@@ -38,6 +39,7 @@ impl App {
                 "{id} is {state}; a plan is made from a check run that succeeded on every host"
             )));
         }
+        let began = self.now();
         let plan = self.make_plan(&mut tx, &row).await?;
         let document = plan
             .encode()
@@ -64,6 +66,8 @@ impl App {
         };
         run::store_plan(&mut tx, &stored, now).await?;
         tx.commit().await?;
+        let at = (began, self.now());
+        self.traces().note(spans::of_plan(&row, &digest.to_string(), at));
         show(&stored.document)
     }
 

@@ -13,10 +13,12 @@ use tokio::sync::Notify;
 use writ_domain::order::OrderState;
 use writ_domain::run::as_of_run;
 use writ_protocol::id::RunId;
+use writ_protocol::time::Timestamp;
 use writ_store::run::moved::{self, Reminder};
 use writ_store::{Tx, audit, order, run};
 
-use super::{App, Error, trace};
+use super::trace::{self, spans};
+use super::{App, Error};
 
 /// Most reminders looked at in one pass; the next pass takes the rest.
 const PASS_MAX: u32 = 1_000;
@@ -53,7 +55,7 @@ impl App {
         let before = counted(&mut tx, &ids).await?;
         let runs = run::lock(&mut tx, &ids).await?;
         let counts = counted(&mut tx, &ids).await?;
-        let (mut told, mut still) = (Vec::new(), BTreeSet::new());
+        let (mut told, mut still, mut over) = (Vec::new(), BTreeSet::new(), Vec::new());
         let mut settled = Settled::default();
         for mut one in runs {
             let run_id = one.run_id;
@@ -70,6 +72,10 @@ impl App {
             let body = json!({ "id": run_id, "state": one.state.name(), "traceparent": trace::text(&one) });
             told.push((format!("run:{run_id}"), body.clone()));
             told.push(("runs".to_owned(), body));
+            if one.state.is_terminal() {
+                let orders = counts.get(&run_id).into_iter().flatten();
+                over.push((orders.map(|(_, orders)| *orders).sum(), one));
+            }
         }
         audit::tell(&mut tx, now, "run.state", told).await?;
         // While nothing of a run has ended, as when a large one is being taken up, none of its grants is looked at.
@@ -88,7 +94,17 @@ impl App {
         let done: Vec<i64> = reminders.iter().filter(is_done).map(|r| r.place).collect();
         moved::done(&mut tx, &done).await?;
         tx.commit().await?;
+        self.note_ended(&over, now);
         Ok(settled)
+    }
+
+    /// Tells traces of runs that have ended; each with how many orders it had.
+    fn note_ended(&self, runs: &[(u64, run::Run)], began: Timestamp) {
+        let at = (began, self.now());
+        for (orders, one) in runs {
+            let told = [spans::of_run(one, *orders), spans::of_settling(one, at)];
+            self.traces().note(told.into_iter().flatten());
+        }
     }
 
     /// Rings when orders have moved, so that their runs are settled at once.

@@ -9,6 +9,7 @@ use writ_protocol::id::{AgentId, RunId};
 use writ_store::{agent, audit, idempotency, manifest, order, run};
 
 use super::life::Fence;
+use super::trace::spans;
 use super::{App, Error};
 
 /// Most rows looked at in one pass; the next pass takes the rest.
@@ -62,6 +63,7 @@ impl App {
             let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });
             told.push((format!("run:{}", one.run_id), body));
         }
+        let places = self.places(&mut tx, &overdue).await?;
         order::save(&mut tx, &overdue, now).await?;
         audit::tell(&mut tx, now, "order.state", told).await?;
         report.orders = overdue.len() as u64;
@@ -72,6 +74,9 @@ impl App {
         run::moved::note(&mut tx, runs).await?;
         agent::bump(&mut tx, &agents.into_iter().collect::<Vec<_>>(), now).await?;
         tx.commit().await?;
+        let ended = overdue.iter().filter(|one| one.state.is_terminal());
+        self.traces()
+            .note(ended.filter_map(|one| spans::of_order(one, &places)));
         if report.orders > 0 {
             self.nudge.notify_waiters();
         }

@@ -14,7 +14,7 @@ use writ_protocol::subject::Shard;
 
 use super::deliver::{self, Parcel};
 use super::port::{Arrival, DeskError, Inbox, Ingested, Mark, Outbox, Place, Walk};
-use crate::app::{App, Error, Fence, Incoming, Outcome};
+use crate::app::{App, Error, Fence, Incoming, Outcome, Published};
 use crate::lease::Held;
 use crate::metrics::ControllerMetrics;
 
@@ -30,7 +30,7 @@ pub struct Desk {
     metrics: ControllerMetrics,
     sent: Arc<Mutex<BTreeSet<Digest>>>,
     /// Agents of the parcels that are on their way.
-    carried: Arc<Mutex<BTreeMap<String, AgentId>>>,
+    carried: Arc<Mutex<BTreeMap<String, Published>>>,
 }
 
 impl Desk {
@@ -113,22 +113,27 @@ impl Outbox for Desk {
             self.send_bundles().await?;
         }
         let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
-        carried.extend(dirty.iter().map(|m| (m.user_key.to_string(), m.agent_id)));
-        let parcel = |m: crate::app::Published| Parcel {
-            key: m.user_key,
-            at: m.at,
-            envelope: Bytes::from(m.envelope),
-            trace: m.trace,
+        let parcel = |mut m: Published| {
+            let parcel = Parcel {
+                key: m.user_key.clone(),
+                at: m.at,
+                envelope: Bytes::from(std::mem::take(&mut m.envelope)),
+                trace: m.trace,
+            };
+            carried.insert(m.user_key.to_string(), m);
+            parcel
         };
         Ok(dirty.into_iter().map(parcel).collect())
     }
 
     async fn published(&self, parcels: &[Parcel]) -> Result<(), DeskError> {
-        let done: Vec<(AgentId, u64)> = {
+        let arrived: Vec<Published> = {
             let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
-            let agent = |parcel: &Parcel| Some((carried.remove(parcel.key.as_str())?, parcel.at.generation));
-            parcels.iter().filter_map(agent).collect()
+            let one = |parcel: &Parcel| carried.remove(parcel.key.as_str());
+            parcels.iter().filter_map(one).collect()
         };
+        self.app.note_published(&arrived);
+        let done: Vec<(AgentId, u64)> = arrived.iter().map(|m| (m.agent_id, m.at.generation)).collect();
         Ok(self.app.mark_published(&done).await?)
     }
 }

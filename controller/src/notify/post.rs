@@ -30,7 +30,7 @@ const ADDRESSES_MAX: usize = 4;
 const URL_BYTES_MAX: usize = 2_048;
 
 /// Where to.
-pub(super) struct Target {
+pub(crate) struct Target {
     host: String,
     port: u16,
     authority: String,
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Target {
 
 impl Target {
     /// Reads an address.
-    pub(super) fn open(receiver: &str, url: &str, reach: &Reach) -> Result<Self, NotifyError> {
+    pub(crate) fn open(receiver: &str, url: &str, reach: &Reach) -> Result<Self, NotifyError> {
         let uri: Uri = Some(url)
             .filter(|url| url.len() <= URL_BYTES_MAX)
             .and_then(|url| url.parse().ok())
@@ -79,19 +79,19 @@ impl Target {
     }
 
     /// Sends a body with these headers.
-    pub(super) async fn post(&self, kind: &str, headers: &[(&str, String)], body: String) -> Outcome {
-        match self.try_post(kind, headers, body).await {
+    pub(crate) async fn post(
+        &self,
+        kind: &str,
+        headers: &[(&str, String)],
+        body: impl Into<Bytes>,
+    ) -> Outcome {
+        match self.try_post(kind, headers, body.into()).await {
             Ok(outcome) => outcome,
             Err(said) => Outcome::failed(said),
         }
     }
 
-    async fn try_post(
-        &self,
-        kind: &str,
-        headers: &[(&str, String)],
-        body: String,
-    ) -> Result<Outcome, String> {
+    async fn try_post(&self, kind: &str, headers: &[(&str, String)], body: Bytes) -> Result<Outcome, String> {
         let found = addresses(&self.host, self.port, self.reach.allow_link_local).await?;
         if self.tls.is_none() && !self.reach.allow_plain && !egress::is_here(&found) {
             return Err(format!(
@@ -106,7 +106,7 @@ impl Target {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Full::new(Bytes::from(body)));
+        let request = request.body(Full::new(body));
         let request = request.map_err(|error| format!("no request can be made: {error}"))?;
         let mut last = String::new();
         for address in found.into_iter().take(ADDRESSES_MAX) {

@@ -12,9 +12,11 @@ use writ_protocol::time::Timestamp;
 use writ_store::ingest::{At, BatchEnvelope, DeadLetter, Event, Mark};
 use writ_store::{Tx, ingest};
 
+use super::super::trace::spans;
 use super::super::{App, Error};
 use super::effects::Effects;
 use super::{Marks, Opened, Outcome, set};
+use crate::traces::Span;
 
 /// The records of one pass, decoded once.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Came {
     pub noticed: Vec<Timestamp>,
     /// When the orders were made that agents said they accepted.
     pub dispatched: Vec<Timestamp>,
+    /// What is told of it in traces, once it is committed.
+    pub spans: Vec<Span>,
 }
 
 impl App {
@@ -133,11 +137,13 @@ impl App {
         let effects = Effects::gather(&decoded);
         let noticed = effects.noticed();
         let noise = self.noise(tx, &effects.drifting()).await?;
-        let (has_moved, dispatched) = effects.apply(tx, &noise, self.settings.lease, now).await?;
+        let applied = effects.apply(tx, &noise, self.settings.lease, now).await?;
+        let places = self.places(tx, &applied.orders).await?;
         Ok(Came {
-            has_moved,
+            has_moved: applied.has_moved,
             noticed,
-            dispatched,
+            dispatched: applied.dispatched,
+            spans: spans::of_records(&decoded, &applied.orders, &places, now),
         })
     }
 

@@ -66,6 +66,17 @@ pub struct Moved {
     pub told: Vec<(String, serde_json::Value)>,
 }
 
+/// What was written down.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// Whether runs have moved by it.
+    pub(super) has_moved: bool,
+    /// When the orders were made that agents accepted.
+    pub(super) dispatched: Vec<Timestamp>,
+    /// The orders that the records are about, as they stand now.
+    pub(super) orders: Vec<order::Order>,
+}
+
 impl<'a> Effects<'a> {
     /// Sorts what the records of a pass say.
     pub fn gather(decoded: &'a [Decoded<'a>]) -> Self {
@@ -212,14 +223,14 @@ impl<'a> Effects<'a> {
         moved
     }
 
-    /// Writes it down; whether runs have moved by it, and when the orders were made that agents accepted.
+    /// Writes it down.
     pub(super) async fn apply(
         mut self,
         tx: &mut Tx,
         noise: &Noise,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<(bool, Vec<Timestamp>), Error> {
+    ) -> Result<Applied, Error> {
         let ids = self.order_ids();
         let mut orders: BTreeMap<OrderId, order::Order> = BTreeMap::new();
         if !ids.is_empty() {
@@ -245,7 +256,11 @@ impl<'a> Effects<'a> {
             .filter(|one| moved.stopped.contains(&one.order_id))
             .collect();
         incident::report_orders(tx, &stopped, now).await?;
-        Ok((has_moved, moved.dispatched))
+        Ok(Applied {
+            has_moved,
+            dispatched: moved.dispatched,
+            orders: known,
+        })
     }
 
     async fn store_steps(&self, tx: &mut Tx, known: &[order::Order], now: Timestamp) -> Result<(), Error> {
