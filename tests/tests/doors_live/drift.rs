@@ -11,6 +11,7 @@ use writ_protocol::suppression::{Suppression, sign};
 use writ_tests::world::{LONG, eventually};
 
 use super::Scene;
+use super::http::Door;
 
 /// A file of one agent: both would put it in the same place.
 const MOTD: &str = "  - file: \"@/motd\"\n    content: hello\n";
@@ -55,23 +56,7 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
     let id = found[0]["id"].as_str().context("an id")?;
     ensure!(found[0]["changes"][0]["attribute"] == "content", "{found:?}");
 
-    let scans = "/api/v1/drift/scans";
-    let asked = door.post(scans, &json!({ "project": "story", "agent": "lab-1" }))?;
-    let asked = asked.fine()?.json();
-    ensure!(asked["watches"] == 1, "{asked}");
-    let since = asked["askedAt"].as_str().context("a time")?;
-    let far = format!("{scans}?since={since}&agent=lab-1&project=story");
-    eventually("the host has looked", LONG, || {
-        let scan = door.get(&far).ok()?.json();
-        (scan["looked"] == 1).then_some(())
-    })?;
-    door.get(&format!("{far}&environment=nowhere"))?.fine()?;
-    door.get("/api/v1/drift?environment=dev")?.fine()?;
-    door.get(&format!("{scans}?since=soon"))?.refused(400, "W0001")?;
-    door.post(scans, &json!({ "agent": "nobody" }))?
-        .refused(404, "W0003")?;
-    door.post(scans, &json!({ "hosts": [] }))?.refused(400, "W0001")?;
-
+    look_now(&door)?;
     let one = format!("/api/v1/drift/{id}");
     let say = |reason: &str| door.post(&format!("{one}/acknowledge"), &json!({ "reason": reason }));
     say("")?.refused(400, "W0001")?;
@@ -98,6 +83,27 @@ pub(crate) fn a_finding_goes_through_its_life(scene: &mut Scene<'_>) -> anyhow::
     door.get("/api/v1/drift/hosts?cursor=odd")?
         .refused(400, "W0001")?;
     door.get("/api/v1/drift/drift_7")?.refused(404, "W0003")?;
+    Ok(())
+}
+
+/// Somebody has the host look now.
+fn look_now(door: &Door) -> anyhow::Result<()> {
+    let scans = "/api/v1/drift/scans";
+    let asked = door.post(scans, &json!({ "project": "story", "agent": "lab-1" }))?;
+    let asked = asked.fine()?.json();
+    ensure!(asked["watches"] == 1, "{asked}");
+    let since = asked["askedAt"].as_str().context("a time")?;
+    let far = format!("{scans}?since={since}&agent=lab-1&project=story");
+    eventually("the host has looked", LONG, || {
+        let scan = door.get(&far).ok()?.json();
+        (scan["looked"] == 1).then_some(())
+    })?;
+    door.get(&format!("{far}&environment=nowhere"))?.fine()?;
+    door.get("/api/v1/drift?environment=dev")?.fine()?;
+    door.get(&format!("{scans}?since=soon"))?.refused(400, "W0001")?;
+    door.post(scans, &json!({ "agent": "nobody" }))?
+        .refused(404, "W0003")?;
+    door.post(scans, &json!({ "hosts": [] }))?.refused(400, "W0001")?;
     Ok(())
 }
 
