@@ -240,3 +240,6 @@ const fn group_wait() -> u64 {
 const fn once_in() -> u64 {
     3_600
 }
+
+#[cfg(test)]
+mod tests;
