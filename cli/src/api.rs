@@ -7,6 +7,7 @@ mod cost_reports;
 mod costs;
 mod drift;
 mod live;
+mod remediations;
 mod schedules;
 mod slos;
 mod sse;
@@ -29,6 +30,7 @@ pub use drift::{
     DriftChange, DriftUnseen, Finding, FindingDetail, FindingEvent, Scan, ScanMissing, WatchedHost,
 };
 pub use live::{Live, News};
+pub use remediations::{Remediation, RemediationPolicy};
 pub use schedules::{ComingTime, PastTime, Schedule};
 pub use slos::{Slo, SloBurn};
 pub use sse::Event;

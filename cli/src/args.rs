@@ -10,6 +10,7 @@ mod given;
 mod here;
 mod incident;
 mod plans;
+mod remediation;
 mod schedule;
 mod slo;
 
@@ -27,6 +28,7 @@ pub(crate) use given::*;
 pub(crate) use here::*;
 pub(crate) use incident::*;
 pub(crate) use plans::*;
+pub(crate) use remediation::*;
 pub(crate) use schedule::*;
 pub(crate) use slo::*;
 

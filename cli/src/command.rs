@@ -19,6 +19,7 @@ mod incidents;
 mod noise;
 mod plans;
 mod problems;
+mod remediations;
 mod review;
 mod runs;
 mod scan;

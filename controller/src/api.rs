@@ -18,6 +18,7 @@ mod ops;
 mod page;
 mod problem;
 mod query;
+mod remediations;
 mod runs;
 mod schedules;
 mod slos;
@@ -171,6 +172,12 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(drift::scanned, drift::scan))
         .routes(routes!(drift::get))
         .routes(routes!(drift::acknowledge))
+        .routes(routes!(remediations::list, remediations::begin))
+        .routes(routes!(remediations::get))
+        .routes(routes!(remediations::approve))
+        .routes(routes!(remediations::decline))
+        .routes(routes!(remediations::policies))
+        .routes(routes!(remediations::set_policy))
         .routes(routes!(suppressions::list, suppressions::create))
         .routes(routes!(suppressions::terms))
         .routes(routes!(suppressions::end))

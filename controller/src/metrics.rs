@@ -5,6 +5,7 @@ mod alerts;
 mod budgets;
 mod drift;
 mod incidents;
+mod remediations;
 mod schedules;
 mod shards;
 mod slos;
@@ -18,6 +19,7 @@ pub use alerts::AlertMetrics;
 pub use budgets::{BudgetMetrics, BudgetSums};
 pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
+pub use remediations::RemediationMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
 pub use slos::SloMetrics;
@@ -116,6 +118,8 @@ pub struct ControllerMetrics {
     pub drift: DriftMetrics,
     /// What became of notifications.
     pub alerts: AlertMetrics,
+    /// What became of remediations.
+    pub remediations: RemediationMetrics,
     /// What became of the times of schedules.
     pub schedules: ScheduleMetrics,
     /// What promises are about.
@@ -183,6 +187,7 @@ impl ControllerMetrics {
             incidents: IncidentMetrics::new(&m)?,
             drift: DriftMetrics::new(&m)?,
             alerts: AlertMetrics::new(&m)?,
+            remediations: RemediationMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
             slos: SloMetrics::new(&m)?,
             traces: TraceMetrics::new(&m)?,
@@ -210,10 +215,8 @@ impl ControllerMetrics {
             )?,
             orders_swept: m.counter("orders_swept_total", "Orders that the clock moved.")?,
             alarms_forgotten: m.counter("alarms_forgotten_total", "Alarms that were kept long enough.")?,
-            dead_letters_forgotten: m.counter(
-                "dead_letters_forgotten_total",
-                "Dead letters that were kept long enough.",
-            )?,
+            dead_letters_forgotten: m
+                .counter("dead_letters_forgotten_total", "Dead letters kept long enough.")?,
             rounds_failed: m.counter(
                 "rounds_failed_total",
                 "Rounds of background tasks that failed and are tried again.",

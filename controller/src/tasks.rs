@@ -6,6 +6,7 @@ mod forget;
 mod ingest;
 mod lease;
 mod relay;
+mod remediation;
 mod revoke;
 mod schedule;
 mod settle;
@@ -74,6 +75,7 @@ impl Tasks {
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         self.life.spawn(ingest::NAME, ingest::run(self.clone()));
         self.life.spawn(schedule::NAME, schedule::run(self.clone()));
+        self.life.spawn(remediation::NAME, remediation::run(self.clone()));
         if let Some(senders) = &self.senders {
             self.life.spawn(alert::MAKE, alert::make(self.clone()));
             self.life

@@ -440,4 +440,53 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_part_is_what_was_asked_for_and_what_it_tells() {
+        let mut whole = graph(vec![
+            file("/base", &[]),
+            file("/site", &["file:/base"]),
+            file("/told", &["file:/site"]),
+            file("/next", &["file:/told", "file:/base"]),
+            file("/other", &[]),
+        ]);
+        whole.resources[1].notify = vec!["file:/told".into()];
+        whole.resources[2].notify = vec!["file:/next".into()];
+        let part = |wanted: &[&str]| {
+            let wanted = wanted.iter().copied().collect();
+            let part = whole.part(&wanted)?;
+            let bytes = part.encode().expect("encodes");
+            assert_eq!(Graph::decode(&bytes).expect("decodes"), part);
+            Some(part)
+        };
+        let told = part(&["file:/site"]).expect("is there");
+        let ids: Vec<&str> = told.resources.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(ids, ["file:/site", "file:/told", "file:/next"]);
+        // What is not in the part is not waited for.
+        assert!(told.resources[0].depends_on.is_empty());
+        assert_eq!(told.resources[2].depends_on, ["file:/told"]);
+        assert_eq!(told.resources[2].spec, whole.resources[3].spec);
+        let selection = told.selection.expect("it is a part");
+        assert_eq!(
+            (&selection.targets[..], selection.left_out),
+            (&["file:/site".to_owned()][..], 2)
+        );
+        // Even all of it is a part: who reads it must not take it for what its config says.
+        let ids = [
+            "file:/base",
+            "file:/site",
+            "file:/told",
+            "file:/next",
+            "file:/other",
+        ];
+        assert!(part(&ids).is_some_and(|all| all.selection.is_some()));
+        assert!(part(&["file:/none"]).is_none() && part(&[]).is_none());
+        assert_eq!(
+            part(&["file:/none", "file:/other"])
+                .expect("one is")
+                .resources
+                .len(),
+            1
+        );
+    }
 }

@@ -111,6 +111,8 @@ ids! {
     DriftId, "drift", "finding";
     /// What somebody said beforehand about drift.
     SuppressionId, "suppression", "suppression";
+    /// What was begun against drift.
+    RemediationId, "remediation", "remediation";
     /// One notification of one receiver.
     AlertId, "alert", "notification";
 }

@@ -28,6 +28,8 @@ mod incidents;
 mod pages;
 #[path = "doors_live/refusals.rs"]
 mod refusals;
+#[path = "doors_live/remediations.rs"]
+mod remediations;
 #[path = "doors_live/schedules.rs"]
 mod schedules;
 #[path = "doors_live/slos.rs"]
@@ -81,7 +83,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 24] = [
+const SECTIONS: [(&str, Section); 25] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -93,6 +95,7 @@ const SECTIONS: [(&str, Section); 24] = [
     ("lockdown", agents::a_lockdown_holds_every_change_up),
     ("incidents", incidents::an_incident_is_answered_for),
     ("drift", drift::a_finding_goes_through_its_life),
+    ("remediations", remediations::a_remediation_goes_through_its_life),
     ("schedules", schedules::a_schedule_goes_through_its_life),
     (
         "cost reports",

@@ -85,6 +85,49 @@ pub(crate) enum Drift {
                       writ drift scan --project web --no-wait"
     )]
     Scan(Scan),
+    /// Have findings of one project on one host put right: what would change is checked, and proposed
+    #[command(
+        after_help = "It heads for the last plan that was applied there, of these resources alone, and counts as done when a look shows it.\n\n\
+                      Example:\n  writ drift remediate drift_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"it was changed by hand\""
+    )]
+    Remediate(super::Remediate),
+    /// Remediations, the newest first
+    #[command(
+        after_help = "Examples:\n  writ drift remediations --state proposed\n  writ drift remediations --host web-1 -o json"
+    )]
+    Remediations(super::ListRemediations),
+    /// One remediation, with what it would change
+    #[command(after_help = "Example:\n  writ drift remediation remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b")]
+    Remediation {
+        /// Its id
+        remediation: String,
+    },
+    /// Have a proposed remediation carried out, after a look at what it would change
+    #[command(
+        after_help = "Examples:\n  writ drift approve remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b\n  \
+                      writ drift approve remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --auto-approve"
+    )]
+    Approve {
+        /// Its id
+        remediation: String,
+        /// Do not ask
+        #[arg(long)]
+        auto_approve: bool,
+    },
+    /// Say no to a remediation that is checked or proposed
+    #[command(
+        after_help = "Example:\n  writ drift decline remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b --reason \"it is right so\""
+    )]
+    Decline {
+        /// Its id
+        remediation: String,
+        /// Why; it stands in the audit
+        #[arg(long)]
+        reason: String,
+    },
+    /// What environments let happen without a person
+    #[command(subcommand)]
+    Policy(super::Policy),
     /// Whether a pipeline may go on: exit code 2 where something differs too severely, or where nobody can see
     #[command(
         after_help = "A host whose last look is old, or did not see everything, lets nobody pass.\n\n\

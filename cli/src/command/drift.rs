@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use writ_protocol::id::DriftId;
 
-use super::{Desk, noise, scan};
+use super::{Desk, noise, remediations, scan};
 use crate::api::{Client, Finding, FindingEvent, WatchedHost};
 use crate::args;
 use crate::exit::Exit;
@@ -51,6 +51,21 @@ pub(crate) fn run(desk: &Desk, command: &args::Drift) -> anyhow::Result<Exit> {
         args::Drift::Unsuppress { suppression, reason } => noise::end(desk, &client, suppression, reason)?,
         args::Drift::Scan(args) => return scan::scan(desk, &client, args),
         args::Drift::Gate(args) => return gate(desk, &client, args),
+        args::Drift::Remediate(args) => remediations::begin(desk, &client, args)?,
+        args::Drift::Remediations(args) => {
+            let mut filters = of_filters(&args.of)?;
+            filters.extend(args.state.map(|choice| ("state", choice_name(&choice))));
+            remediations::list(desk, &client, &query(&filters))?;
+        }
+        args::Drift::Remediation { remediation } => remediations::show(desk, &client, remediation)?,
+        args::Drift::Approve {
+            remediation,
+            auto_approve,
+        } => remediations::approve(desk, &client, remediation, *auto_approve)?,
+        args::Drift::Decline { remediation, reason } => {
+            remediations::decline(desk, &client, remediation, reason)?;
+        }
+        args::Drift::Policy(command) => remediations::policy(desk, &client, command)?,
     }
     Ok(Exit::Done)
 }
@@ -85,7 +100,7 @@ fn gate(desk: &Desk, client: &Client, args: &args::Gate) -> anyhow::Result<Exit>
 }
 
 /// An id that can stand in an address.
-fn named(text: &str) -> Result<&str, Fault> {
+pub(super) fn named(text: &str) -> Result<&str, Fault> {
     match text.parse::<DriftId>() {
         Ok(_) => Ok(text),
         Err(error) => {
@@ -129,7 +144,7 @@ fn filters(args: &args::ListDrift) -> Result<Filters, Fault> {
 }
 
 /// The word that a choice is made by, which is also the API's.
-fn choice_name(choice: &impl ValueEnum) -> String {
+pub(super) fn choice_name(choice: &impl ValueEnum) -> String {
     let value = choice.to_possible_value();
     value.map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

@@ -65,8 +65,19 @@ impl Happening {
 pub fn severity_of(kind: &str) -> Severity {
     match kind {
         "incident.open" | "budget.over" => Severity::Critical,
-        "run.failed" | "run.aborted" | "run.unresolved" | "schedule.failed" | "schedule.skipped"
-        | "agent.alarm" | "budget.notice" | "budget.refused" | "run.stopped" | "halt.set" => Severity::Warn,
+        "run.failed"
+        | "run.aborted"
+        | "run.unresolved"
+        | "schedule.failed"
+        | "schedule.skipped"
+        | "agent.alarm"
+        | "budget.notice"
+        | "budget.refused"
+        | "run.stopped"
+        | "halt.set"
+        | "remediation.proposed"
+        | "remediation.failed"
+        | "remediation.stopped" => Severity::Warn,
         _ => Severity::Info,
     }
 }

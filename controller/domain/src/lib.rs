@@ -3,7 +3,7 @@
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`], [`alert`], [`slo`]; [`share`] is about controllers alone.
+//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`], [`remediation`], [`alert`], [`slo`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -14,6 +14,7 @@ pub mod drift;
 pub mod halt;
 pub mod lease;
 pub mod order;
+pub mod remediation;
 pub mod run;
 pub mod schedule;
 pub mod session;

@@ -63,7 +63,7 @@ pub(super) struct Scanned {
 }
 
 /// The value of a filter, when it is one.
-fn one_of<T>(
+pub(super) fn one_of<T>(
     what: &str,
     given: Option<&str>,
     of: impl Fn(&str) -> Option<T>,

@@ -33,6 +33,20 @@ impl App {
         let row = run::read(&mut tx, id)
             .await?
             .ok_or_else(|| Error::not_found("run", id))?;
+        let stored = self.plan_in(&mut tx, &row).await?;
+        tx.commit().await?;
+        show(&stored.document)
+    }
+
+    /// The plan of a check run, in a transaction that is under way; signed and stored once.
+    ///
+    /// # Errors
+    /// As [`App::plan_of`].
+    pub(super) async fn plan_in(&self, tx: &mut Tx, row: &run::Run) -> Result<run::StoredPlan, Error> {
+        let id = row.run_id;
+        if let Some(stored) = run::plan_of(tx, id).await? {
+            return Ok(stored);
+        }
         if row.kind != OrderKind::Check || row.state != RunState::Succeeded {
             let state = row.state.name();
             return Err(Error::conflict(format!(
@@ -40,7 +54,7 @@ impl App {
             )));
         }
         let began = self.now();
-        let plan = self.make_plan(&mut tx, &row).await?;
+        let plan = self.make_plan(tx, row).await?;
         let document = plan
             .encode()
             .map_err(|e| Error::internal("the plan cannot be written", e))?;
@@ -64,11 +78,10 @@ impl App {
             bundle_digest: row.bundle.digest,
             run_id: id,
         };
-        run::store_plan(&mut tx, &stored, now).await?;
-        tx.commit().await?;
+        run::store_plan(tx, &stored, now).await?;
         let at = (began, self.now());
-        self.traces().note(spans::of_plan(&row, &digest.to_string(), at));
-        show(&stored.document)
+        self.traces().note(spans::of_plan(row, &digest.to_string(), at));
+        Ok(stored)
     }
 
     /// A plan by its digest.

@@ -6,6 +6,7 @@ mod cost;
 mod cost_report;
 mod drift;
 mod incident;
+mod remediation;
 mod schedule;
 mod slo;
 
@@ -27,6 +28,7 @@ pub use drift::{
     SuppressionTermsView, SuppressionView, WatchView,
 };
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
+pub use remediation::{RemediationPolicyView, RemediationView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 pub use slo::{SloBurn, SloRule, SloView};
 

@@ -311,7 +311,7 @@ fn read_watch(r: &PgRow) -> Result<Watch, Error> {
     })
 }
 
-fn read_finding(r: &PgRow) -> Result<Finding, Error> {
+pub(crate) fn read_finding(r: &PgRow) -> Result<Finding, Error> {
     let wrong = |what| Error::Inconsistent { what };
     let (class, severity): (String, String) = (row::get(r, "class")?, row::get(r, "severity")?);
     let by = row::get::<Option<String>>(r, "known_by")?;

@@ -34,6 +34,7 @@ pub mod manifest;
 pub mod meta;
 pub mod order;
 pub mod rate_card;
+pub mod remediation;
 pub mod retention;
 pub mod run;
 pub mod schedule;
@@ -50,7 +51,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 26..=26;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 27..=27;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

@@ -64,6 +64,10 @@ statements! {
             u(order_id, state, cancel_requested, late, deadline_at, heard_at, accepted_at, ended_at, code, detail, changed, unchanged,
               failed, skipped, cost_micros, statement, journal_id, first_seq, last_seq, epoch, generation)
         WHERE o.order_id = u.order_id";
+    LATER_PLAN = "-- order.later_plan
+        SELECT o.order_id FROM run_order o JOIN run r USING (run_id) JOIN bundle b ON b.digest = r.bundle_digest
+        WHERE o.agent_id = $1 AND o.order_id > $2 AND r.project = $3 AND r.kind = 'apply' AND b.config_digest <> $4
+            AND (o.accepted_at IS NOT NULL OR o.state IN ('pending', 'accepted')) ORDER BY o.order_id DESC LIMIT 1";
     REACH = "-- order.reach
         SELECT o.agent_id, o.run_id, r.project, o.state = 'accepted' AS taken, o.heard_at + o.lease_ms * interval '1 millisecond' AS leased_until
         FROM run_order o JOIN run r USING (run_id)
@@ -230,6 +234,27 @@ pub async fn read(tx: &mut Tx, id: OrderId) -> Result<Option<Order>, Error> {
         .await?
         .as_ref()
         .map(read_order)
+        .transpose()
+}
+
+/// The newest order after one by which a plan of another config is or was carried out on a host.
+///
+/// # Errors
+/// [`Error`].
+pub async fn later_plan(
+    tx: &mut Tx,
+    (agent, project): (AgentId, &str),
+    after: OrderId,
+    config: &Digest,
+) -> Result<Option<OrderId>, Error> {
+    let query = query(LATER_PLAN)
+        .bind(agent.as_uuid())
+        .bind(after.as_uuid())
+        .bind(project)
+        .bind(config.as_bytes().as_slice());
+    let found = tx.row(query).await?;
+    found
+        .map(|r| Ok(OrderId::from_uuid(row::get(&r, "order_id")?)))
         .transpose()
 }
 

@@ -103,7 +103,7 @@ async fn what_happens_is_made_into_notifications_once_whichever_controller_looks
 }
 
 /// What is on its way to `ops`, by kind.
-async fn kinds(app: &App) -> Vec<String> {
+pub(crate) async fn kinds(app: &App) -> Vec<String> {
     app.make_alerts().await.unwrap();
     let claimed = app.claim_alerts("ops", 100).await.unwrap();
     let kind = |one: &serde_json::Value| one["kind"].as_str().unwrap_or_default().to_owned();

@@ -1,5 +1,7 @@
 //! Lockdowns: every door that writes, against every scope. The doors are those of docs/openapi.json, so that none is forgotten.
 
+mod differing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +30,11 @@ use super::drift::noise::{give, said};
 use super::drift::{differs, list, looks};
 use super::host::{Host, Keys, labels};
 use super::lifts::lift;
+use super::remediation::policies::policy;
 use super::resume::{AT_GRANT, ran};
 use super::schedules::{history, one, planned, rule, sets, states, ticks};
+
+use differing::Differing;
 
 const YES: bool = true;
 const NO: bool = false;
@@ -37,7 +42,7 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 32] = [
+const DOORS: [Door; 36] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
@@ -46,6 +51,16 @@ const DOORS: [Door; 32] = [
     ("post /api/v1/cost-reports", [NO; 5]),
     ("post /api/v1/drift/{finding}/acknowledge", [NO; 5]),
     ("post /api/v1/drift/scans", [NO; 5]),
+    ("post /api/v1/remediations", [YES, YES, NO, NO, YES]),
+    (
+        "post /api/v1/remediations/{remediation}/approve",
+        [YES, YES, NO, NO, YES],
+    ),
+    ("post /api/v1/remediations/{remediation}/decline", [NO; 5]),
+    (
+        "post /api/v1/remediation-policies/{environment}",
+        [YES, NO, NO, NO, NO],
+    ),
     ("post /api/v1/suppressions", [YES, YES, NO, NO, NO]),
     ("post /api/v1/suppressions/{suppression}/end", [NO; 5]),
     ("post /api/v1/halts", [NO; 5]),
@@ -78,6 +93,7 @@ struct Scene {
     /// In the environment `prod`.
     host: Host,
     others: [Host; 2],
+    differing: Differing,
     plan: Digest,
     /// A run that stopped at its grant, which opened an incident.
     stopped: RunId,
@@ -93,6 +109,7 @@ impl Scene {
     async fn set() -> Self {
         let desk = Desk::new().await;
         let app = &desk.app;
+        let differing = Differing::new(&desk).await;
         let mut host = Host::enrol(&desk, 1).await;
         let results = [("file:/etc/motd", Changed), ("command:build", Aborted)];
         let stopped = ran(&desk, &mut host, &results, AT_GRANT).await;
@@ -106,7 +123,11 @@ impl Scene {
         )
         .await;
         give(&desk, noise(&desk, 7), &operator_key()).await.unwrap();
-        let findings = list(&desk, &operator(), DriftQuery::default()).await;
+        let asked = DriftQuery {
+            agent: Some(host.name.clone()),
+            ..DriftQuery::default()
+        };
+        let findings = list(&desk, &operator(), asked).await;
         let incidents = app.list_incidents(&Page::default()).await.unwrap().items;
         let token = app.create_token(&admin(), token("guest")).await.unwrap();
         let kept = schedule("kept", Some(plan));
@@ -121,6 +142,7 @@ impl Scene {
             finding: findings[0].id.parse().unwrap(),
             token: token.id.parse().unwrap(),
             join: JoinToken::parse(&join.token).unwrap(),
+            differing,
             plan,
             stopped,
             host,
@@ -145,6 +167,13 @@ impl Scene {
                 app.acknowledge_drift(who, self.finding, why).await.map(drop)
             }
             "post /api/v1/drift/scans" => app.scan_drift(who, &ScanOf::default()).await.map(drop),
+            "post /api/v1/remediations" => self.differing.begins(app).await,
+            "post /api/v1/remediations/{remediation}/approve" => self.differing.is_approved(app).await,
+            "post /api/v1/remediations/{remediation}/decline" => self.differing.is_declined(app).await,
+            "post /api/v1/remediation-policies/{environment}" => app
+                .set_remediation_policy(&admin(), "prod", policy(writ_domain::remediation::Mode::Propose))
+                .await
+                .map(drop),
             "post /api/v1/alert-receivers/{receiver}/test" => {
                 telling(&self.desk).test_receiver(who, "ops").await.map(drop)
             }

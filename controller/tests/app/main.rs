@@ -36,6 +36,7 @@ mod manifests;
 mod once;
 mod poison;
 mod rates;
+mod remediation;
 mod resume;
 mod runs;
 mod schedules;

@@ -14,7 +14,7 @@ use super::desk::{Desk, admin, code, operator, sources};
 use super::host::Host;
 use super::journal::{accepted, done, step};
 
-const STEPS: &str = "version: 1
+pub(crate) const STEPS: &str = "version: 1
 project: web
 targets: { labels: { role: web } }
 budget: { amount: 0.50, currency: USD }
@@ -35,7 +35,7 @@ resources:
     creates: /told
     notify: [\"command:plain\"]
 ";
-const ALL: [&str; 5] = [
+pub(crate) const ALL: [&str; 5] = [
     "file:/etc/motd",
     "command:build",
     "command:send",
@@ -45,7 +45,7 @@ const ALL: [&str; 5] = [
 use StepOutcome::{Aborted, Changed, Skipped, Unchanged, WouldChange};
 
 /// The agent carries its only order out with these results, and ends it.
-async fn carries_out(
+pub(crate) async fn carries_out(
     desk: &Desk,
     host: &mut Host,
     results: &[(&str, StepOutcome)],
@@ -58,6 +58,9 @@ async fn carries_out(
     for (name, outcome) in results {
         let mut result = step(&order, *outcome, "done");
         (result.step, result.before) = ((*name).to_owned(), Digest::of(name.as_bytes()));
+        if *outcome == Unchanged {
+            result.changes.clear();
+        }
         host.journal.write(&Record::StepResult(Box::new(result)));
     }
     let mut end = done(&order, outcome, 40, Digest::of(b"s"));

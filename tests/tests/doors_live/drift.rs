@@ -17,7 +17,7 @@ use super::http::Door;
 const MOTD: &str = "  - file: \"@/motd\"\n    content: hello\n";
 
 /// Puts a file in the place of another at once: nobody sees an empty one in between, which would be a finding that changes.
-fn replace(path: &str, text: &str) -> std::io::Result<()> {
+pub(crate) fn replace(path: &str, text: &str) -> std::io::Result<()> {
     let beside = format!("{path}.new");
     std::fs::write(&beside, text)?;
     std::fs::rename(beside, path)

@@ -35,6 +35,20 @@ pub(super) fn suppression() -> Value {
         "envelope": "{}"})
 }
 
+/// A remediation that waits for a yes, as the API shows it.
+pub(super) fn remediation() -> Value {
+    json!({"id": "remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b", "agent": "web-1", "project": "web", "environment": "staging", "state": "proposed",
+        "detail": "what would change is known; somebody must say yes", "deadline": "2026-01-02T00:00:00Z", "findings": [FINDING],
+        "resources": ["file:/etc/motd"], "orderId": "order_1", "checkRun": "run_2", "planDigest": super::plan().1, "runId": null, "asked": true,
+        "begunBy": "ann", "reason": "by hand", "createdAt": "2026-01-01T00:00:00Z", "approvedBy": null, "approvedAt": null, "endedAt": null})
+}
+
+/// A policy as the API shows it.
+pub(super) fn policy() -> Value {
+    json!({"environment": "staging", "mode": "autocorrect", "hostsAtOnce": 1, "perHour": 10, "failuresMax": 3, "stoppedAt": null,
+        "setBy": "ada", "setAt": "2026-01-01T00:00:00Z", "reason": "agreed"})
+}
+
 /// What is watched on a host.
 pub(super) fn host() -> Value {
     json!({"agent": "web-1", "agentId": "agent_1", "project": "web", "state": "unknown", "lookedAt": "2026-01-01T00:00:00Z", "ageSeconds": 7300,
@@ -62,6 +76,25 @@ fn listing(state: &'static str) -> Stub {
         assert!(asked.line.starts_with("GET /api/v1/drift"), "{}", asked.line);
         Answer::Json(200, json!({"items": items, "next": null}))
     })
+}
+
+/// What a controller says about drift.
+pub(super) fn answer(parts: &[&str], is_read: bool) -> Value {
+    let items = |one: Value| json!({"items": [one], "next": null});
+    match parts {
+        ["drift"] => items(finding()),
+        ["drift", "hosts"] => items(host()),
+        ["drift", "scans"] => scan(0, "offline"),
+        ["drift", _, "acknowledge"] => finding(),
+        ["drift", ..] => shown(),
+        ["suppressions"] if is_read => items(suppression()),
+        ["suppressions", "terms"] => json!({"tenant": "dev"}),
+        ["suppressions", ..] => suppression(),
+        ["remediations"] if is_read => items(remediation()),
+        ["remediation-policies"] => json!([policy()]),
+        ["remediation-policies", _] => policy(),
+        _ => remediation(),
+    }
 }
 
 #[test]
@@ -292,4 +325,64 @@ fn what_may_differ_is_signed_here_and_says_what_was_seen() {
         assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
     }
     assert_eq!(server.asked("POST /api/v1/suppressions").len(), 2);
+}
+
+#[test]
+fn yes_is_said_to_what_was_shown_and_by_nobody_who_was_not_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Stub::serving(super::kind);
+    let id = "remediation_0199a1b2c3d47e5f8a9b0c1d2e3f4a5b";
+    // Nobody is at the terminal.
+    let output = server
+        .writ(home.path(), &["drift", "approve", id])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(10), "{}", err(&output));
+    assert!(server.asked("POST").is_empty());
+    let output = server
+        .writ(home.path(), &["drift", "approve", id, "--auto-approve"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let sent = server.asked(&format!("POST /api/v1/remediations/{id}/approve"));
+    let body: Value = serde_json::from_slice(&sent[0].body).unwrap();
+    assert_eq!(body["planDigest"], json!(super::plan().1));
+    let shown = out(&server
+        .writ(home.path(), &["drift", "remediation", id])
+        .output()
+        .unwrap());
+    assert!(
+        shown.contains("proposed") && shown.contains("Plan for project"),
+        "{shown}"
+    );
+    let set = [
+        "drift",
+        "policy",
+        "set",
+        "staging",
+        "--mode",
+        "autocorrect",
+        "--hosts-at-once",
+        "5",
+        "--reason",
+        "x",
+    ];
+    let output = server.writ(home.path(), &set).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let sent = server.asked("POST /api/v1/remediation-policies/staging");
+    let body: Value = serde_json::from_slice(&sent[0].body).unwrap();
+    let wanted =
+        json!({"mode": "autocorrect", "hostsAtOnce": 5, "perHour": 10, "failuresMax": 3, "reason": "x"});
+    assert_eq!(body, wanted);
+    for wrong in [
+        &["drift", "approve", FINDING][..],
+        &["drift", "remediate", "--reason", "x"],
+        &["drift", "remediate", FINDING],
+        &[
+            "drift", "policy", "set", "a/b", "--mode", "audit", "--reason", "x",
+        ],
+    ] {
+        let output = server.writ(home.path(), wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{wrong:?} {}", err(&output));
+    }
 }

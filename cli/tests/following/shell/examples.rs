@@ -101,7 +101,11 @@ fn every_example_of_every_help_text_is_true() {
         let output = server.writ(home.path(), &args).output().unwrap();
         // Nobody is here to say yes, no file is written over, and a doctor tells what it finds.
         let fine: &[i32] = match line.as_str() {
-            line if line.starts_with("writ apply") && !line.contains("--auto-approve") => &[10],
+            line if (line.starts_with("writ apply") || line.starts_with("writ drift approve"))
+                && !line.contains("--auto-approve") =>
+            {
+                &[10]
+            }
             line if line.starts_with("writ init") => &[0, 1],
             line if line.starts_with("writ doctor") => &[0, 1],
             line if line.contains("--detailed-exitcodes") || line.starts_with("writ drift list") => &[2],

@@ -29,6 +29,8 @@ const TOPICS: [&str; 8] = [
 const FINDING: &str = "drift.finding";
 /// How a change of a run is.
 const RUN: &str = "run.state";
+/// How a change of a remediation is.
+const REMEDIATION: &str = "remediation.state";
 
 /// The topics that are read.
 pub(super) fn topics() -> Vec<String> {
@@ -93,6 +95,17 @@ impl Reader {
                 }
                 let project = one.project.as_deref().unwrap_or("-");
                 one.summary = format!("{} of project {project} {state}", one.subject);
+            }
+            REMEDIATION => {
+                let state = text("state").unwrap_or_default();
+                one.kind = format!("remediation.{state}");
+                one.severity = severity_of(&one.kind);
+                self.of_host(tx, &mut one, text("host")).await?;
+                // What it is about may be for operators only, so that neither resources nor why are told.
+                one.about = None;
+                let (host, project) = (one.host.as_deref(), one.project.as_deref());
+                let (host, project) = (host.unwrap_or("-"), project.unwrap_or("-"));
+                one.summary = format!("{host}: {} of project {project} is {state}", one.subject);
             }
             _ if entry.topic == "agents" => {
                 if let Ok(id) = one.subject.parse::<AgentId>() {
