@@ -124,6 +124,12 @@ fn ended(world: &World) -> anyhow::Result<BTreeMap<String, Vec<Remediation>>> {
     Ok(by_state)
 }
 
+/// Of remediations that ended so.
+fn resources(by_state: &BTreeMap<String, Vec<Remediation>>, state: &str) -> usize {
+    let all = by_state.get(state).into_iter().flatten();
+    all.map(|one| one.resources.len()).sum()
+}
+
 #[test]
 fn two_hundred_changes_are_put_right_and_nothing_else_is_touched() -> anyhow::Result<()> {
     story(Options::default(), |world| {
@@ -172,18 +178,7 @@ fn two_hundred_changes_are_put_right_and_nothing_else_is_touched() -> anyhow::Re
             (open && !busy).then_some(())
         })?;
         let by_state = ended(world)?;
-        let fixed: usize = by_state
-            .get("resolved")
-            .into_iter()
-            .flatten()
-            .map(|one| one.resources.len())
-            .sum();
-        let failed: usize = by_state
-            .get("failed")
-            .into_iter()
-            .flatten()
-            .map(|one| one.resources.len())
-            .sum();
+        let (fixed, failed) = (resources(&by_state, "resolved"), resources(&by_state, "failed"));
         println!(
             "{}",
             json!({ "changed": FILES, "putRight": fixed, "failed": failed })

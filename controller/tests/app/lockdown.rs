@@ -163,28 +163,10 @@ impl Scene {
             "post /api/v1/budgets/{budget}" => set(&self.desk, PROJECT, Mode::Warn, 9).await.map(drop),
             "the budget of the tenant" => set(&self.desk, "tenant", Mode::Warn, 9).await.map(drop),
             "post /api/v1/cost-reports" => app.make_cost_report(who, "2026-W38").await.map(drop),
-            "post /api/v1/drift/{finding}/acknowledge" => {
-                app.acknowledge_drift(who, self.finding, why).await.map(drop)
-            }
-            "post /api/v1/drift/scans" => app.scan_drift(who, &ScanOf::default()).await.map(drop),
-            "post /api/v1/remediations" => self.differing.begins(app).await,
-            "post /api/v1/remediations/{remediation}/approve" => self.differing.is_approved(app).await,
-            "post /api/v1/remediations/{remediation}/decline" => self.differing.is_declined(app).await,
-            "post /api/v1/remediation-policies/{environment}" => app
-                .set_remediation_policy(&admin(), "prod", policy(writ_domain::remediation::Mode::Propose))
-                .await
-                .map(drop),
             "post /api/v1/alert-receivers/{receiver}/test" => {
                 telling(&self.desk).test_receiver(who, "ops").await.map(drop)
             }
             "post /api/v1/alerts/{alert}/replay" => replays(&telling(&self.desk)).await,
-            "post /api/v1/suppressions" => give(&self.desk, noise(&self.desk, 8), &operator_key())
-                .await
-                .map(drop),
-            "post /api/v1/suppressions/{suppression}/end" => {
-                let id = SuppressionId::from_uuid(Uuid::from_u128(7));
-                app.end_suppression(who, id, why).await.map(drop)
-            }
             "post /api/v1/halts" => halt(&self.desk, Scope::All, HaltAction::Soft).await.map(drop),
             "post /api/v1/halts/{halt}/release" => {
                 lift(&self.desk, self.halt).await;
@@ -225,6 +207,32 @@ impl Scene {
                 .create_token_on_own_host(&admin(), token("last"))
                 .await
                 .map(drop),
+            other => self.tries_about_drift(other).await,
+        }
+    }
+
+    /// Goes through a door to what differs.
+    async fn tries_about_drift(&self, door: &str) -> Result<(), Error> {
+        let (app, who, why) = (&self.desk.app, &operator(), "because");
+        match door {
+            "post /api/v1/drift/{finding}/acknowledge" => {
+                app.acknowledge_drift(who, self.finding, why).await.map(drop)
+            }
+            "post /api/v1/drift/scans" => app.scan_drift(who, &ScanOf::default()).await.map(drop),
+            "post /api/v1/remediations" => self.differing.begins(app).await,
+            "post /api/v1/remediations/{remediation}/approve" => self.differing.is_approved(app).await,
+            "post /api/v1/remediations/{remediation}/decline" => self.differing.is_declined(app).await,
+            "post /api/v1/remediation-policies/{environment}" => app
+                .set_remediation_policy(&admin(), "prod", policy(writ_domain::remediation::Mode::Propose))
+                .await
+                .map(drop),
+            "post /api/v1/suppressions" => give(&self.desk, noise(&self.desk, 8), &operator_key())
+                .await
+                .map(drop),
+            "post /api/v1/suppressions/{suppression}/end" => {
+                let id = SuppressionId::from_uuid(Uuid::from_u128(7));
+                app.end_suppression(who, id, why).await.map(drop)
+            }
             other => panic!("what is {other}?"),
         }
     }
