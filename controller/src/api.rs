@@ -26,6 +26,7 @@ mod stream;
 mod suppressions;
 mod tokens;
 mod trace;
+mod triggers;
 
 pub use document::text as openapi;
 pub use listen::serve;
@@ -193,8 +194,14 @@ fn operations() -> OpenApiRouter<Doors> {
         .routes(routes!(stream::logs))
 }
 
+/// Doors beside the gate: their callers have tokens of their own.
+fn beside() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new().routes(routes!(triggers::alertmanager))
+}
+
 /// Everything that is served.
 pub fn router(doors: Doors) -> Router {
+    let (beside, _) = beside().split_for_parts();
     let (operations, document) = operations().split_for_parts();
     let known = query::Known::of(&document);
     operations
@@ -202,6 +209,7 @@ pub fn router(doors: Doors) -> Router {
         .route_layer(middleware::from_fn_with_state(doors.clone(), gate::pass))
         // The gate bounds bodies, by door.
         .layer(DefaultBodyLimit::disable())
+        .merge(beside)
         .merge(ops::router())
         .fallback(ops::nothing_here)
         .method_not_allowed_fallback(ops::not_this_way)

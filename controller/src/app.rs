@@ -30,6 +30,7 @@ mod slo;
 mod sweep;
 mod token;
 mod trace;
+mod trigger;
 pub mod view;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use writ_chassis::clock::Clock;
 use writ_chassis::ids::IdSource;
+use writ_domain::trigger::Trigger;
 use writ_protocol::cost::RateCard;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trace::TraceContext;
@@ -63,6 +65,7 @@ pub use schedule::{NewSchedule, ScheduleKind, Ticked};
 pub use settle::Settled;
 pub use sweep::{SweepReport, UpkeepReport};
 pub use token::NewToken;
+pub use trigger::{Alarm, Firing, Triggered};
 
 use crate::signer::Signer;
 use crate::traces::Traces;
@@ -160,6 +163,8 @@ pub struct Settings {
     pub rates: RateCard,
     /// Who is told of what.
     pub alerts: AlertSettings,
+    /// What other programs may set off, by name.
+    pub triggers: BTreeMap<String, Trigger>,
     /// Where spans are handed over.
     pub traces: Traces,
     /// Bus servers as agents reach them.
@@ -182,6 +187,7 @@ impl Settings {
             default_grant_micros: 10_000_000,
             rates: RateCard::default(),
             alerts: AlertSettings::default(),
+            triggers: BTreeMap::new(),
             traces: Traces::off(),
             public_servers,
             ca_pem,

@@ -3,6 +3,7 @@
 mod alerts;
 mod rates;
 mod telemetry;
+mod triggers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use writ_protocol::subject;
 pub use alerts::{Alerts, Email, MailTls, Reach, ReceiverConfig, Slack, Webhook};
 pub use rates::Rates;
 pub use telemetry::Telemetry;
+pub use triggers::{ScanConfig, TriggerConfig, TriggerRuleConfig, Triggers};
 
 /// Prefix of the environment variables: `WRIT_CONTROLLER_API__LISTEN` sets `api.listen`.
 pub const ENV_PREFIX: &str = "WRIT_CONTROLLER_";
@@ -63,6 +65,9 @@ pub struct Config {
     /// Who is told of what.
     #[serde(default)]
     pub alerts: Alerts,
+    /// What other programs may set off.
+    #[serde(default)]
+    pub triggers: Triggers,
     /// Where spans of traces are sent.
     #[serde(default)]
     pub telemetry: Telemetry,
@@ -268,6 +273,9 @@ impl Config {
             check(RETENTION_DAYS.contains(&days), key, "must be between 1 and 3650");
         }
         for (key, what) in self.alerts.policy().err().unwrap_or_default() {
+            check(false, &key, &what);
+        }
+        for (key, what) in self.triggers.wrong() {
             check(false, &key, &what);
         }
         self.rates.check(&mut check);

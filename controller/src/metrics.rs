@@ -10,6 +10,7 @@ mod schedules;
 mod shards;
 mod slos;
 mod traces;
+mod triggers;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use writ_chassis::metrics::{Catalogue, Metrics, MetricsError};
@@ -24,6 +25,7 @@ pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
 pub use slos::SloMetrics;
 pub use traces::{SpanLoss, TraceMetrics};
+pub use triggers::{TriggerCounts, TriggerMetrics};
 
 /// Upper bounds of durations, seconds.
 const SECONDS: &[f64] = &[
@@ -122,6 +124,8 @@ pub struct ControllerMetrics {
     pub remediations: RemediationMetrics,
     /// What became of the times of schedules.
     pub schedules: ScheduleMetrics,
+    /// What alerts of other programs led to.
+    pub triggers: TriggerMetrics,
     /// What promises are about.
     pub slos: SloMetrics,
     /// What became of spans.
@@ -189,6 +193,7 @@ impl ControllerMetrics {
             alerts: AlertMetrics::new(&m)?,
             remediations: RemediationMetrics::new(&m)?,
             schedules: ScheduleMetrics::new(&m)?,
+            triggers: TriggerMetrics::new(&m)?,
             slos: SloMetrics::new(&m)?,
             traces: TraceMetrics::new(&m)?,
             shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,

@@ -80,6 +80,9 @@ pub enum ServeError {
     /// The receiver of spans.
     #[error("the receiver of spans cannot be used")]
     Traces(#[from] OpenError),
+    /// The token of a trigger.
+    #[error("the token of a trigger cannot be used")]
+    Trigger(#[from] writ_chassis::config::ConfigError),
     /// The process.
     #[error("the controller stopped")]
     Life(#[from] LifecycleError),
@@ -106,6 +109,7 @@ fn base(config: &Config, traces: Traces) -> Result<Base, ServeError> {
         hello_interval: config.hello_interval(),
         rates: config.rates.card(),
         alerts: alerts(&config.alerts),
+        triggers: config.triggers.open()?,
         traces,
         ..Settings::new(
             config.tenant.clone(),

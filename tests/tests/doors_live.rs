@@ -38,6 +38,8 @@ mod slos;
 mod streams;
 #[path = "doors_live/tokens.rs"]
 mod tokens;
+#[path = "doors_live/triggers.rs"]
+mod triggers;
 #[path = "doors_live/watching.rs"]
 mod watching;
 
@@ -83,7 +85,7 @@ impl Scene<'_> {
 type Section = fn(&mut Scene<'_>) -> anyhow::Result<()>;
 
 /// In this order: the later ones hurt the world.
-const SECTIONS: [(&str, Section); 25] = [
+const SECTIONS: [(&str, Section); 26] = [
     ("who asks", tokens::tokens_are_shown_once_and_end_at_once),
     ("who may", tokens::roles_are_scopes),
     ("refusals", refusals::every_class_is_a_problem_document),
@@ -109,6 +111,7 @@ const SECTIONS: [(&str, Section); 25] = [
     ("numbers", watching::metrics_are_those_of_the_catalogue),
     ("traces", watching::a_trace_goes_on),
     ("document", watching::the_document_is_served_as_reviewed),
+    ("triggers", triggers::alerts_of_others_start_what_the_file_says),
     ("agents", agents::an_agent_goes_through_its_life),
     ("alerts", alerts::a_notification_goes_through_its_life),
     ("everything was seen", everything_was_seen),

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod session;
 pub mod share;
 pub mod slo;
+pub mod trigger;
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]

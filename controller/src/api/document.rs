@@ -55,6 +55,9 @@ pub fn text() -> Result<String, serde_json::Error> {
             add_key(changing);
         }
     }
+    // Their callers send no key.
+    let (_, beside) = super::beside().split_for_parts();
+    document.merge(beside);
     document.to_pretty_json().map(|text| text + "\n")
 }
 

@@ -120,7 +120,7 @@ fn is_look(method: &Method) -> bool {
 }
 
 /// Why nothing can be asked at this moment: without its ledger a controller refuses at once, instead of letting requests wait for it in vain.
-fn away(doors: &Doors) -> Option<String> {
+pub(super) fn away(doors: &Doors) -> Option<String> {
     let checks = doors.health.report().into_iter();
     checks
         .filter(|check| check.name == LEDGER)
@@ -215,7 +215,7 @@ fn body_max(method: &Method, path: &str) -> usize {
     }
 }
 
-async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
     let late = |_| {
         Problem::new(Code::Malformed, "the body did not come within 20 s").status(StatusCode::REQUEST_TIMEOUT)
     };

@@ -18,6 +18,8 @@ const PASS_MAX: u32 = 1_000;
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3_600);
 /// The feed is kept this long.
 const FEED_TTL: Duration = Duration::from_secs(24 * 3_600);
+/// How long an alert is known that started something: longer than anybody lets one fire.
+const TRIGGER_TTL: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +101,8 @@ impl App {
         }
         let renew = manifest::expiring(&mut tx, now.plus(self.settings.manifest_ttl / 2), PASS_MAX).await?;
         agent::bump_unhurried(&mut tx, &renew, now).await?;
-        let forgotten = idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
+        let forgotten = Self::forget_triggers(&mut tx, now.minus(TRIGGER_TTL)).await?
+            + idempotency::prune(&mut tx, now.minus(IDEMPOTENCY_TTL)).await?
             + audit::prune(&mut tx, now.minus(FEED_TTL)).await?;
         self.report_missed(&mut tx, now).await?;
         let status = self.look_at_status(&mut tx, now).await?;

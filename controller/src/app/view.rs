@@ -9,6 +9,7 @@ mod incident;
 mod remediation;
 mod schedule;
 mod slo;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use remediation::{RemediationPolicyView, RemediationView};
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 pub use slo::{SloBurn, SloRule, SloView};
+pub use trigger::{TriggerStartView, TriggerView};
 
 /// An agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]

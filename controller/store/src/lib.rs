@@ -41,6 +41,7 @@ pub mod schedule;
 pub mod slo;
 pub mod step;
 pub mod token;
+pub mod trigger;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -51,7 +52,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 27..=27;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 28..=28;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -90,6 +91,7 @@ pub fn statements() -> Vec<&'static str> {
         slo::ALL,
         step::ALL,
         token::ALL,
+        trigger::ALL,
     ]
     .concat()
 }

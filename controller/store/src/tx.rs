@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 27] = [
+const MIGRATIONS: [(i64, &str, &str); 28] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -113,6 +113,11 @@ const MIGRATIONS: [(i64, &str, &str); 27] = [
         27,
         "remediations",
         include_str!("../../../migrations/0027_remediations.sql"),
+    ),
+    (
+        28,
+        "triggers",
+        include_str!("../../../migrations/0028_triggers.sql"),
     ),
 ];
 

@@ -33,6 +33,7 @@ use super::lifts::lift;
 use super::remediation::policies::policy;
 use super::resume::{AT_GRANT, ran};
 use super::schedules::{history, one, planned, rule, sets, states, ticks};
+use super::triggers::sets_off;
 
 use differing::Differing;
 
@@ -42,7 +43,7 @@ const NO: bool = false;
 /// A door that writes, and whether a lockdown of all, of the project, of the run, of the agent, and of its environment forbids it.
 type Door = (&'static str, [bool; 5]);
 
-const DOORS: [Door; 36] = [
+const DOORS: [Door; 37] = [
     ("post /api/v1/agents/{agent}/labels", [YES, NO, NO, YES, YES]),
     ("post /api/v1/agents/{agent}/quarantine", [NO; 5]),
     ("post /api/v1/agents/{agent}/release", [YES, NO, NO, YES, YES]),
@@ -61,6 +62,7 @@ const DOORS: [Door; 36] = [
         "post /api/v1/remediation-policies/{environment}",
         [YES, NO, NO, NO, NO],
     ),
+    ("post /api/v1/triggers/alertmanager/{trigger}", [NO; 5]),
     ("post /api/v1/suppressions", [YES, YES, NO, NO, NO]),
     ("post /api/v1/suppressions/{suppression}/end", [NO; 5]),
     ("post /api/v1/halts", [NO; 5]),
@@ -152,8 +154,7 @@ impl Scene {
 
     /// Goes through a door.
     async fn tries(&self, door: &str) -> Result<(), Error> {
-        let (app, who, why) = (&self.desk.app, &operator(), "because");
-        let host = &self.host.name;
+        let (app, who, why, host) = (&self.desk.app, &operator(), "because", &self.host.name);
         match door {
             "post /api/v1/agents/{agent}/labels" => app.set_labels(&admin(), host, prod()).await.map(drop),
             "post /api/v1/agents/{agent}/quarantine" => app.quarantine_agent(who, host, why).await.map(drop),
@@ -163,6 +164,7 @@ impl Scene {
             "post /api/v1/budgets/{budget}" => set(&self.desk, PROJECT, Mode::Warn, 9).await.map(drop),
             "the budget of the tenant" => set(&self.desk, "tenant", Mode::Warn, 9).await.map(drop),
             "post /api/v1/cost-reports" => app.make_cost_report(who, "2026-W38").await.map(drop),
+            "post /api/v1/triggers/alertmanager/{trigger}" => sets_off(&self.desk, why).await,
             "post /api/v1/alert-receivers/{receiver}/test" => {
                 telling(&self.desk).test_receiver(who, "ops").await.map(drop)
             }

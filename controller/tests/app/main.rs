@@ -48,3 +48,4 @@ mod sweep;
 mod together;
 mod tokens;
 mod traces;
+mod triggers;
