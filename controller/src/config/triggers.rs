@@ -176,3 +176,83 @@ impl TriggerRuleConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What makes a trigger wrong.
+    type Change = fn(&mut Value);
+
+    fn rule() -> Value {
+        json!({ "name": "disk", "labels": { "alertname": "Disk" }, "scan": { "agent_label": "host" } })
+    }
+
+    fn of(name: &str, change: impl FnOnce(&mut Value)) -> Result<Triggers, serde_json::Error> {
+        let mut one = json!({ "token_file": "/run/token", "rules": [rule()] });
+        change(&mut one);
+        serde_json::from_value(json!({ "alertmanager": { name: one } }))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let fine = of("monitoring", |_| ()).expect("reads");
+        assert_eq!(fine.wrong(), []);
+        assert!(Triggers::default().alertmanager.is_empty(), "off as it comes");
+        let changes: [(&str, Change); 7] = [
+            ("monitoring.most_per_hour", |one| one["most_per_hour"] = json!(0)),
+            ("monitoring.rules", |one| one["rules"] = json!([])),
+            ("monitoring.rules.0.name", |one| {
+                one["rules"][0]["name"] = json!("a b");
+            }),
+            ("monitoring.rules.1.name", |one| {
+                one["rules"] = json!([rule(), rule()]);
+            }),
+            ("monitoring.rules.0.labels", |one| {
+                one["rules"][0]["labels"] = json!({});
+            }),
+            ("monitoring.rules.0", |one| {
+                one["rules"][0]["apply"] = json!("sha256:00");
+            }),
+            ("monitoring.rules.0", |one| {
+                one["rules"][0]["scan"]["agent"] = json!("web-1");
+            }),
+        ];
+        for (place, change) in changes {
+            let wrong = of("monitoring", change).expect("reads").wrong();
+            let places: Vec<&str> = wrong.iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!(places, [format!("triggers.alertmanager.{place}")]);
+        }
+        assert_eq!(of("Monitoring", |_| ()).expect("reads").wrong().len(), 1);
+        let unknown: [Change; 3] = [
+            |one| one["tokn_file"] = json!("/x"),
+            |one| one["rules"][0]["run"] = json!("rm"),
+            |one| one["rules"][0]["scan"]["command"] = json!("rm"),
+        ];
+        for change in unknown {
+            assert!(of("monitoring", change).is_err());
+        }
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_opens_nothing() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("token");
+        let all = of("monitoring", |one| one["token_file"] = json!(path)).expect("reads");
+        assert!(all.open().is_err(), "there is none");
+        let long = "a".repeat(TOKEN_BYTES_MIN);
+        std::fs::write(&path, format!("{long}\n")).expect("written");
+        assert_eq!(
+            all.open().expect("opens")["monitoring"].token,
+            Digest::of(long.as_bytes())
+        );
+        std::fs::write(&path, &long[1..]).expect("written");
+        let error = all.open().expect_err("short").to_string();
+        assert!(
+            error.contains("triggers.alertmanager.monitoring.token_file"),
+            "{error}"
+        );
+    }
+}
