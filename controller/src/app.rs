@@ -163,6 +163,8 @@ pub struct Settings {
     pub rates: RateCard,
     /// Who is told of what.
     pub alerts: AlertSettings,
+    /// Most remediations, and findings of which one might be begun, that one pass looks at; the next goes on behind them.
+    pub remediations_per_pass: u32,
     /// What other programs may set off, by name.
     pub triggers: BTreeMap<String, Trigger>,
     /// Where spans are handed over.
@@ -187,6 +189,7 @@ impl Settings {
             default_grant_micros: 10_000_000,
             rates: RateCard::default(),
             alerts: AlertSettings::default(),
+            remediations_per_pass: remediation::PER_PASS,
             triggers: BTreeMap::new(),
             traces: Traces::off(),
             public_servers,
@@ -210,6 +213,7 @@ pub struct App {
     delays: drift::Delays,
     opened: drift::noise::Opened,
     slos: slo::Gathered,
+    remediated: remediation::Place,
 }
 
 impl fmt::Debug for App {
@@ -243,6 +247,7 @@ impl App {
             delays: drift::Delays::default(),
             opened: drift::noise::Opened::default(),
             slos: slo::Gathered::default(),
+            remediated: remediation::Place::default(),
         }
     }
 

@@ -1,35 +1,31 @@
-//! Remediations as people deal with them: asked for, approved, declined, listed; and the policies of environments. How one is begun stands in [`begin`],
-//! how it goes on in [`advance`].
+//! Remediations as people deal with them: asked for, approved, declined, listed. How one is begun stands in [`begin`], how it goes on in [`advance`], what
+//! environments let happen without a person in [`policies`].
 
 mod advance;
 mod begin;
+mod policies;
 
 use serde_json::json;
-use writ_domain::remediation::{Event, Mode, NotThen, Policy, State, apply};
+use writ_domain::remediation::{Event, Mode, NotThen, State, apply};
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, DriftId, RemediationId};
 use writ_protocol::time::Timestamp;
 use writ_store::drift;
-use writ_store::remediation::{self as rows, Remediation, policy};
+use writ_store::remediation::{self as rows, Remediation};
 use writ_store::{Tx, audit};
 
 use super::drift::OPERATORS_TOPIC;
 use super::lockdown::{Leave, Passes};
-use super::view::{RemediationPolicyView, RemediationView};
+use super::view::RemediationView;
 use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
 
 pub use advance::Remediated;
+pub(super) use advance::{PER_PASS, Place};
 
 /// Longest reason, bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 /// Most findings that are asked for at once.
 const FINDINGS_MAX: usize = 64;
-/// Most policies.
-const POLICIES_MAX: u32 = 1_000;
-/// Longest name of an environment, bytes.
-const ENVIRONMENT_BYTES_MAX: usize = 64;
-/// Environments in which nothing is put right without a person, whatever a policy says: plans have no approvals that could say otherwise.
-const PRODUCTION: [&str; 2] = ["prod", "production"];
 
 /// Which remediations are asked for.
 #[derive(Clone, Debug, Default)]
@@ -210,79 +206,6 @@ impl App {
         let found = rows::read(&mut tx, id).await?;
         let row = found.ok_or_else(|| Error::not_found("remediation", id))?;
         Ok(RemediationView::from(&row))
-    }
-
-    /// What environments let happen without a person. One that is not named lets nothing happen.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn remediation_policies(&self) -> Result<Vec<RemediationPolicyView>, Error> {
-        let mut tx = self.store.begin("remediation.policies").await?;
-        let all = policy::list(&mut tx, POLICIES_MAX).await?;
-        Ok(all.iter().map(RemediationPolicyView::from).collect())
-    }
-
-    /// Sets what an environment lets happen without a person.
-    ///
-    /// # Errors
-    /// [`Error`] with W0001 where a bound is none, W0004 where it is production and would put right by itself.
-    pub async fn set_remediation_policy(
-        &self,
-        caller: &Caller,
-        environment: &str,
-        new: NewRemediationPolicy,
-    ) -> Result<RemediationPolicyView, Error> {
-        caller.require(OperatorRole::Admin)?;
-        check(&new.reason)?;
-        let is_name = (1..=ENVIRONMENT_BYTES_MAX).contains(&environment.len())
-            && environment
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if !is_name {
-            return Err(Error::malformed(format!(
-                "an environment is named by 1 to {ENVIRONMENT_BYTES_MAX} letters, digits, dots, underscores and hyphens"
-            )));
-        }
-        if [new.hosts_at_once, new.per_hour, new.failures_max]
-            .iter()
-            .any(|n| !(1..=10_000).contains(n))
-        {
-            return Err(Error::malformed("each bound of a policy is 1 to 10000"));
-        }
-        if new.mode == Mode::Autocorrect && PRODUCTION.contains(&environment.to_ascii_lowercase().as_str()) {
-            return Err(Error::conflict(format!(
-                "{environment} is production: there remediations are proposed, and a person says yes; use the mode propose"
-            )));
-        }
-        let now = self.now();
-        let kept = policy::Kept {
-            environment: environment.to_owned(),
-            policy: Policy {
-                mode: new.mode,
-                hosts_at_once: new.hosts_at_once,
-                per_hour: new.per_hour,
-                failures_max: new.failures_max,
-                is_stopped: false,
-            },
-            set_by: caller.name.clone(),
-            set_at: now,
-            reason: new.reason,
-            stopped_at: None,
-        };
-        let mut tx = self.store.begin("remediation.policy").await?;
-        let leave = super::lockdown::ask(&mut tx, &writ_domain::halt::Change::Tenant).await?;
-        policy::set(&mut tx, &kept).await?;
-        let view = RemediationPolicyView::from(&kept);
-        let body = json!({ "environment": kept.environment, "mode": new.mode.name(), "hostsAtOnce": new.hosts_at_once,
-            "perHour": new.per_hour, "failuresMax": new.failures_max, "reason": kept.reason });
-        let act = audit::Act {
-            at: now,
-            actor: &caller.name,
-        };
-        audit::write(&mut tx, act, "remediation.policy", environment, body).await?;
-        once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
-        tx.commit().await?;
-        Ok(view)
     }
 }
 

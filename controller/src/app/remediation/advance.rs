@@ -1,33 +1,43 @@
 //! Remediations go on by the clock: whichever controller looks takes one after the other, each in a transaction of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 use writ_chassis::telemetry::ErrorChain;
-use writ_domain::remediation::{
-    AGAIN_SPAN, Checked, Effect, Event, Held, Past, State, may_begin, may_carry_out,
-};
+use writ_domain::remediation::{Checked, Effect, Event, State, may_carry_out};
 use writ_domain::run::RunState;
 use writ_plan::plan::{Action, Plan, Risk};
-use writ_protocol::id::{DriftId, RemediationId};
+use writ_protocol::id::RemediationId;
 use writ_protocol::manifest::OrderKind;
-use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 use writ_store::drift::Finding;
 use writ_store::remediation::{self as rows, Remediation, policy};
 use writ_store::{Tx, audit, run};
 
-use super::begin::{Wanted, base};
-use super::{FINDINGS_MAX, Pair, step, write};
+use super::begin::base;
+use super::{step, write};
 use crate::app::lockdown::Leave;
 use crate::app::{App, Caller, Error, OperatorRole};
 
 /// Who begins and approves what a policy lets happen.
 const POLICY: &str = "remediation-policy";
-/// Most remediations that are looked at in one pass.
-const PASS_MAX: usize = 1_000;
-/// Findings that are looked at for policies at a time.
-const WAITING_MAX: u32 = 500;
+/// Most remediations, and findings of which one might be begun, that one pass looks at.
+pub(in crate::app) const PER_PASS: u32 = 100;
+
+/// Behind which remediation and which finding the next pass goes on: however many there are, each has its turn.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Place(Mutex<(Uuid, Uuid)>);
+
+impl Place {
+    pub(super) fn get(&self) -> (Uuid, Uuid) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, place: (Uuid, Uuid)) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+}
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,20 +59,23 @@ impl App {
     /// [`Error`] where the ledger is away: what was not committed is done again by the next pass.
     pub async fn run_remediations(&self) -> Result<Remediated, Error> {
         let mut done = Remediated::default();
-        let mut after = RemediationId::from_uuid(Uuid::nil());
-        for _ in 0..PASS_MAX {
+        let (mut after, finding) = self.remediated.get();
+        for _ in 0..self.settings.remediations_per_pass {
             let mut tx = self.store.begin("remediation.advance").await?;
-            let Some(row) = rows::claim(&mut tx, after).await? else {
+            let Some(row) = rows::claim(&mut tx, RemediationId::from_uuid(after)).await? else {
+                after = Uuid::nil();
                 break;
             };
-            after = row.remediation_id;
+            let id = row.remediation_id;
+            after = id.as_uuid();
             match self.advance(tx, row, &mut done).await {
                 Err(error) if error.is_retryable() => return Err(error),
-                Err(error) => self.held_up(after, &error).await?,
+                Err(error) => self.held_up(id, &error).await?,
                 Ok(()) => {}
             }
         }
-        self.begin_by_policy(&mut done).await?;
+        let finding = self.begin_by_policy(finding, &mut done).await?;
+        self.remediated.set((after, finding));
         Ok(done)
     }
 
@@ -226,79 +239,10 @@ impl App {
         row.approved = Some((caller.name.clone(), now));
         Ok(leave)
     }
-
-    /// Begins what policies let begin.
-    async fn begin_by_policy(&self, done: &mut Remediated) -> Result<(), Error> {
-        let mut tx = self.store.begin("remediation.waiting").await?;
-        let found = rows::waiting(&mut tx, DriftId::from_uuid(Uuid::nil()), WAITING_MAX).await?;
-        drop(tx);
-        let mut by_pair: BTreeMap<(String, Pair), Vec<DriftId>> = BTreeMap::new();
-        for (one, environment) in found {
-            let pair = (one.agent_id, one.project.clone());
-            by_pair.entry((environment, pair)).or_default().push(one.drift_id);
-        }
-        for ((environment, _), ids) in by_pair {
-            match self.begin_one(&environment, &ids).await {
-                Ok(begun) => done.begun += u64::from(begun),
-                Err(error) if error.is_retryable() => return Err(error),
-                // A lockdown, a budget, or the host has moved on: the next pass asks again.
-                Err(error) if error.code() == Code::LockedDown => {}
-                Err(error) => {
-                    tracing::warn!(environment, error = %ErrorChain(&error), "a remediation cannot begin now");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn begin_one(&self, environment: &str, ids: &[DriftId]) -> Result<bool, Error> {
-        let now = self.now();
-        let mut tx = self.store.begin("remediation.begin").await?;
-        let Some(kept) = policy::lock(&mut tx, environment).await? else {
-            return Ok(false);
-        };
-        let load = policy::load(&mut tx, &kept, None, now).await?;
-        let times: BTreeMap<DriftId, u64> = rows::times(&mut tx, ids, now.minus(AGAIN_SPAN))
-            .await?
-            .into_iter()
-            .collect();
-        let mut findings = Vec::new();
-        for id in ids.iter().take(FINDINGS_MAX) {
-            let Some(one) = writ_store::drift::lock(&mut tx, *id).await? else {
-                continue;
-            };
-            let past = Past {
-                class: one.class,
-                is_flapping: one.standing.is_flapping(now),
-                times: times.get(id).map_or(0, |n| u32::try_from(*n).unwrap_or(u32::MAX)),
-            };
-            match may_begin(&kept.policy, load, past) {
-                Ok(()) if one.standing.state == writ_domain::drift::finding::State::Open => {
-                    findings.push(one);
-                }
-                Ok(()) | Err(Held::ComesBack | Held::Unseen) => {}
-                Err(_) => return Ok(false),
-            }
-        }
-        if findings.is_empty() {
-            return Ok(false);
-        }
-        let wanted = Wanted {
-            findings,
-            is_asked: false,
-            reason: format!("the policy of {environment} is {}", kept.policy.mode.name()),
-        };
-        let caller = by_policy();
-        if let Err(error) = self.begin_remediation(&mut tx, &caller, wanted, now).await {
-            return Err(self.undo(tx, &caller, error).await);
-        }
-        tx.commit().await?;
-        self.nudge.notify_waiters();
-        Ok(true)
-    }
 }
 
-fn by_policy() -> Caller {
+/// Who begins and carries out what a policy lets happen.
+pub(super) fn by_policy() -> Caller {
     Caller::new(POLICY.to_owned(), OperatorRole::Operator)
 }
 

@@ -137,6 +137,34 @@ async fn no_more_hosts_are_worked_on_at_once_than_a_policy_says() {
 }
 
 #[tokio::test]
+async fn each_has_its_turn_however_many_there_are() {
+    let desk = Desk::new().await;
+    let narrow = desk.another(|settings| settings.remediations_per_pass = 1);
+    let mut webs = [another(&desk, 1).await, another(&desk, 2).await];
+    let wide = NewRemediationPolicy {
+        hosts_at_once: 9,
+        ..policy(Mode::Propose)
+    };
+    desk.app
+        .set_remediation_policy(&admin(), "staging", wide)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        narrow.run_remediations().await.unwrap();
+    }
+    assert_eq!(states(&desk).await, ["checking", "checking"]);
+    for web in &mut webs {
+        desk.pass(1);
+        web.carries_out(&desk, &[(MOTD, WouldChange)]).await;
+    }
+    // One that waits for its host does not hold the others up.
+    for _ in 0..3 {
+        narrow.run_remediations().await.unwrap();
+    }
+    assert_eq!(states(&desk).await, ["proposed", "proposed"]);
+}
+
+#[tokio::test]
 async fn programs_of_the_plan_run_only_when_somebody_says_yes() {
     let desk = Desk::new().await;
     let mut web = Applied::new(&desk).await;
