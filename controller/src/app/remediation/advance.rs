@@ -90,7 +90,7 @@ impl App {
         // What cannot go on must not wait for ever.
         let is_over = is_over(&row, now) && moved(&mut row, Event::TimeUp, &outcome, now)?;
         if !is_over && (row.state.is_terminal() || row.outcome == outcome) {
-            return Ok(());
+            return Ok(tx.commit().await?);
         }
         tracing::warn!(remediation = %id, error = %ErrorChain(error), "a remediation cannot go on now");
         row.outcome = outcome;
@@ -119,7 +119,8 @@ impl App {
             State::Resolved | State::Failed | State::Declined => false,
         };
         if !moved {
-            return Ok(());
+            // Nothing was written. One that is dropped may hold its row for a moment longer, and the next pass would go by it.
+            return Ok(tx.commit().await?);
         }
         let act = audit::Act {
             at: now,
