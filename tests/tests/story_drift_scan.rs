@@ -40,6 +40,8 @@ fn a_scan_finds_what_nobody_noticed_names_who_is_away_and_changes_nothing() -> a
         for agent in [HERE, AWAY] {
             world.configure(agent, "drift", drift.clone())?;
         }
+        // There before: hosts of a story share this machine's files, and two that replace one at once are in each other's way.
+        world.write("one", "one")?;
         let run = world.run("  - { file: \"@/one\", content: one }\n")?;
         assert!(run.has_succeeded(), "{run:?}");
         let client = world.client()?;

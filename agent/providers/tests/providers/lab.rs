@@ -22,7 +22,7 @@ exec chroot "$s/root" sh -c 'echo ready; exec cat'
 
 pub(crate) struct Lab {
     holder: Child,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Lab {
@@ -43,10 +43,7 @@ impl Lab {
         let mut line = String::new();
         let out = holder.stdout.take().expect("has an output");
         std::io::BufReader::new(out).read_line(&mut line).expect("reads");
-        let lab = Self {
-            holder,
-            _scratch: scratch,
-        };
+        let lab = Self { holder, scratch };
         // Whatever a test changes, it must not be the machine: the root is another one, or there is no test.
         let number = |path: &std::path::Path| {
             std::fs::metadata(path)
@@ -76,9 +73,31 @@ impl Lab {
             .expect("starts nsenter")
     }
 
+    /// Runs a script in the folder that holds only what this host has of its own: what the machine below writes meanwhile is not there.
+    pub(crate) fn sh_in_own_layer(&self, script: &str) -> String {
+        let output = Command::new("nsenter")
+            .args([
+                "--mount",
+                "--target",
+                &self.holder.id().to_string(),
+                "--",
+                "sh",
+                "-c",
+            ])
+            .args(["cd \"$1/upper\" && eval \"$2\"", "lab"])
+            .arg(self.scratch.path())
+            .arg(script)
+            .output()
+            .expect("starts nsenter");
+        Self::said(script, output)
+    }
+
     /// Runs a script on the host; what it wrote.
     pub(crate) fn sh(&self, script: &str) -> String {
-        let output = self.try_sh(script);
+        Self::said(script, self.try_sh(script))
+    }
+
+    fn said(script: &str, output: Output) -> String {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{script}: {said}");
         String::from_utf8(output.stdout)
