@@ -112,9 +112,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         Command::Init(args) => author::init(&desk, &args),
         Command::Validate(args) => author::validate(&desk, &args),
+        Command::Plan(args) if args.door.local => here::plan(&desk, &args),
         Command::Plan(args) => plans::plan(&desk, &args),
         Command::Show(args) => review::show(&desk, &args),
         Command::Diff(args) => review::diff(&desk, &args),
+        Command::Apply(args) if args.door.local => here::apply(&desk, &args),
         Command::Apply(args) => plans::apply(&desk, &args),
         Command::Run(args) => runs::run(&desk, args),
         Command::Agent(command) => agents::run(&desk, command),

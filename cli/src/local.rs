@@ -6,11 +6,13 @@
 //! carries the words.
 
 mod desk;
+mod kept;
 mod ledger;
 mod order;
 mod session;
 
 pub use desk::{DeskError, Word};
+pub use kept::{KEPT_PLANS_MAX, Kept, Origin};
 pub use ledger::{Ledger, Places};
 pub use order::{Ended, Ordered, Packed};
 pub use session::{Session, Watching};

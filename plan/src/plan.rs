@@ -257,6 +257,17 @@ impl Plan {
         self.hosts.iter().any(HostPlan::has_changes)
     }
 
+    /// The result digest of each host, by the host's name ([`HostPlan::result`]).
+    ///
+    /// # Errors
+    /// As [`HostPlan::result`].
+    pub fn results(&self) -> Result<BTreeMap<&str, Digest>, PlanError> {
+        self.hosts
+            .iter()
+            .map(|host| Ok((host.name.as_str(), host.result()?)))
+            .collect()
+    }
+
     /// The plan as text for people, without colours: `+` create, `~` update, `-` delete, `>` run begin their lines.
     pub fn render(&self) -> String {
         render::render(self)
@@ -312,6 +323,32 @@ impl HostPlan {
     pub fn rests_on(&self) -> Digest {
         let changing = self.changes.iter().filter(|entry| entry.action != Action::None);
         writ_protocol::plan::rests_on(changing.map(|entry| (entry.resource.as_str(), entry.observed)))
+    }
+
+    /// The result digest: what a look at this host found, whoever looked through whichever door. Over each resource in the graph's order: its
+    /// id, what would be done, the attributes that differ, the digest of its observation, and the condition that is not met, where one is not.
+    /// Not over who the host is, when it was looked at, nor the bundle, which names its tenant, its author and its time.
+    ///
+    /// # Errors
+    /// When the entries have no bytes.
+    pub fn result(&self) -> Result<Digest, PlanError> {
+        type Seen<'a> = (&'a str, Action, &'a [Change], Digest, Option<&'a str>);
+        let seen: Vec<Seen<'_>> = self
+            .changes
+            .iter()
+            .map(|entry| {
+                let condition = entry.not_applying.as_deref();
+                let changes = entry.changes.as_slice();
+                (
+                    entry.resource.as_str(),
+                    entry.action,
+                    changes,
+                    entry.observed,
+                    condition,
+                )
+            })
+            .collect();
+        Ok(Digest::of(&codec::to_json("result", &("writ result v1", seen))?))
     }
 
     /// The resources that do not apply on this host.

@@ -38,7 +38,7 @@ pub(crate) struct Validate {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello\n  writ plan site.yaml --tags motd\n  writ plan site.yaml --target file:/etc/motd.d/writ"
+    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello\n  writ plan site.yaml --tags motd\n  writ plan site.yaml --target file:/etc/motd.d/writ\n  writ plan --local site.yaml --out site.plan"
 )]
 pub(crate) struct Plan {
     /// The config
@@ -53,7 +53,20 @@ pub(crate) struct Plan {
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
     #[command(flatten)]
+    pub(crate) door: Local,
+    #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+/// The door to this machine.
+#[derive(Debug, Args)]
+pub(crate) struct Local {
+    /// On this machine, with no controller, whatever the config's targets are
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// With --local: where keys, records and packs are kept, as for `writ run PATH`
+    #[arg(long, value_name = "DIR", requires = "local")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -89,7 +102,8 @@ pub(crate) struct Diff {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  writ apply site.plan\n  writ apply site.yaml --auto-approve --detailed-exitcodes\n  \
-                  writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait"
+                  writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait\n  \
+                  writ apply --local site.plan"
 )]
 pub(crate) struct Apply {
     /// A plan's file, a plan's digest, or a config (which is planned first)
@@ -101,11 +115,13 @@ pub(crate) struct Apply {
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,
     /// Return when the orders are given
-    #[arg(long)]
+    #[arg(long, conflicts_with = "local")]
     pub(crate) no_wait: bool,
     /// Exit 0 nothing changed, 2 changed, 4 failed, 6 both
     #[arg(long)]
     pub(crate) detailed_exitcodes: bool,
+    #[command(flatten)]
+    pub(crate) door: Local,
     #[command(flatten)]
     pub(crate) patience: Patience,
 }
@@ -113,7 +129,7 @@ pub(crate) struct Apply {
 /// How long a command waits for a run.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Patience {
-    /// Give up waiting after this many seconds; the run goes on
+    /// Give up waiting after this many seconds; the run goes on (with --local it is cancelled then)
     #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
     pub(crate) timeout: u64,
 }

@@ -158,6 +158,15 @@ pub(crate) fn sources(desk: &Desk, path: &Path, given: &Given) -> anyhow::Result
     found.or_else(|problems| Err(not_valid(desk, path, &problems)?.into()))
 }
 
+/// A config as it is by now; none where it is not valid any more.
+///
+/// # Errors
+/// When something cannot be read.
+pub(crate) fn compiled_again(path: &Path, given: &Given) -> anyhow::Result<Option<Compiled>> {
+    let found = read(path, given)?;
+    Ok(found.and_then(|sources| compile::compile(&sources)).ok())
+}
+
 /// Shows what is wrong with a config that something else was wanted of.
 fn not_valid(desk: &Desk, path: &Path, problems: &[Diagnostic]) -> anyhow::Result<Fault> {
     if desk.printer.format == Format::Table {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use writ_plan::compile::Given;
 use writ_plan::plan::Plan;
 use writ_protocol::digest::Digest;
@@ -25,15 +26,8 @@ pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
     let given = author::given(&args.values)?;
     let patience = Duration::from_secs(args.patience.timeout);
     let answer = make(desk, &client, (&args.path, &given), patience)?;
-    if let Some(file) = &args.out {
-        // The very bytes that the digest is of: `sha256sum FILE` names the plan.
-        fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
-        desk.teller.say(&format!(
-            "the plan is in {}; next: writ apply {0}",
-            file.display()
-        ));
-    }
-    desk.printer.show(&answer, || told(&answer))?;
+    write_out(desk, args, &answer)?;
+    show(desk, &answer)?;
     Ok(if args.detailed_exitcode && answer.plan.has_changes() {
         Exit::Changes
     } else {
@@ -41,8 +35,46 @@ pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
     })
 }
 
+/// Keeps a plan in a file where that is asked for.
+pub(super) fn write_out(desk: &Desk, args: &args::Plan, answer: &PlanAnswer) -> anyhow::Result<()> {
+    let Some(file) = &args.out else { return Ok(()) };
+    // The very bytes that the digest is of: `sha256sum FILE` names the plan.
+    fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
+    let door = if args.door.local { "--local " } else { "" };
+    desk.teller.say(&format!(
+        "the plan is in {}; next: writ apply {door}{0}",
+        file.display()
+    ));
+    Ok(())
+}
+
+/// A plan as data: with what was found on each host as one digest.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    answer: &'a PlanAnswer,
+    results: BTreeMap<&'a str, Digest>,
+}
+
+/// Shows a plan.
+pub(super) fn show(desk: &Desk, answer: &PlanAnswer) -> anyhow::Result<()> {
+    let results = answer.plan.results()?;
+    desk.printer.show(&Shown { answer, results }, || told(answer))
+}
+
 pub(super) fn told(answer: &PlanAnswer) -> String {
     format!("{}\nplan {}", answer.plan.render().trim_end(), answer.digest)
+}
+
+/// Refuses additions to what is made already.
+pub(super) fn nothing_added(given: &Given) -> anyhow::Result<()> {
+    if *given == Given::default() {
+        return Ok(());
+    }
+    let what = "a plan says already what it is made from, and nothing can be added to it";
+    Err(Fault::new(Exit::Invalid, what)
+        .help("name the config instead: writ apply PATH")
+        .into())
 }
 
 /// Checks the hosts against a config and gives the plan, whose digest is computed here again.
@@ -103,17 +135,15 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     let patience = Duration::from_secs(args.patience.timeout);
     let given = author::given(&args.values)?;
     let digest = match chosen(&args.what)? {
-        Chosen::Plan(..) | Chosen::Digest(_) if given != Given::default() => {
-            let what = "a plan says already what it is made from, and nothing can be added to it";
-            return Err(Fault::new(Exit::Invalid, what)
-                .help("name the config instead: writ apply PATH")
-                .into());
-        }
         Chosen::Plan(plan, digest) => {
+            nothing_added(&given)?;
             desk.teller.say(plan.render().trim_end());
             digest
         }
-        Chosen::Digest(digest) => digest,
+        Chosen::Digest(digest) => {
+            nothing_added(&given)?;
+            digest
+        }
         Chosen::Config => {
             let answer = make(desk, &client, (Path::new(&args.what), &given), patience)?;
             desk.teller.say(&told(&answer));

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use writ_plan::plan::{Plan, compare};
 use writ_protocol::digest::Digest;
+use writ_protocol::reason::Code;
+use writ_protocol::record::StepResult;
 
 use super::Desk;
-use super::plans::{Chosen, chosen, told};
+use super::plans::{self, Chosen, chosen};
 use crate::api::{PlanAnswer, Step};
 use crate::args::{Diff, Show};
 use crate::exit::Exit;
@@ -19,10 +21,11 @@ const MOVED_MAX: usize = 20;
 pub(crate) fn show(desk: &Desk, args: &Show) -> anyhow::Result<Exit> {
     let answer = read(desk, &args.what)?;
     let Some(name) = &args.host else {
+        if !args.by_host || !desk.for_people() {
+            plans::show(desk, &answer)?;
+            return Ok(Exit::Done);
+        }
         desk.printer.show(&answer, || {
-            if !args.by_host {
-                return told(&answer);
-            }
             let text = answer.plan.render_by_host(None);
             format!("{}\nplan {}", text.trim_end(), answer.digest)
         })?;
@@ -79,25 +82,43 @@ fn same(plan: &Plan, wanted: &Digest) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("the controller gave the plan {found} for {wanted}");
-    Err(Fault::coded(writ_protocol::reason::Code::DigestMismatch, what).into())
+    Err(Fault::coded(Code::DigestMismatch, what).into())
 }
 
 /// What differs by now on hosts whose plan is stale, from the steps of the run.
 pub(crate) fn moved(steps: &[Step]) -> String {
-    let stale = writ_protocol::reason::Code::Stale.to_string();
+    let stale = Code::Stale.to_string();
     let moved: Vec<&Step> = steps
         .iter()
         .filter(|step| step.code.as_deref() == Some(stale.as_str()))
         .collect();
-    let rows = moved.iter().take(MOVED_MAX).map(|step| {
+    let rows = moved.iter().map(|step| {
         let changes = step.rest.get("changes").and_then(serde_json::Value::as_array);
         let texts: Vec<String> = changes.into_iter().flatten().map(change).collect();
         [step.agent_name.clone(), step.step.clone(), texts.join("; ")]
     });
-    let mut text = table(["host", "resource", "now"], rows);
-    if moved.len() > MOVED_MAX {
+    moved_rows(rows.collect())
+}
+
+/// The same of one host, from what its agent said itself.
+pub(super) fn moved_here(host: &str, results: &[StepResult]) -> String {
+    let stale = results.iter().filter(|result| result.code == Some(Code::Stale));
+    let rows = stale.map(|result| {
+        let all = result.changes.iter();
+        let texts: Vec<String> = all
+            .map(|one| plain(&format!("{} {} -> {}", one.attribute, one.got, one.want)))
+            .collect();
+        [host.to_owned(), result.step.clone(), texts.join("; ")]
+    });
+    moved_rows(rows.collect())
+}
+
+fn moved_rows(rows: Vec<[String; 3]>) -> String {
+    let more = rows.len().saturating_sub(MOVED_MAX);
+    let mut text = table(["host", "resource", "now"], rows.into_iter().take(MOVED_MAX));
+    if more > 0 {
         // Writing to a String does not fail.
-        let _ = write!(text, "\nand {} more", moved.len() - MOVED_MAX);
+        let _ = write!(text, "\nand {more} more");
     }
     text
 }

@@ -75,7 +75,13 @@ impl Places {
         for folder in [&self.root, &vault.trust, &self.runs()] {
             make_folder(folder, 0o755)?;
         }
-        for folder in [&vault.keys, &vault.secrets, &self.batches(), &self.manifests()] {
+        for folder in [
+            &vault.keys,
+            &vault.secrets,
+            &self.batches(),
+            &self.manifests(),
+            &self.plans(),
+        ] {
             make_folder(folder, 0o700)?;
         }
         Ok(())
@@ -123,6 +129,11 @@ impl Places {
 
     fn trials_file(&self) -> PathBuf {
         self.root.join("dev-fast-artefacts")
+    }
+
+    /// Plans that wait to be carried out.
+    pub fn plans(&self) -> PathBuf {
+        self.root.join("plans")
     }
 
     fn batches(&self) -> PathBuf {
@@ -410,7 +421,7 @@ fn open_batch(path: &Path, key: &PublicKey) -> anyhow::Result<Batch> {
 }
 
 /// Writes a file whole, on disk with its name when this returns.
-fn durable(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn durable(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_file(path, bytes, 0o600)?;
     flush(path.parent().unwrap_or(path))
 }
@@ -420,7 +431,7 @@ fn flush(folder: &Path) -> anyhow::Result<()> {
     flushed.with_context(|| format!("flushing {}", folder.display()))
 }
 
-fn read_if_there(path: &Path, max: usize) -> anyhow::Result<Option<Vec<u8>>> {
+pub(super) fn read_if_there(path: &Path, max: usize) -> anyhow::Result<Option<Vec<u8>>> {
     if path.exists() {
         read_bounded(path, max).map(Some)
     } else {

@@ -112,6 +112,11 @@ impl Session {
         self.desk.bundle(packed.statement, &packed.graph, packed.blobs)
     }
 
+    /// Serves a bundle that was signed here before, from now on.
+    pub fn serve(&mut self, bytes: &[u8]) -> BundleRef {
+        self.desk.serve(bytes)
+    }
+
     /// Orders something and waits for its end. Ctrl-C, and the end of patience, cancel it: then it ends in its own words.
     ///
     /// # Errors
