@@ -141,7 +141,7 @@ fn fork_child(
                 Err(failure) => failure,
             };
             wire::report(socket.as_fd(), &Report::Failed(failure));
-            std::process::exit(GAVE_UP)
+            kernel::end_at_once(GAVE_UP)
         }
     }
 }

@@ -103,5 +103,5 @@ pub(super) fn run_init(
             break;
         }
     }
-    std::process::exit(0)
+    kernel::end_at_once(0)
 }
