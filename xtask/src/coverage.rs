@@ -1,14 +1,16 @@
-//! `cargo xtask coverage`: the unit tests on an instrumented build, and which lines of ours they reach.
+//! `cargo xtask coverage`: the tests on an instrumented build, and which lines of ours they reach. In `cargo xtask test` it is how unit and system tests run.
 //!
 //! The compiler puts the counters in (`-C instrument-coverage`), and only into our own packages. The toolchain that people have comes without
 //! LLVM's tools, so the counts are read by `llvm_profparser`. Test code is not counted: neither `tests/` and `tests.rs` nor what stands behind
-//! `#[cfg(test)]`. A build folder of its own, so that nobody runs an instrumented program by mistake.
+//! `#[cfg(test)]`. Dependencies are those of the other builds; what is ours is built beside them, and the programs that people start are put back when
+//! the tests are over, so that nobody runs an instrumented one by mistake.
 
 mod lines;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -17,19 +19,21 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::parts::{self, Need};
+use crate::parts::{self, Need, Parts};
 use crate::place::Place;
 use crate::step::{call, read};
 use lines::{File, Lines};
 
 /// Set for the compiler's calls that go through this program.
 const WRAPPER: &str = "WRIT_XTASK_INSTRUMENTS";
-/// Build folder and counts, below the usual build folder.
+/// The counts, below the build folder.
 const FOLDER: &str = "coverage";
 /// Files that one program's counts are merged into at once: processes that end together do not wait for one another.
 const POOL: u8 = 4;
-/// Whose tests need a whole system: they are not run here.
-const SYSTEM: &str = "writ-tests";
+/// Tests that hold a program to its exact environment, output and processor time, which counters change.
+pub(crate) const EXACT: &str = "binary(=sandbox) and test(/^(accounting|surroundings)::/)";
+/// Said where there are no counts.
+pub(crate) const NO_NEXTEST: &str = "coverage needs cargo-nextest, which is not there for this machine";
 /// Files shown as reached least.
 const WORST: usize = 10;
 
@@ -111,68 +115,139 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     })
 }
 
-/// Runs the tests of `packages`, or all but those of whole systems, and counts.
+/// Runs the tests of `packages`, or all, and counts.
 fn measure(place: &Place, packages: &[String]) -> anyhow::Result<Vec<File>> {
-    let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
-    let nextest = found
-        .nextest
-        .as_ref()
-        .context("coverage needs cargo-nextest, which is not there for this machine")?;
-    let folder = place.target.join(FOLDER);
-    let profiles = folder.join("profiles");
-    // Counts of an earlier build would be added to these.
-    match fs::remove_dir_all(&profiles) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("removing {}", profiles.display()));
-        }
-        _ => {}
-    }
-    fs::create_dir_all(&profiles).with_context(|| format!("making {}", profiles.display()))?;
-    let wrapper = wrapper(&folder)?;
-    let instrumented = |verb: &str| {
-        let mut command = place.command(nextest);
-        command.args(["nextest", verb]).args(chosen(packages));
-        found.export(&mut command);
-        command
-            .env("RUSTC_WORKSPACE_WRAPPER", &wrapper)
-            .env(WRAPPER, "1")
-            .env("CARGO_TARGET_DIR", &folder)
-            .env("LLVM_PROFILE_FILE", profiles.join(format!("%{POOL}m.profraw")));
-        command
-    };
-    call(instrumented("run").args(["--profile", "ci"]))?;
-    let list = read(instrumented("list").args(["--list-type", "binaries-only", "--message-format", "json"]))?;
-    let files = lines::count(&place.root, &programs(&list)?, &profiles)?;
+    let instruments = Instruments::ready(place)?.context(NO_NEXTEST)?;
+    instruments.forget()?;
+    instruments.run(&chosen(packages), &[])?;
+    let files = instruments.count()?;
     let wanted = folders(place, packages)?;
     let is_wanted = |file: &File| wanted.iter().any(|folder| file.path.starts_with(folder.as_str()));
+    let files = files.into_iter();
     Ok(files
-        .into_iter()
-        .filter(|file| !LEFT_OUT.iter().any(|left_out| file.path.starts_with(left_out)))
         .filter(|file| wanted.is_empty() || is_wanted(file))
         .collect())
+}
+
+/// A build with counters, and where they go.
+pub(crate) struct Instruments<'a> {
+    place: &'a Place,
+    found: Parts,
+    nextest: PathBuf,
+    profiles: PathBuf,
+    wrapper: PathBuf,
+}
+
+impl<'a> Instruments<'a> {
+    /// Nothing where nextest is not built for this machine.
+    pub(crate) fn ready(place: &'a Place) -> anyhow::Result<Option<Self>> {
+        let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
+        let Some(nextest) = found.nextest.clone() else {
+            return Ok(None);
+        };
+        let folder = place.target.join(FOLDER);
+        let profiles = folder.join("profiles");
+        fs::create_dir_all(&profiles).with_context(|| format!("making {}", profiles.display()))?;
+        let wrapper = wrapper(&folder)?;
+        Ok(Some(Self {
+            place,
+            found,
+            nextest,
+            profiles,
+            wrapper,
+        }))
+    }
+
+    /// Drops what was counted: counts of an earlier build would be added to these.
+    pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        let at = &self.profiles;
+        fs::remove_dir_all(at).with_context(|| format!("removing {}", at.display()))?;
+        fs::create_dir_all(at).with_context(|| format!("making {}", at.display()))
+    }
+
+    /// Runs the tests that nextest's expression names. What stands in the build folder is what people and stories start: afterwards it is plain again.
+    pub(crate) fn run(&self, filter: &str, more: &[String]) -> anyhow::Result<()> {
+        let mut command = self.counted("run");
+        let ran = call(command.args(["--profile", "ci", "-E", filter]).args(more));
+        call(self.place.cargo().args(["build", "--workspace", "--bins"]))?;
+        ran
+    }
+
+    /// Nextest without counters. Always of the whole workspace, filtered: a choice of packages would change which features are on, and build
+    /// everything again.
+    pub(crate) fn plain(&self, verb: &str) -> Command {
+        let mut command = self.place.command(&self.nextest);
+        command.args(["nextest", verb, "--workspace"]);
+        self.found.export(&mut command);
+        command
+    }
+
+    fn counted(&self, verb: &str) -> Command {
+        let mut command = self.plain(verb);
+        command
+            .env("RUSTC_WORKSPACE_WRAPPER", &self.wrapper)
+            .env(WRAPPER, "1")
+            .env(
+                "LLVM_PROFILE_FILE",
+                self.profiles.join(format!("%{POOL}m.profraw")),
+            );
+        command
+    }
+
+    /// The lines of ours, and those that were reached by all that ran since the last [`Self::forget`].
+    fn count(&self) -> anyhow::Result<Vec<File>> {
+        let mut list = self.counted("list");
+        let list = read(list.args(["--list-type", "binaries-only", "--message-format", "json"]))?;
+        let counted = lines::count(&self.place.root, &programs(&list)?, &self.profiles);
+        call(self.place.cargo().args(["build", "--workspace", "--bins"]))?;
+        let files = counted?.into_iter();
+        Ok(files
+            .filter(|file| !LEFT_OUT.iter().any(|left_out| file.path.starts_with(left_out)))
+            .collect())
+    }
+
+    /// What the tests reach of each part, once they ran.
+    ///
+    /// # Errors
+    /// A part of which too little is reached.
+    pub(crate) fn hold(&self) -> anyhow::Result<String> {
+        let files = self.count()?;
+        eprint!("{}", table(&files));
+        let broken = broken(&files);
+        if !broken.is_empty() {
+            bail!("{}", broken.join("; "));
+        }
+        let percents = PARTS.iter().filter_map(|(name, folders, _)| {
+            let percent = sum(of_part(&files, folders)).percent()?;
+            Some(format!("{name} {percent:.1} %"))
+        });
+        Ok(percents.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// A copy of this program: the tests' build may replace the file it runs from.
 fn wrapper(folder: &std::path::Path) -> anyhow::Result<PathBuf> {
     let copy = folder.join("rustc-wrapper");
     let own = std::env::current_exe().context("finding this program")?;
-    let bytes = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;
+    // The file may have been replaced since this program was started: the kernel still has the one that it was started from.
+    let bytes = fs::read("/proc/self/exe").or_else(|_| fs::read(&own));
+    let bytes = bytes.with_context(|| format!("reading {}", own.display()))?;
     // One that is the same keeps its time, and with it what was built by it.
     if fs::read(&copy).ok().as_ref() != Some(&bytes) {
-        fs::copy(&own, &copy).with_context(|| format!("writing {}", copy.display()))?;
+        fs::write(&copy, &bytes).with_context(|| format!("writing {}", copy.display()))?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("making {} a program", copy.display()))?;
     }
     Ok(copy)
 }
 
-fn chosen(packages: &[String]) -> Vec<String> {
+/// Which tests, as nextest's expression.
+fn chosen(packages: &[String]) -> String {
     if packages.is_empty() {
-        let filter = format!("not package({SYSTEM})");
-        return vec!["--workspace".to_owned(), "-E".to_owned(), filter];
+        return format!("not ({EXACT})");
     }
-    packages
-        .iter()
-        .flat_map(|name| ["--package".to_owned(), name.clone()])
-        .collect()
+    let named = packages.iter().map(|name| format!("package(={name})"));
+    format!("({}) and not ({EXACT})", named.collect::<Vec<_>>().join(" + "))
 }
 
 /// The folders of packages, below the root.
@@ -213,7 +288,6 @@ struct Meta {
 #[serde(rename_all = "kebab-case")]
 struct Program {
     binary_path: PathBuf,
-    package_id: String,
 }
 
 #[derive(Deserialize)]
@@ -224,17 +298,10 @@ struct Inside {
 /// Every program that may have counted: tests, and what they start.
 fn programs(list: &str) -> anyhow::Result<Vec<PathBuf>> {
     let list: List = serde_json::from_str(list).context("reading nextest's list of programs")?;
-    let is_system = |id: &str| id.contains(&format!("/{SYSTEM}#")) || id.contains("/tests#");
-    let tests = list.rust_binaries.into_values();
-    let tests = tests
-        .filter(|one| !is_system(&one.package_id))
-        .map(|one| one.binary_path);
+    let tests = list.rust_binaries.into_values().map(|one| one.binary_path);
     let target = list.rust_build_meta.target_directory;
-    let others = list.rust_build_meta.non_test_binaries.into_iter();
-    let others = others
-        .filter(|(id, _)| !is_system(id))
-        .flat_map(|(_, all)| all)
-        .map(|one| target.join(one.path));
+    let others = list.rust_build_meta.non_test_binaries.into_values().flatten();
+    let others = others.map(|one| target.join(one.path));
     let mut all: Vec<PathBuf> = tests.chain(others).filter(|path| path.is_file()).collect();
     all.sort();
     all.dedup();
@@ -336,13 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_those_of_the_tests_that_ran() {
+    fn programs_are_those_that_are_there() {
         let own = std::env::current_exe().expect("this program");
         let list = json!({
             "rust-build-meta": {"target-directory": "/nowhere", "non-test-binaries": {"path+file:///x/agent#writ-agent@0.1.0": [{"path": "debug/gone"}]}},
             "rust-binaries": {
                 "a": {"binary-path": own, "package-id": "path+file:///x/agent#writ-agent@0.1.0"},
-                "b": {"binary-path": "/bin/sh", "package-id": "path+file:///x/tests#writ-tests@0.1.0"},
+                "b": {"binary-path": "/nowhere/b", "package-id": "path+file:///x/tests#writ-tests@0.1.0"},
             }
         });
         assert_eq!(programs(&list.to_string()).expect("reads"), [own]);

@@ -55,7 +55,7 @@ enum Command {
     Sbom(sbom::Options),
     /// Arrows between packages and rooms, tokens, sizes, names, migrations, lists against their documents
     Tidy(tidy::Options),
-    /// Unit tests on an instrumented build: which lines they reach, and whether these are enough
+    /// Tests on an instrumented build: which lines they reach, and whether these are enough
     Coverage(coverage::Options),
     /// Every decoder under libFuzzer, for a bounded time
     Fuzz(fuzz::Options),

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
 use crate::check;
+use crate::coverage::{EXACT, Instruments, NO_NEXTEST};
 use crate::fuzz;
 use crate::parts::{self, Need};
 use crate::place::Place;
@@ -22,7 +21,8 @@ const FUZZ_SECONDS: u32 = 5;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (rules, unit, system, doctest, fuzz, sim, torture, swarm)
+    /// Only these steps or groups: parts, check (fmt, tidy, supply, clippy, doc), build, tests (rules, unit, system, exact, coverage, doctest, fuzz, sim,
+    /// torture, swarm)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
@@ -38,13 +38,15 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     })];
     steps.extend(check::steps(place));
     steps.push(essential("build", move || {
-        call(place.cargo().args(["build", "--workspace", "--all-targets"]))?;
+        call(place.cargo().args(["build", "--workspace", "--bins"]))?;
         Ok(String::new())
     }));
     steps.push(tests("rules", move || watched::step(place)));
     let runner = options.runner.as_slice();
     steps.push(tests("unit", move || run_tests(place, Which::Unit, runner)));
     steps.push(tests("system", move || run_tests(place, Which::System, runner)));
+    steps.push(tests("exact", move || run_tests(place, Which::Exact, runner)));
+    steps.push(tests("coverage", move || held(place, runner)));
     steps.push(tests("doctest", move || {
         call(place.cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
         Ok(String::new())
@@ -57,49 +59,60 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
 }
 
 /// Which tests a step runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
+    /// Of one package each, with counters; what they reach is begun anew.
     Unit,
+    /// Of whole systems, with counters.
     System,
+    /// Those whose figures counters would change.
+    Exact,
 }
 
-/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine.
+/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine; then there are no counters.
 fn run_tests(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
-    let found = parts::ensure(place, Need::Test).context("the tests need their parts")?;
-    let mut command = if let Some(nextest) = &found.nextest {
-        let mut command = place.command(nextest);
-        // The packages are filtered, not selected: a selection changes which features are on, and so builds everything again.
-        command.args([
-            "nextest",
-            "run",
-            "--profile",
-            "ci",
-            "--workspace",
-            "-E",
-            &filter(which),
-        ]);
-        command
-    } else {
-        eprintln!(
-            "   no cargo-nextest for this machine: cargo's own runner, one test binary after the other"
-        );
-        let mut command = place.cargo();
-        command.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
-        match which {
-            Which::Unit => command.args(["--workspace", "--exclude", SYSTEM]),
-            Which::System => command.args(["--package", SYSTEM]),
-        };
-        command
+    let Some(instruments) = Instruments::ready(place)? else {
+        return run_plainly(place, which, runner);
     };
-    found.export(&mut command);
-    call(command.args(runner))?;
+    match which {
+        Which::Unit => {
+            instruments.forget()?;
+            instruments.run(&format!("not package({SYSTEM}) and not ({EXACT})"), runner)?;
+        }
+        Which::System => instruments.run(&format!("package({SYSTEM})"), runner)?,
+        Which::Exact => {
+            let mut command = instruments.plain("run");
+            call(
+                command
+                    .args(["--profile", "ci", "--test", "sandbox", "-E", EXACT])
+                    .args(runner),
+            )?;
+        }
+    }
     Ok(String::new())
 }
 
-fn filter(which: Which) -> String {
+fn run_plainly(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
+    let mut command = place.cargo();
+    command.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     match which {
-        Which::Unit => format!("not package({SYSTEM})"),
-        Which::System => format!("package({SYSTEM})"),
+        Which::Unit => command.args(["--workspace", "--exclude", SYSTEM]),
+        Which::System => command.args(["--package", SYSTEM]),
+        Which::Exact => return Ok("ran with the unit tests".to_owned()),
+    };
+    parts::ensure(place, Need::Test)?.export(&mut command);
+    call(command.args(runner))?;
+    Ok("no cargo-nextest for this machine: one test binary after the other".to_owned())
+}
+
+/// What the unit and the system tests before this step reached, against its bounds.
+fn held(place: &Place, runner: &[String]) -> anyhow::Result<String> {
+    if !runner.is_empty() {
+        return Ok("not held: only a part of the tests ran".to_owned());
+    }
+    match Instruments::ready(place)? {
+        Some(instruments) => instruments.hold(),
+        None => Ok(format!("not held: {NO_NEXTEST}")),
     }
 }
 
