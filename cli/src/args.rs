@@ -9,6 +9,7 @@ mod fleet;
 mod given;
 mod here;
 mod incident;
+mod inventory;
 mod plans;
 mod remediation;
 mod schedule;
@@ -27,6 +28,7 @@ pub(crate) use fleet::*;
 pub(crate) use given::*;
 pub(crate) use here::*;
 pub(crate) use incident::*;
+pub(crate) use inventory::*;
 pub(crate) use plans::*;
 pub(crate) use remediation::*;
 pub(crate) use schedule::*;
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     /// What went wrong, and who answers for it
     #[command(subcommand)]
     Incident(Incident),
+    /// Hosts from files
+    #[command(subcommand)]
+    Inventory(Inventory),
     /// What is started when
     #[command(subcommand)]
     Schedule(Schedule),

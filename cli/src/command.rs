@@ -16,6 +16,7 @@ mod halts;
 mod help;
 mod here;
 mod incidents;
+mod inventory;
 mod noise;
 mod plans;
 mod problems;
@@ -124,6 +125,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Budget(command) => budgets::run(&desk, command),
         Command::Cost(command) => costs::run(&desk, &command),
         Command::Incident(command) => incidents::run(&desk, command),
+        Command::Inventory(command) => inventory::run(&desk, &command),
         Command::Schedule(command) => schedules::run(&desk, &command),
         Command::Drift(command) => drift::run(&desk, &command),
         Command::Slo(command) => slos::run(&desk, &command),

@@ -2,6 +2,7 @@
 //!
 //! A library beside the program, so that tests bring up the very stack that `writ dev` brings up.
 
+pub mod ansible;
 pub mod api;
 mod args;
 pub mod clock;

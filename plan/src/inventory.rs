@@ -9,8 +9,12 @@ use crate::config::Targets;
 use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, code};
 use crate::selector::Selector;
 use crate::yaml;
-use crate::yaml::read::{Entries, FromNode as _, Text, record};
+use crate::yaml::read::{Anything, Entries, FromNode as _, Text, record};
 
+/// Most variables of a host.
+pub const HOST_VARS_MAX: usize = 10_000;
+/// Longest address of a host, bytes: as long as a name of DNS may be.
+pub const ADDRESS_BYTES_MAX: usize = 253;
 /// Most hosts of an inventory.
 pub const INVENTORY_HOSTS_MAX: usize = 100_000;
 
@@ -27,6 +31,10 @@ record! {
     HostShape is "a host" {
         /// Its labels.
         labels: Option<Entries<Text>>,
+        /// Where it is reached, where that is not its name.
+        address: Option<Text>,
+        /// What is known of it: kept for whoever reads the file, and no value of a config.
+        vars: Option<Entries<Anything>>,
     }
 }
 
@@ -72,6 +80,7 @@ impl Inventory {
                 let value = check::name(&value.value, value.mark, "value of a label", sink);
                 good.extend(label.zip(value));
             }
+            check_beside(host.address.as_ref(), host.vars.as_ref(), sink);
             if let Some(name) = check::name(&key.text, key.mark, "host", sink) {
                 hosts.insert(name, good);
             }
@@ -154,5 +163,27 @@ impl Inventory {
             };
             sink.push(problem);
         }
+    }
+}
+
+/// Checks what targets do not ask for: where a host is reached, and what is known of it.
+fn check_beside(address: Option<&Text>, vars: Option<&Entries<Anything>>, sink: &mut Sink<'_>) {
+    if let Some(address) = address {
+        let is_strange = |c: char| c.is_whitespace() || c.is_control();
+        let text = &address.value;
+        if text.is_empty() || text.len() > ADDRESS_BYTES_MAX || text.contains(is_strange) {
+            let message = format!("{:?} is no address", check::short(text));
+            let hint = format!("a name or an IP address, at most {ADDRESS_BYTES_MAX} bytes, without spaces");
+            sink.push(Problem::new(code::NAME, address.mark, message).hint(hint));
+        }
+    }
+    let Some(((key, value), count)) = vars.and_then(|vars| Some((vars.0.last()?, vars.0.len()))) else {
+        return;
+    };
+    if count > HOST_VARS_MAX {
+        let message = format!("a host has at most {HOST_VARS_MAX} variables, and here are {count}");
+        let kind = value.0.kind_name();
+        let hint = format!("the last is `{}`, {kind}", check::short(&key.text));
+        sink.push(Problem::new(code::TOO_MANY, key.mark, message).hint(hint));
     }
 }

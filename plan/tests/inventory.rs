@@ -87,6 +87,8 @@ fn a_bad_inventory_is_told_with_its_places() {
             "hosts: { a: { labels: { role: \"w b\" } } }\n",
             (code::NAME, 1, 31),
         ),
+        ("hosts: { a: { address: \"1 2\" } }\n", (code::NAME, 1, 24)),
+        ("hosts: { a: { vars: [1] } }\n", (code::WRONG_KIND, 1, 21)),
         ("hosts: { a: {}, a: {} }\n", (code::REPEATED_KEY, 1, 17)),
     ] {
         let problems = Inventory::read("hosts.yaml", text).expect_err(text);

@@ -48,16 +48,31 @@ fn examples(server: &Stub, home: &Path, path: &[String], found: &mut Vec<String>
 }
 
 /// What an example does not run without: a stack, a pack that verifies, or a head that was kept. Those are run by other tests.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 9] = [
     "writ dev demo",
     "writ dev up",
     "writ dev psql",
     "writ dev logs",
     "writ evidence verify",
     "writ incident verify --through",
-    // It would change the machine that the test runs on.
+    // They would change the machine that the test runs on, and begin with an agent.
+    "writ plan --local",
+    "writ apply --local",
     "writ run site.yaml",
 ];
+
+/// Inventories of Ansible, one of them a program.
+fn write_foreign(home: &Path) {
+    std::fs::write(home.join("hosts.ini"), "[web]\nweb-[1:3]\n").unwrap();
+    std::fs::write(home.join("hosts.yml"), "all: { hosts: { web-1: } }\n").unwrap();
+    let script = home.join("ec2.py");
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho '{\"web\": [\"web-1\"], \"_meta\": {}}'\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
 
 #[test]
 fn every_example_of_every_help_text_is_true() {
@@ -72,6 +87,7 @@ fn every_example_of_every_help_text_is_true() {
     std::fs::write(home.path().join("prod.yaml"), "greeting: Good day\n").unwrap();
     let hosts = "hosts: { lab-1: { labels: { env: dev } } }\n";
     std::fs::write(home.path().join("hosts.yaml"), hosts).unwrap();
+    write_foreign(home.path());
     let (plan, _) = plan();
     let plan: writ_plan::plan::Plan = serde_json::from_value(plan).unwrap();
     for name in ["site.plan", "old.plan", "new.plan"] {
