@@ -27,6 +27,7 @@ use writ_protocol::limits::RESOURCES_MAX;
 
 use crate::config::{Head, Item};
 use crate::diagnostic::{Diagnostic, Mark, Problem, Sink, code};
+use crate::rollout::Rollout;
 use crate::selector::Selector;
 use crate::template::Renderer;
 use crate::yaml;
@@ -83,6 +84,8 @@ pub struct Compiled {
     pub targets: Selector,
     /// What one run may cost, over all its hosts.
     pub budget: Option<Budget>,
+    /// How an apply spreads over its hosts.
+    pub rollout: Option<Rollout>,
     /// The resources, in their order; `graph.encode()` succeeds.
     pub graph: Graph,
     /// Contents of files, by digest: exactly those that the graph names.
@@ -180,6 +183,7 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
     let project = settings::project(config, sink);
     let targets = settings::targets(config, key_mark(root, "targets"), sink);
     let budget = settings::budget(config, sink);
+    let rollout = settings::rollout(config, key_mark(root, "rollout"), sink);
     settings::check_mode(config, sink);
     let mode = settings::mode_of(config, given.mode);
     let limits = settings::limits(config.limits.as_ref(), Limits::default(), sink);
@@ -221,6 +225,7 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
         project: project?,
         targets: targets?,
         budget,
+        rollout,
         graph,
         blobs,
         config_digest: sources.digest(),

@@ -34,6 +34,8 @@ record! {
         limits: Option<LimitSet>,
         /// What one run may cost, over all its hosts.
         budget: Option<BudgetSet>,
+        /// How an apply spreads over its hosts; over all at once where it is not said.
+        rollout: Option<RolloutSet>,
         /// How a run is carried out.
         runtime: Option<RuntimeSet>,
         /// Files whose `vars` and `resources` are part of the config, relative to this one and within its folder.
@@ -106,6 +108,21 @@ record! {
         /// ISO 4217 code, such as `USD`.
         #[schemars(extend("type" = "string", "pattern" = "^[A-Z]{3}$"))]
         currency: Text,
+    }
+}
+
+record! {
+    /// How an apply spreads over its hosts: numbers of hosts such as `10`, or parts of the run's targets such as `20%`, rounded down.
+    RolloutSet is "`rollout`" {
+        /// Most hosts at work at once; at least one. All of them unless said otherwise.
+        #[schemars(extend("type" = ["integer", "string"], "pattern" = "^[0-9]+%?$"))]
+        concurrency: Option<Text>,
+        /// How many hosts may fail; with one more no further host is begun. None unless said otherwise.
+        #[schemars(extend("type" = ["integer", "string"], "pattern" = "^[0-9]+%?$"))]
+        error_threshold: Option<Text>,
+        /// How many hosts in all are begun before the next are, each more than the one before: `[1, "10%", "100%"]`.
+        #[schemars(extend("items" = { "type": ["integer", "string"], "pattern": "^[0-9]+%?$" }))]
+        waves: Option<Vec<Text>>,
     }
 }
 

@@ -8,6 +8,7 @@ mod config;
 pub mod diagnostic;
 pub mod inventory;
 pub mod plan;
+pub mod rollout;
 pub mod schema;
 pub mod selector;
 mod template;

@@ -137,6 +137,8 @@ codes! {
     HaltUnreadable = 318, "a kept halt cannot be read";
     /// A lockdown is in force, and this would change what it covers.
     LockedDown = 319, "locked down";
+    /// Too many hosts of a rollout failed; the order was never begun.
+    RolloutStopped = 330, "too many hosts failed; not begun";
 
     // 04xx: the journal.
     /// The journal is damaged in its middle; it was set aside.

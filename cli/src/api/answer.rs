@@ -125,12 +125,33 @@ pub struct Run {
     /// One order for each host; of a large run only the first of them.
     #[serde(default)]
     pub orders: Vec<Order>,
+    /// How it spreads over its hosts; none where it went to all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// What whoever ordered it is to be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
     /// Everything else.
     #[serde(flatten)]
     pub rest: Rest,
+}
+
+/// How a run spreads over its hosts, in hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Its targets at the start.
+    pub targets: u32,
+    /// Most at work at once.
+    pub concurrency: u32,
+    /// How many may fail.
+    pub error_threshold: u32,
+    /// How many in all are begun before the next are.
+    pub waves: Vec<u32>,
+    /// How many have failed.
+    pub failed: u64,
+    /// How many wait for their turn.
+    pub held: u64,
 }
 
 /// An incident: what its entries in the log add up to.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use writ_plan::compile::Sources;
+use writ_plan::rollout::Share;
 use writ_protocol::digest::Digest;
 use writ_protocol::halt::{Lift, sign_lift};
 use writ_protocol::id::{HaltId, IncidentId};
@@ -117,6 +118,27 @@ impl Client {
     /// A fault.
     pub fn submit_apply(&self, plan: &Digest) -> anyhow::Result<Run> {
         self.post("/api/v1/runs", &json!({ "kind": "apply", "planDigest": plan }))
+    }
+
+    /// Orders that a plan be carried out, spread over its hosts no faster than this; what is `None` is as the config says.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn submit_rollout(
+        &self,
+        plan: &Digest,
+        concurrency: Option<Share>,
+        error_threshold: Option<Share>,
+    ) -> anyhow::Result<Run> {
+        let mut body = json!({ "kind": "apply", "planDigest": plan });
+        let said = [("concurrency", concurrency), ("errorThreshold", error_threshold)];
+        if let Some(fields) = body.as_object_mut() {
+            fields.extend(
+                said.into_iter()
+                    .filter_map(|(name, share)| Some((name.to_owned(), json!(share?)))),
+            );
+        }
+        self.post("/api/v1/runs", &body)
     }
 
     /// A run with its orders.

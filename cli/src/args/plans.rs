@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use writ_plan::rollout::Share;
 
 use super::Additions;
 use crate::since::Since;
@@ -102,6 +103,7 @@ pub(crate) struct Diff {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  writ apply site.plan\n  writ apply site.yaml --auto-approve --detailed-exitcodes\n  \
+                  writ apply site.plan --concurrency 20% --error-threshold 1\n  \
                   writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait\n  \
                   writ apply --local site.plan"
 )]
@@ -114,6 +116,12 @@ pub(crate) struct Apply {
     /// Do not ask
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,
+    /// Most hosts at work at once: 10, or 20% of the plan's hosts, rounded down; at most what the config allows
+    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
+    pub(crate) concurrency: Option<Share>,
+    /// How many hosts may fail before no further one is begun: 1, or 5%; at most what the config allows
+    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
+    pub(crate) error_threshold: Option<Share>,
     /// Return when the orders are given
     #[arg(long, conflicts_with = "local")]
     pub(crate) no_wait: bool,

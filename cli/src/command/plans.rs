@@ -11,9 +11,10 @@ use serde::Serialize;
 use writ_plan::compile::Given;
 use writ_plan::plan::Plan;
 use writ_protocol::digest::Digest;
+use writ_protocol::reason::Code;
 
 use super::{Desk, author, review};
-use crate::api::{Client, PlanAnswer, Run};
+use crate::api::{Client, PlanAnswer, Rollout, Run};
 use crate::args;
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -156,7 +157,7 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     if !args.auto_approve {
         approve(&desk.teller, &format!("writ apply {digest} --auto-approve"))?;
     }
-    let run = client.submit_apply(&digest)?;
+    let run = client.submit_rollout(&digest, args.concurrency, args.error_threshold)?;
     warn(desk, &run);
     if args.no_wait {
         desk.printer
@@ -239,7 +240,10 @@ fn detailed(client: &Client, run: &Run) -> anyhow::Result<Exit> {
 
 /// A run that did not succeed, as an error.
 pub(crate) fn failed(run: &Run) -> Fault {
-    let worst = run.orders.iter().find(|order| order.code.is_some());
+    // What ended a rollout says more than the first of the hosts that it ended for.
+    let stopped = Some(Code::RolloutStopped.to_string());
+    let worst = run.orders.iter().find(|order| order.code == stopped);
+    let worst = worst.or_else(|| run.orders.iter().find(|order| order.code.is_some()));
     let mut fault = Fault::new(run.exit(), format!("{} ended {}", run.id, run.state));
     if let Some(order) = worst {
         fault.code.clone_from(&order.code);
@@ -266,12 +270,27 @@ pub(crate) fn summary(run: &Run) -> String {
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     let cost = money(run.cost_micros, run.currency.as_deref().unwrap_or_default());
+    let rollout = run.rollout.as_ref().map_or_else(String::new, spread);
     format!(
-        "{} {} {}: {}, cost {cost}",
+        "{} {} {}: {}, cost {cost}{rollout}",
         run.kind,
         run.id,
         run.state,
         counts.join(", ")
+    )
+}
+
+/// How a run spreads over its hosts, in a line of its own.
+fn spread(rollout: &Rollout) -> String {
+    let waves: Vec<String> = rollout.waves.iter().map(ToString::to_string).collect();
+    format!(
+        "\nrollout over {} hosts: {} at once, waves up to {}; {} failed, {} may; {} wait for their turn",
+        rollout.targets,
+        rollout.concurrency,
+        waves.join(", "),
+        rollout.failed,
+        rollout.error_threshold,
+        rollout.held,
     )
 }
 

@@ -1,9 +1,9 @@
-//! The rulebook: what follows from what, for runs, orders, agents, sessions, halts, leases, budgets, schedules, drift, alerts and service levels.
+//! The rulebook: what follows from what, for runs, orders, rollouts, agents, sessions, halts, leases, budgets, schedules, drift, alerts and service levels.
 //!
 //! Everything here is pure. A machine is a state, an event and an instant in, and a [`Transition`] or a refusal out; `app` writes the answer to
 //! the ledger. Late and repeated events are answers (`changed: false`), not errors: a bus repeats, and agents come back after days.
 //!
-//! Reading order: [`order`], [`run`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`], [`remediation`], [`alert`], [`slo`]; [`share`] is about controllers alone.
+//! Reading order: [`order`], [`run`], [`rollout`], [`lease`], [`agent`], [`session`], [`halt`], [`budget`], [`schedule`], [`drift`], [`remediation`], [`alert`], [`slo`]; [`share`] is about controllers alone.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -15,6 +15,7 @@ pub mod halt;
 pub mod lease;
 pub mod order;
 pub mod remediation;
+pub mod rollout;
 pub mod run;
 pub mod schedule;
 pub mod session;

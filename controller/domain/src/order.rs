@@ -3,6 +3,8 @@
 //! An order is pending until its agent's journal says that it was accepted or refused, and accepted until the journal says how it ended. Where no
 //! word comes in time the ledger writes down that it does not know (`expired`, `unresolved`, or `cancelled` when nobody wants it any more); what the
 //! journal says later still replaces that. Nothing ever starts an order a second time.
+//!
+//! Before all that an order of a [`crate::rollout`] is held until its turn comes; no agent has heard of it then.
 
 use std::time::Duration;
 
@@ -37,11 +39,15 @@ pub enum OrderState {
     Cancelled,
     /// The agent took it and then fell silent.
     Unresolved,
+    /// It is not its turn in its run's rollout: no agent is told of it, and it may cost nothing yet.
+    Held,
+    /// It was held, and its turn will not come.
+    NotStarted,
 }
 
 impl OrderState {
     /// Every state.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Pending,
         Self::Accepted,
         Self::Succeeded,
@@ -53,6 +59,8 @@ impl OrderState {
         Self::Expired,
         Self::Cancelled,
         Self::Unresolved,
+        Self::Held,
+        Self::NotStarted,
     ];
 
     /// Its name in the ledger and the API.
@@ -69,6 +77,8 @@ impl OrderState {
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
             Self::Unresolved => "unresolved",
+            Self::Held => "held",
+            Self::NotStarted => "not-started",
         }
     }
 
@@ -79,7 +89,7 @@ impl OrderState {
 
     /// Whether nothing more is waited for.
     pub const fn is_terminal(self) -> bool {
-        !matches!(self, Self::Pending | Self::Accepted)
+        !matches!(self, Self::Held | Self::Pending | Self::Accepted)
     }
 
     /// Whether the agent itself said how it ended.
@@ -91,7 +101,13 @@ impl OrderState {
             | Self::Stopped
             | Self::Indeterminate
             | Self::Refused => true,
-            Self::Pending | Self::Accepted | Self::Expired | Self::Cancelled | Self::Unresolved => false,
+            Self::Held
+            | Self::Pending
+            | Self::Accepted
+            | Self::Expired
+            | Self::Cancelled
+            | Self::Unresolved
+            | Self::NotStarted => false,
         }
     }
 
@@ -117,7 +133,7 @@ pub struct Order {
     pub cancel_requested: bool,
     /// Not to be accepted after.
     pub expires_at: Timestamp,
-    /// When the sweeper looks at it; none once it is terminal.
+    /// When the sweeper looks at it; none while it is held, and none once it is terminal.
     pub deadline_at: Option<Timestamp>,
 }
 
@@ -150,6 +166,13 @@ pub enum OrderEvent {
     CancelRequested,
     /// The sweeper found its deadline passed.
     DeadlinePassed,
+    /// Its turn has come.
+    Released {
+        /// Not to be accepted after.
+        expires_at: Timestamp,
+    },
+    /// Its turn will not come.
+    Withdrawn,
 }
 
 /// Why an event does not count. It is kept as evidence all the same.
@@ -198,7 +221,12 @@ pub fn apply(
         OrderEvent::Accepted { fencing_token } => {
             check_token(order, fencing_token)?;
             match order.state {
-                OrderState::Pending | OrderState::Expired | OrderState::Cancelled => heard(order, lease, now),
+                // A held one was given to its agent by a ledger that was restored to before that.
+                OrderState::Pending
+                | OrderState::Expired
+                | OrderState::Cancelled
+                | OrderState::Held
+                | OrderState::NotStarted => heard(order, lease, now),
                 OrderState::Refused => return Err(contradiction(OrderState::Accepted, order.state)),
                 // A repeat, or news from before the end.
                 OrderState::Accepted
@@ -233,17 +261,41 @@ pub fn apply(
                 | OrderState::Indeterminate
                 | OrderState::Refused
                 | OrderState::Expired
-                | OrderState::Cancelled => *order,
+                | OrderState::Cancelled
+                | OrderState::Held
+                | OrderState::NotStarted => *order,
             }
         }
-        OrderEvent::CancelRequested if order.state.is_terminal() => *order,
-        OrderEvent::CancelRequested => Order {
-            cancel_requested: true,
-            ..*order
-        },
+        OrderEvent::CancelRequested => cancelled(order),
         OrderEvent::DeadlinePassed => deadline(order, now)?,
+        OrderEvent::Released { expires_at } => turned(order, OrderState::Pending, Some(expires_at)),
+        OrderEvent::Withdrawn => turned(order, OrderState::NotStarted, None),
     };
     Ok(Transition::between(order, next))
+}
+
+fn cancelled(order: &Order) -> Order {
+    if order.state.is_terminal() {
+        return *order;
+    }
+    // No agent knows of a held one, so nobody has to be waited for.
+    Order {
+        cancel_requested: true,
+        ..turned(order, OrderState::Cancelled, None)
+    }
+}
+
+/// What becomes of an order by the turn that it waits for; nothing where it waits for none.
+fn turned(order: &Order, state: OrderState, until: Option<Timestamp>) -> Order {
+    if order.state != OrderState::Held {
+        return *order;
+    }
+    Order {
+        state,
+        expires_at: until.unwrap_or(order.expires_at),
+        deadline_at: until,
+        ..*order
+    }
 }
 
 fn heard(order: &Order, lease: Duration, now: Timestamp) -> Order {
@@ -296,7 +348,9 @@ fn deadline(order: &Order, now: Timestamp) -> Result<Order, OrderError> {
         | OrderState::Refused
         | OrderState::Expired
         | OrderState::Cancelled
-        | OrderState::Unresolved => return Ok(*order),
+        | OrderState::Unresolved
+        | OrderState::Held
+        | OrderState::NotStarted => return Ok(*order),
     };
     Ok(Order {
         state,

@@ -11,7 +11,7 @@ pub enum RunState {
     Running,
     /// Every order succeeded.
     Succeeded,
-    /// An order failed or was refused.
+    /// An order failed, was refused, or was never begun.
     Failed,
     /// A halt or a lost lease aborted an order, and none failed.
     Aborted,
@@ -89,19 +89,19 @@ pub fn verdict(orders: impl IntoIterator<Item = (OrderState, u64)>) -> RunState 
             .zip(counts)
             .any(|(state, count)| count > 0 && wanted.contains(state))
     };
-    let waiting = any(&[OrderState::Pending]) || any(&[OrderState::Accepted]);
+    let waiting = any(&[OrderState::Held, OrderState::Pending, OrderState::Accepted]);
     if waiting {
         let answered = OrderState::ALL
             .iter()
             .zip(counts)
-            .any(|(s, count)| count > 0 && *s != OrderState::Pending);
+            .any(|(s, count)| count > 0 && !matches!(s, OrderState::Held | OrderState::Pending));
         return if answered {
             RunState::Running
         } else {
             RunState::Queued
         };
     }
-    if any(&[OrderState::Failed, OrderState::Refused]) {
+    if any(&[OrderState::Failed, OrderState::Refused, OrderState::NotStarted]) {
         RunState::Failed
     } else if any(&[
         OrderState::Unresolved,
@@ -134,6 +134,10 @@ mod tests {
             (vec![O::Pending, O::Failed], RunState::Running),
             (vec![O::Succeeded, O::Succeeded], RunState::Succeeded),
             (vec![O::Succeeded, O::Failed, O::Unresolved], RunState::Failed),
+            (vec![O::Held, O::Pending], RunState::Queued),
+            (vec![O::Held, O::Succeeded], RunState::Running),
+            (vec![O::Held, O::Failed], RunState::Running),
+            (vec![O::Succeeded, O::NotStarted], RunState::Failed),
             (vec![O::Succeeded, O::Refused], RunState::Failed),
             (vec![O::Succeeded, O::Indeterminate], RunState::Unresolved),
             (vec![O::Aborted, O::Expired], RunState::Unresolved),

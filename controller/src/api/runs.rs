@@ -40,6 +40,12 @@ pub(super) enum Submission {
         /// Why.
         #[serde(default)]
         reason: Option<String>,
+        /// Most hosts at work at once: a number such as `10`, or a part of the targets such as `20%`. At most what the config allows.
+        #[serde(default)]
+        concurrency: Option<String>,
+        /// How many hosts may fail before no further one is begun, written alike. At most what the config allows.
+        #[serde(default)]
+        error_threshold: Option<String>,
     },
 }
 
@@ -108,10 +114,16 @@ pub(super) async fn submit(
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
     let run = match body {
         Submission::Check { config } => doors.app.submit_check(&caller, &config.sources()?).await?,
-        Submission::Apply { plan_digest, reason } => {
+        Submission::Apply {
+            plan_digest,
+            reason,
+            concurrency,
+            error_threshold,
+        } => {
+            let narrowed = crate::app::rollout_asked(concurrency.as_deref(), error_threshold.as_deref())?;
             doors
                 .app
-                .submit_apply(&caller, &digest(&plan_digest)?, reason)
+                .submit_rollout(&caller, &digest(&plan_digest)?, reason, narrowed)
                 .await?
         }
     };

@@ -10,7 +10,7 @@ use writ_protocol::halt::{self as word, Halt, HaltAction, Lift, Scope};
 use writ_protocol::id::HaltId;
 use writ_protocol::reason::Code;
 use writ_protocol::statement;
-use writ_store::{Tx, agent, audit, halt, meta};
+use writ_store::{Tx, agent, audit, halt, meta, order};
 
 pub(super) use held::named;
 
@@ -159,6 +159,8 @@ impl App {
             return Err(Error::conflict(detail));
         }
         halt::lift(&mut tx, id, control_epoch, &bytes, now).await?;
+        // What waits for its turn may have waited for this.
+        order::held::note_all(&mut tx).await?;
         (row.lifted_at, row.lift) = (Some(now), Some(bytes.clone()));
         Self::announce(
             &mut tx,

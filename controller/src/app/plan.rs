@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use writ_domain::agent::AgentState;
+use writ_domain::rollout::Rollout;
 use writ_domain::run::RunState;
 use writ_plan::plan::{ChangeEntry, HostPlan, Plan};
 use writ_protocol::bundle;
@@ -151,11 +152,25 @@ impl App {
         plan: &Digest,
         reason: Option<String>,
     ) -> Result<RunView, Error> {
+        self.submit_rollout(caller, plan, reason, None).await
+    }
+
+    /// [`App::submit_apply`], spread over the hosts no faster than `narrowed` says, within what the config allows.
+    ///
+    /// # Errors
+    /// As [`App::submit_apply`], and W0004 where more is asked for than the config allows.
+    pub async fn submit_rollout(
+        &self,
+        caller: &Caller,
+        plan: &Digest,
+        reason: Option<String>,
+        narrowed: Option<Rollout>,
+    ) -> Result<RunView, Error> {
         caller.require(OperatorRole::Operator)?;
         let now = self.now();
         let mut tx = self.store.begin("run.apply").await?;
         let (view, leave) = match self
-            .order_plan(&mut tx, caller, (plan, OrderKind::Apply, reason), now)
+            .order_plan(&mut tx, caller, (plan, OrderKind::Apply, reason, narrowed), now)
             .await
         {
             Ok(ordered) => ordered,
@@ -175,7 +190,7 @@ impl App {
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        (plan, kind, reason): (&Digest, OrderKind, Option<String>),
+        (plan, kind, reason, narrowed): (&Digest, OrderKind, Option<String>, Option<Rollout>),
         now: Timestamp,
     ) -> Result<(RunView, Leave), Error> {
         let stored = run::read_plan(tx, plan)
@@ -211,6 +226,7 @@ impl App {
             targets,
             continues: None,
             rests_on,
+            narrowed,
         };
         self.order_all(tx, caller, new, now).await
     }

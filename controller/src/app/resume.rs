@@ -78,6 +78,7 @@ impl App {
             targets: stopped.iter().map(|o| o.agent_id).collect(),
             continues: Some(id),
             rests_on,
+            narrowed: None,
         };
         let (view, leave) = match self.order_all(&mut tx, caller, new, now).await {
             Ok(ordered) => ordered,

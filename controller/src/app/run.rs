@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 use writ_domain::order::{OrderEvent, apply};
+use writ_domain::rollout::Rollout;
 use writ_domain::run::RunState;
 use writ_plan::compile::{Compiled, Sources, compile};
 use writ_protocol::bundle::BundleStatement;
@@ -20,7 +21,7 @@ use super::budget::Want;
 use super::lockdown::{self, Leave, Passes};
 use super::trace;
 use super::view::{ArtefactView, OrderView, RunView, StepView};
-use super::{App, Caller, Error, OperatorRole, Page, Paged, once};
+use super::{App, Caller, Error, OperatorRole, Page, Paged, once, rollout};
 
 /// What a new run is made of.
 pub(super) struct NewRun {
@@ -34,6 +35,8 @@ pub(super) struct NewRun {
     pub(super) continues: Option<RunId>,
     /// What a plan saw of the targets, for those it was made for.
     pub(super) rests_on: BTreeMap<AgentId, Digest>,
+    /// How the operator has it spread over its hosts, within what its config allows.
+    pub(super) narrowed: Option<Rollout>,
 }
 
 impl App {
@@ -65,6 +68,7 @@ impl App {
             config_digest: compiled.config_digest,
             graph_digest: Digest::of(&graph),
             budget: compiled.budget.map(|b| (b.amount_micros, b.currency)),
+            rollout: compiled.rollout,
         };
         let mut tx = self.store.begin("run.check").await?;
         let targets = agent::targets(
@@ -91,6 +95,7 @@ impl App {
             targets: targets.iter().map(|t| t.agent_id).collect(),
             continues: None,
             rests_on: BTreeMap::new(),
+            narrowed: None,
         };
         let (view, leave) = match self.order_all(&mut tx, caller, new, now).await {
             Ok(ordered) => ordered,
@@ -139,6 +144,7 @@ impl App {
         let each = new.targets.len().max(1) as u64;
         let run_cap = new.bundle.budget.as_ref().map(|(amount, _)| *amount);
         let grant = run_cap.map_or(self.settings.default_grant_micros, |amount| amount / each);
+        let rollout = rollout::freeze(&new, grant, run_cap)?;
         let row = run::Run {
             run_id,
             kind: new.kind,
@@ -152,6 +158,7 @@ impl App {
             created_at: now,
             ended_at: None,
             deadline_at: Some(expires_at.plus(super::rule::RUN_SLACK)),
+            rollout,
         };
         run::create(tx, &row).await?;
         let orders: Vec<(OrderId, AgentId, Option<Digest>)> = new
@@ -170,14 +177,20 @@ impl App {
             expires_at,
             grant_micros: grant,
             rate_card: self.settings.rates.version,
+            held: row.rollout.is_some(),
         };
         order::create_resting(tx, &common, &orders).await?;
-        agent::bump(tx, &new.targets, now).await?;
         let act = audit::Act {
             at: now,
             actor: &caller.name,
         };
         announce(tx, act, &row, orders.len()).await?;
+        if let Some(rollout) = row.rollout.clone() {
+            let notices = self.begin_next(tx, (&row, &rollout), act).await?;
+            let view = self.show(tx, row, &Page::default()).await?;
+            return Ok((RunView { notices, ..view }, leave));
+        }
+        agent::bump(tx, &new.targets, now).await?;
         let ids: Vec<OrderId> = orders.iter().map(|(id, ..)| *id).collect();
         let want = Want {
             run_id,
@@ -332,6 +345,7 @@ impl App {
         once::record(&mut tx, caller, leave, (once::DONE, &view), now).await?;
         tx.commit().await?;
         self.nudge.notify_waiters();
+        self.moved.notify_one();
         Ok(view)
     }
 
@@ -347,13 +361,31 @@ impl App {
         reason: &str,
     ) -> Result<(), Error> {
         let now = act.at;
+        // Whoever gives held orders to their agents holds the run first.
+        run::lock(tx, &[id]).await?;
         let mut orders = order::lock_run(tx, id).await?;
+        let mut ended = Vec::new();
         for one in &mut orders {
-            if let Ok(next) = apply(&rule(one), OrderEvent::CancelRequested, self.settings.lease, now) {
-                one.cancel_requested = next.next.cancel_requested;
+            let Ok(next) = apply(&rule(one), OrderEvent::CancelRequested, self.settings.lease, now) else {
+                continue;
+            };
+            one.cancel_requested = next.next.cancel_requested;
+            if next.next.state != one.state {
+                (one.state, one.deadline_at, one.ended_at) =
+                    (next.next.state, next.next.deadline_at, Some(now));
+                (one.code, one.detail) = (
+                    Some(Code::Cancelled.to_string()),
+                    Some("cancelled before its turn".to_owned()),
+                );
+                let body = json!({ "orderId": one.order_id, "host": one.agent_name, "state": one.state.name(), "code": one.code });
+                ended.push((format!("run:{id}"), body));
             }
         }
         order::save(tx, &orders, now).await?;
+        if !ended.is_empty() {
+            audit::tell(tx, now, "order.state", ended).await?;
+            run::moved::note(tx, [id]).await?;
+        }
         let agents: Vec<AgentId> = orders.iter().map(|o| o.agent_id).collect();
         agent::bump(tx, &agents, now).await?;
         let body = json!({ "id": id, "reason": reason, "orders": orders.len() });

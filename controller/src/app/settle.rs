@@ -17,6 +17,8 @@ use writ_protocol::time::Timestamp;
 use writ_store::run::moved::{self, Reminder};
 use writ_store::{Tx, audit, order, run};
 
+use writ_chassis::telemetry::ErrorChain;
+
 use super::trace::{self, spans};
 use super::{App, Error};
 
@@ -42,8 +44,20 @@ impl App {
     /// [`Error`]: nothing is settled then, and the reminders stay.
     pub async fn settle_runs(&self) -> Result<Settled, Error> {
         let now = self.now();
-        let mut tx = self.store.begin("run.settle").await?;
+        let mut tx = self.store.begin("run.reminded").await?;
         let reminders = moved::list(&mut tx, PASS_MAX).await?;
+        let spreading =
+            run::spreading(&mut tx, &reminders.iter().map(|r| r.run_id).collect::<Vec<_>>()).await?;
+        drop(tx);
+        // Before the reminders are taken off, and after they were read: an end that comes later has a reminder of its own.
+        let mut kept = BTreeSet::new();
+        for id in spreading {
+            if let Err(error) = self.go_on(id).await {
+                tracing::warn!(run.id = %id, error = %ErrorChain(&error), "a rollout could not go on; it is tried again");
+                kept.insert(id);
+            }
+        }
+        let mut tx = self.store.begin("run.settle").await?;
         let names: BTreeSet<RunId> = reminders.iter().map(|r| r.run_id).collect();
         let ids: Vec<RunId> = names.into_iter().collect();
         if ids.is_empty() {
@@ -90,7 +104,7 @@ impl App {
             still.extend(&ids);
         }
         settled.again = !still.is_empty() || reminders.len() as u64 >= u64::from(PASS_MAX);
-        let is_done = |r: &&Reminder| !still.contains(&r.run_id);
+        let is_done = |r: &&Reminder| !still.contains(&r.run_id) && !kept.contains(&r.run_id);
         let done: Vec<i64> = reminders.iter().filter(is_done).map(|r| r.place).collect();
         moved::done(&mut tx, &done).await?;
         tx.commit().await?;

@@ -7,6 +7,7 @@ mod cost_report;
 mod drift;
 mod incident;
 mod remediation;
+mod rollout;
 mod schedule;
 mod slo;
 mod trigger;
@@ -30,6 +31,7 @@ pub use drift::{
 };
 pub use incident::{IncidentDetailView, IncidentEntryView, IncidentView};
 pub use remediation::{RemediationPolicyView, RemediationView};
+pub use rollout::RolloutView;
 pub use schedule::{FireView, FreezeRule, ScheduleRule, ScheduleView, TickView, WindowRule};
 pub use slo::{SloBurn, SloRule, SloView};
 pub use trigger::{TriggerStartView, TriggerView};
@@ -133,6 +135,8 @@ pub struct RunView {
     pub orders: Vec<OrderView>,
     /// Where the next page of orders begins.
     pub orders_next: Option<String>,
+    /// How it spreads over its hosts; null where it went to all at once.
+    pub rollout: Option<RolloutView>,
     /// What its operator is to be told, in the answer to the request that ordered it: budgets that it goes past and that only warn.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -161,6 +165,7 @@ impl RunView {
             currency: currency.to_owned(),
             orders: Vec::new(),
             orders_next: None,
+            rollout: run.rollout.as_ref().map(|row| RolloutView::new(run, row, counts)),
             notices: Vec::new(),
         }
     }

@@ -28,19 +28,19 @@ macro_rules! counted {
             "WITH o AS (
             SELECT o.order_id, o.run_id, o.agent_id, r.project, r.kind, o.state, o.issued_at, o.rate_card, o.grant_micros::numeric AS promised,
                    COALESCE(", known_cost!(), ", 0)::numeric AS known,
-                   o.state IN ('pending', 'accepted') AND g.state IS DISTINCT FROM 'disputed' AS is_open,
+                   o.state IN ('held', 'pending', 'accepted') AND g.state IS DISTINCT FROM 'disputed' AS is_open,
                    -- What a late word took up again is held until its end.
                    o.state IN ('expired', 'cancelled', 'unresolved') OR o.state IN ('pending', 'accepted') AND g.state = 'disputed' AS is_silent,
-                   o.state = 'indeterminate' OR NOT ", metered!(), " AS is_unmetered
+                   o.state = 'indeterminate' OR o.state <> 'not-started' AND NOT ", metered!(), " AS is_unmetered
             FROM run_order o JOIN run r USING (run_id) LEFT JOIN budget_grant g USING (order_id)
             WHERE o.issued_at >= $1 AND o.issued_at < $2 AND ($3::text IS NULL OR r.project = $3)
         ), counted AS (
             SELECT o.*, NOT is_open AND (is_silent OR is_unmetered) AS is_unknown,
-                   CASE WHEN is_open OR is_silent OR state = 'refused' AND NOT is_unmetered THEN 0 ELSE known END AS cost,
+                   CASE WHEN is_open OR is_silent OR state IN ('refused', 'not-started') AND NOT is_unmetered THEN 0 ELSE known END AS cost,
                    CASE WHEN is_open THEN 0 WHEN is_silent THEN promised WHEN is_unmetered THEN GREATEST(promised - known, 0) ELSE 0 END AS unknown,
                    CASE WHEN is_open THEN promised ELSE 0 END AS open,
                    CASE WHEN is_silent THEN promised ELSE 0 END AS disputed,
-                   CASE WHEN is_open OR is_silent OR state = 'refused' AND NOT is_unmetered THEN 0 ELSE GREATEST(known - promised, 0) END AS overrun
+                   CASE WHEN is_open OR is_silent OR state IN ('refused', 'not-started') AND NOT is_unmetered THEN 0 ELSE GREATEST(known - promised, 0) END AS overrun
             FROM o
         )"
         )

@@ -1,5 +1,6 @@
 //! Orders: created many at a time, read for manifests, changed by records, hellos and the sweeper.
 
+pub mod held;
 mod row_form;
 pub mod traced;
 
@@ -25,7 +26,8 @@ statements! {
     CREATE = "-- order.create
         INSERT INTO run_order (order_id, run_id, agent_id, state, fencing_token, control_epoch, lease_ms, issued_at, expires_at,
                                deadline_at, grant_micros, updated_at, rests_on, rate_card)
-        SELECT u.order_id, $3, u.agent_id, 'pending', 1, $4, $5, $6, $7, $7, $8, $6, u.rests_on, $10
+        SELECT u.order_id, $3, u.agent_id, CASE WHEN $11 THEN 'held' ELSE 'pending' END, 1, $4, $5, $6, $7, CASE WHEN $11 THEN NULL ELSE $7 END,
+               CASE WHEN $11 THEN 0 ELSE $8 END, $6, u.rests_on, $10
         FROM unnest($1::uuid[], $2::uuid[], $9::bytea[]) u(order_id, agent_id, rests_on)";
     OUTSTANDING = "-- order.outstanding
         SELECT * FROM (
@@ -43,14 +45,14 @@ statements! {
         WHERE o.order_id = ANY($1) ORDER BY o.order_id FOR UPDATE OF o";
     LOCK_RUN = "-- order.lock_run
         SELECT o.*, a.name AS agent_name FROM run_order o JOIN agent a USING (agent_id)
-        WHERE o.run_id = $1 AND o.state IN ('pending', 'accepted') ORDER BY o.order_id FOR UPDATE OF o";
+        WHERE o.run_id = $1 AND o.state IN ('held', 'pending', 'accepted') ORDER BY o.order_id FOR UPDATE OF o";
     OVERDUE = "-- order.overdue
         SELECT o.*, a.name AS agent_name FROM run_order o JOIN agent a USING (agent_id)
         WHERE o.deadline_at <= $1 ORDER BY o.deadline_at LIMIT $2 FOR UPDATE OF o SKIP LOCKED";
     COUNTS = "-- order.counts
-        SELECT run_id, state, code IS NOT DISTINCT FROM $2 AS cancelled, count(*) AS orders, LEAST(COALESCE(sum(cost_micros), 0), 9223372036854775807)::bigint AS cost
+        SELECT run_id, state, code IS NOT DISTINCT FROM $2 AS cancelled, code IS NOT DISTINCT FROM $3 AS halted, count(*) AS orders, LEAST(COALESCE(sum(cost_micros), 0), 9223372036854775807)::bigint AS cost
         FROM run_order
-        WHERE run_id = ANY($1) GROUP BY run_id, state, cancelled";
+        WHERE run_id = ANY($1) GROUP BY run_id, state, cancelled, halted";
     SAVE = "-- order.save
         UPDATE run_order o SET
             state = u.state, cancel_requested = u.cancel_requested, late = u.late, deadline_at = u.deadline_at, heard_at = u.heard_at,
@@ -67,7 +69,7 @@ statements! {
     LATER_PLAN = "-- order.later_plan
         SELECT o.order_id FROM run_order o JOIN run r USING (run_id) JOIN bundle b ON b.digest = r.bundle_digest
         WHERE o.agent_id = $1 AND o.order_id > $2 AND r.project = $3 AND r.kind = 'apply' AND b.config_digest <> $4
-            AND (o.accepted_at IS NOT NULL OR o.state IN ('pending', 'accepted')) ORDER BY o.order_id DESC LIMIT 1";
+            AND (o.accepted_at IS NOT NULL OR o.state IN ('held', 'pending', 'accepted')) ORDER BY o.order_id DESC LIMIT 1";
     REACH = "-- order.reach
         SELECT o.agent_id, o.run_id, r.project, o.state = 'accepted' AS taken, o.heard_at + o.lease_ms * interval '1 millisecond' AS leased_until
         FROM run_order o JOIN run r USING (run_id)
@@ -152,6 +154,8 @@ pub struct NewOrders {
     pub grant_micros: u64,
     /// The version of the prices that they are made under.
     pub rate_card: u32,
+    /// Whether they wait for their turn, without a deadline and without a grant.
+    pub held: bool,
 }
 
 /// Creates one order for each agent, in one statement.
@@ -191,7 +195,8 @@ pub async fn create_resting(
         .bind(Instant(new.expires_at))
         .bind(row::signed(new.grant_micros))
         .bind(rests_on)
-        .bind(row::signed_small(new.rate_card));
+        .bind(row::signed_small(new.rate_card))
+        .bind(new.held);
     tx.run(query).await.map(|_| ())
 }
 
@@ -304,20 +309,27 @@ pub struct Count {
     pub state: OrderState,
     /// Whether they ended because somebody cancelled them.
     pub cancelled: bool,
+    /// Whether a halt ended them.
+    pub halted: bool,
     /// How many.
     pub orders: u64,
     /// What they cost together, micro-units; held at the end of the database's range, since agents say what they cost.
     pub cost_micros: u64,
 }
 
-/// Counts of the orders of runs, by state and by whether a cancellation ended them.
+/// Counts of the orders of runs, by state and by whether a cancellation or a halt ended them.
 ///
 /// # Errors
 /// [`Error`].
 pub async fn counts(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<Count>, Error> {
     let ids: Vec<Uuid> = runs.iter().map(RunId::as_uuid).collect();
     let rows = tx
-        .rows(query(COUNTS).bind(ids).bind(Code::Cancelled.to_string()))
+        .rows(
+            query(COUNTS)
+                .bind(ids)
+                .bind(Code::Cancelled.to_string())
+                .bind(Code::Halted.to_string()),
+        )
         .await?;
     let read = |r: &PgRow| {
         let state: String = row::get(r, "state")?;
@@ -327,6 +339,7 @@ pub async fn counts(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<Count>, Error> {
                 what: "run_order.state",
             })?,
             cancelled: row::get(r, "cancelled")?,
+            halted: row::get(r, "halted")?,
             orders: row::count(r, "orders")?,
             cost_micros: row::count(r, "cost")?,
         })

@@ -1,10 +1,12 @@
 //! Runs, and what they carry out: bundles and plans.
 
 pub mod moved;
+mod rollout;
 
 use sqlx::postgres::PgRow;
 use sqlx::query;
 use sqlx::types::Json;
+use writ_domain::rollout::Rollout;
 use writ_domain::run::RunState;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::RunId;
@@ -19,20 +21,22 @@ use crate::statement::statements;
 use crate::text::text;
 use crate::tx::Tx;
 
+pub use rollout::RolloutRow;
+
 statements! {
     STORE_BUNDLE = "-- bundle.store
-        INSERT INTO bundle (digest, length, bytes, project, config_digest, graph_digest, budget, author, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (digest) DO NOTHING";
+        INSERT INTO bundle (digest, length, bytes, project, config_digest, graph_digest, budget, author, created_at, rollout)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (digest) DO NOTHING";
     READ_BUNDLE = "-- bundle.read
-        SELECT digest, length, bytes, project, config_digest, graph_digest, budget FROM bundle WHERE digest = $1";
+        SELECT digest, length, bytes, project, config_digest, graph_digest, budget, rollout FROM bundle WHERE digest = $1";
     CHUNK = "-- bundle.chunk
         SELECT substring(bytes FROM $2 FOR $3) AS chunk FROM bundle WHERE digest = $1";
     OUTSTANDING_BUNDLES = "-- bundle.outstanding
         SELECT DISTINCT b.digest, b.length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.deadline_at IS NOT NULL";
     CREATE = "-- run.create
         INSERT INTO run (run_id, kind, project, state, bundle_digest, plan_digest, ordered_by, reason, created_at, updated_at, ended_at,
-                         deadline_at, traceparent)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)";
+                         deadline_at, traceparent, rollout)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)";
     READ = "-- run.read
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest WHERE r.run_id = $1";
     BY_IDS = "-- run.by_ids
@@ -42,6 +46,8 @@ statements! {
     LOCK = "-- run.lock
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest
         WHERE r.run_id = ANY($1) ORDER BY r.run_id FOR NO KEY UPDATE OF r";
+    SPREADING = "-- run.spreading
+        SELECT run_id FROM run WHERE run_id = ANY($1) AND rollout IS NOT NULL AND ended_at IS NULL ORDER BY run_id";
     PAGE = "-- run.page
         SELECT r.*, b.length AS bundle_length FROM run r JOIN bundle b ON b.digest = r.bundle_digest
         WHERE ($1::uuid IS NULL OR r.run_id < $1) AND ($2::text IS NULL OR r.state = $2) ORDER BY r.run_id DESC LIMIT $3";
@@ -73,6 +79,8 @@ pub struct Bundle {
     pub graph_digest: Digest,
     /// What an author allows a run to cost: micro-units and currency.
     pub budget: Option<(u64, String)>,
+    /// How its author lets an apply spread over its hosts.
+    pub rollout: Option<Rollout>,
 }
 
 /// A run's row.
@@ -102,6 +110,8 @@ pub struct Run {
     pub ended_at: Option<Timestamp>,
     /// When the sweeper looks at it.
     pub deadline_at: Option<Timestamp>,
+    /// How it spreads over its hosts; none where it went to all at once.
+    pub rollout: Option<RolloutRow>,
 }
 
 /// A stored plan.
@@ -133,7 +143,8 @@ pub async fn store_bundle(tx: &mut Tx, bundle: &Bundle, author: &str, now: Times
         .bind(bundle.graph_digest.as_bytes().as_slice())
         .bind(bundle.budget.as_ref().map(Json))
         .bind(author)
-        .bind(Instant(now));
+        .bind(Instant(now))
+        .bind(bundle.rollout.as_ref().map(Json));
     tx.run(query).await.map(|_| ())
 }
 
@@ -159,6 +170,7 @@ pub async fn read_bundle(tx: &mut Tx, digest: &Digest) -> Result<Option<Bundle>,
         config_digest: row::digest(&r, "config_digest")?,
         graph_digest: row::digest(&r, "graph_digest")?,
         budget: budget.map(|b| b.0),
+        rollout: row::get::<Option<Json<Rollout>>>(&r, "rollout")?.map(|said| said.0),
     }))
 }
 
@@ -216,7 +228,8 @@ pub async fn create(tx: &mut Tx, run: &Run) -> Result<(), Error> {
         .bind(Instant(run.created_at))
         .bind(run.ended_at.map(Instant))
         .bind(run.deadline_at.map(Instant))
-        .bind(run.traceparent.map(|place| place.to_string()));
+        .bind(run.traceparent.map(|place| place.to_string()))
+        .bind(run.rollout.as_ref().map(rollout::bound));
     tx.run(query).await.map(|_| ())
 }
 
@@ -268,6 +281,21 @@ pub async fn lock(tx: &mut Tx, ids: &[RunId]) -> Result<Vec<Run>, Error> {
         .await?
         .iter()
         .map(read_run)
+        .collect()
+}
+
+/// Of these runs those that spread over their hosts and are not over.
+///
+/// # Errors
+/// [`Error`].
+pub async fn spreading(tx: &mut Tx, ids: &[RunId]) -> Result<Vec<RunId>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<uuid::Uuid> = ids.iter().map(RunId::as_uuid).collect();
+    let rows = tx.rows(query(SPREADING).bind(ids)).await?;
+    rows.iter()
+        .map(|r| row::uuid(r, "run_id", RunId::from_uuid))
         .collect()
 }
 
@@ -396,5 +424,6 @@ fn read_run(r: &PgRow) -> Result<Run, Error> {
         created_at: row::time(r, "created_at")?,
         ended_at: row::maybe_time(r, "ended_at")?,
         deadline_at: row::maybe_time(r, "deadline_at")?,
+        rollout: rollout::read(r)?,
     })
 }

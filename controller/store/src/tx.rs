@@ -119,6 +119,16 @@ const MIGRATIONS: [(i64, &str, &str); 28] = [
         "triggers",
         include_str!("../../../migrations/0028_triggers.sql"),
     ),
+    (
+        29,
+        "rollouts",
+        include_str!("../../../migrations/0029_rollouts.sql"),
+    ),
+    (
+        30,
+        "rollout_states",
+        include_str!("../../../migrations/0030_rollout_states.sql"),
+    ),
 ];
 
 /// Longest a statement may take before the server ends it.

@@ -53,6 +53,7 @@ fn new(run: u128, issued_at: Timestamp) -> order::NewOrders {
         expires_at: issued_at.plus(Duration::from_secs(60)),
         grant_micros: 77,
         rate_card: 1,
+        held: false,
     }
 }
 

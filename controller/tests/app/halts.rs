@@ -35,7 +35,7 @@ async fn set(desk: &Desk, scope: Scope) -> HaltId {
         .unwrap()
 }
 
-async fn signed_lift(
+pub(crate) async fn signed_lift(
     desk: &Desk,
     halt_id: HaltId,
     change: impl FnOnce(&mut Lift),

@@ -38,6 +38,7 @@ mod poison;
 mod rates;
 mod remediation;
 mod resume;
+mod rollout;
 mod runs;
 mod schedules;
 mod settling;

@@ -1,4 +1,4 @@
-//! What holds for the whole config: version, project, targets, budget, limits.
+//! What holds for the whole config: version, project, targets, budget, rollout, limits.
 
 use writ_protocol::exec::{Limits, RunMode};
 use writ_protocol::limits::{LABELS_MAX, OUTPUT_BYTES_MAX};
@@ -7,6 +7,7 @@ use super::{Budget, check};
 use crate::config::quantity::{self, Refused};
 use crate::config::{CONFIG_VERSION, Config, LimitSet};
 use crate::diagnostic::{Mark, Problem, Sink, code};
+use crate::rollout::{Rollout, Share};
 use crate::selector::Selector;
 use crate::yaml::read::{Text, Whole};
 
@@ -96,6 +97,37 @@ pub(super) fn budget(config: &Config, sink: &mut Sink<'_>) -> Option<Budget> {
             None
         }
     }
+}
+
+pub(super) fn rollout(config: &Config, at: Mark, sink: &mut Sink<'_>) -> Option<Rollout> {
+    let said = config.rollout.as_ref()?;
+    let before = sink.count();
+    let mut share = |text: &Text| match text.value.parse::<Share>() {
+        Ok(share) => Some(share),
+        Err(bad) => {
+            let message = format!("{:?} is no number of hosts", check::short(&bad.text));
+            sink.push(
+                Problem::new(code::ROLLOUT, text.mark, message)
+                    .hint("write a whole number such as `10`, or a part of the targets such as `\"20%\"`"),
+            );
+            None
+        }
+    };
+    let rollout = Rollout {
+        concurrency: said.concurrency.as_ref().and_then(&mut share),
+        error_threshold: said.error_threshold.as_ref().and_then(&mut share),
+        waves: said.waves.iter().flatten().filter_map(&mut share).collect(),
+    };
+    if sink.count() != before {
+        return None;
+    }
+    if let Some(problem) = rollout.problem() {
+        sink.push(Problem::new(code::ROLLOUT, at, problem).hint(
+            "for example `rollout: { concurrency: 10, error_threshold: \"5%\", waves: [1, \"10%\"] }`",
+        ));
+        return None;
+    }
+    Some(rollout)
 }
 
 /// How a run is carried out: as the command line says, else as the config does. A word that is no mode counts as none; [`check_mode`] tells it.

@@ -41,6 +41,7 @@ pub const TABLE: &[(&str, &str)] = &[
     (SELECTION, "selection names nothing of the config"),
     (DESTINATION, "destination is malformed"),
     (NOT_STRICT, "input is from a dev-fast run"),
+    (ROLLOUT, "rollout is malformed"),
 ];
 
 /// The config is longer than its bound.
@@ -121,6 +122,8 @@ pub const SELECTION: &str = "W0136";
 pub const DESTINATION: &str = "W0137";
 /// A strict config takes a file that a `dev-fast` run produced: by its name, or by its digest.
 pub const NOT_STRICT: &str = "W0138";
+/// What a rollout says of its hosts.
+pub const ROLLOUT: &str = "W0160";
 
 #[cfg(test)]
 mod tests {

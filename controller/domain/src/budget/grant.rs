@@ -172,7 +172,7 @@ pub fn apply(grant: &Grant, event: GrantEvent) -> Result<Transition<Grant>, Gran
 /// everything that was begun left one.
 pub fn event_of(state: OrderState, cost_micros: Option<u64>, is_metered: bool) -> Option<GrantEvent> {
     match state {
-        OrderState::Pending | OrderState::Accepted => None,
+        OrderState::Held | OrderState::Pending | OrderState::Accepted => None,
         OrderState::Succeeded | OrderState::Failed | OrderState::Aborted | OrderState::Stopped => {
             Some(match cost_micros {
                 Some(cost_micros) if is_metered => GrantEvent::Metered { cost_micros },
@@ -181,6 +181,7 @@ pub fn event_of(state: OrderState, cost_micros: Option<u64>, is_metered: bool) -
                 },
             })
         }
+        OrderState::NotStarted => Some(GrantEvent::Unused),
         OrderState::Refused if is_metered => Some(GrantEvent::Unused),
         // A refusing agent does not start it, and where that leaves doubt it cannot say that it did not before.
         OrderState::Indeterminate | OrderState::Refused => Some(GrantEvent::Unmetered {

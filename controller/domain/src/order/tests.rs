@@ -7,7 +7,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const TOKEN: u64 = 4;
 
 fn order(state: OrderState) -> Order {
-    let deadline_at = (!state.is_terminal()).then_some(NOW);
+    let deadline_at = (!state.is_terminal() && state != OrderState::Held).then_some(NOW);
     Order {
         state,
         fencing_token: TOKEN,
@@ -33,12 +33,14 @@ fn events(fencing_token: u64) -> Vec<(&'static str, OrderEvent)> {
         ("heard", OrderEvent::Heard { fencing_token }),
         ("cancel", OrderEvent::CancelRequested),
         ("deadline", OrderEvent::DeadlinePassed),
+        ("released", OrderEvent::Released { expires_at: NOW }),
+        ("withdrawn", OrderEvent::Withdrawn),
     ]
 }
 
 /// One row a state: what each event makes of it; `!` is a contradiction, `=` no change.
 const TABLE: &[(&str, &[&str])] = &[
-    //                accepted    refused    succeeded    failed    aborted    stopped    indeterminate    heard       cancel       deadline
+    //                accepted    refused    succeeded    failed    aborted    stopped    indeterminate    heard       cancel       deadline    released    withdrawn
     (
         "pending",
         &[
@@ -52,6 +54,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "=",
             "pending*",
             "expired",
+            "=",
+            "=",
         ],
     ),
     (
@@ -67,17 +71,34 @@ const TABLE: &[(&str, &[&str])] = &[
             "accepted*",
             "accepted*",
             "unresolved",
+            "=",
+            "=",
         ],
     ),
-    ("succeeded", &["=", "!", "=", "!", "!", "!", "!", "=", "=", "="]),
-    ("failed", &["=", "!", "!", "=", "!", "!", "!", "=", "=", "="]),
-    ("aborted", &["=", "!", "!", "!", "=", "!", "!", "=", "=", "="]),
-    ("stopped", &["=", "!", "!", "!", "!", "=", "!", "=", "=", "="]),
+    (
+        "succeeded",
+        &["=", "!", "=", "!", "!", "!", "!", "=", "=", "=", "=", "="],
+    ),
+    (
+        "failed",
+        &["=", "!", "!", "=", "!", "!", "!", "=", "=", "=", "=", "="],
+    ),
+    (
+        "aborted",
+        &["=", "!", "!", "!", "=", "!", "!", "=", "=", "=", "=", "="],
+    ),
+    (
+        "stopped",
+        &["=", "!", "!", "!", "!", "=", "!", "=", "=", "=", "=", "="],
+    ),
     (
         "indeterminate",
-        &["=", "!", "!", "!", "!", "!", "=", "=", "=", "="],
+        &["=", "!", "!", "!", "!", "!", "=", "=", "=", "=", "=", "="],
     ),
-    ("refused", &["!", "=", "!", "!", "!", "!", "!", "=", "=", "="]),
+    (
+        "refused",
+        &["!", "=", "!", "!", "!", "!", "!", "=", "=", "=", "=", "="],
+    ),
     (
         "expired",
         &[
@@ -88,6 +109,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "aborted",
             "stopped",
             "indeterminate",
+            "=",
+            "=",
             "=",
             "=",
             "=",
@@ -106,6 +129,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "=",
             "=",
             "=",
+            "=",
+            "=",
         ],
     ),
     (
@@ -119,6 +144,42 @@ const TABLE: &[(&str, &[&str])] = &[
             "stopped",
             "indeterminate",
             "accepted",
+            "=",
+            "=",
+            "=",
+            "=",
+        ],
+    ),
+    (
+        "held",
+        &[
+            "accepted",
+            "refused",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "=",
+            "cancelled",
+            "=",
+            "pending",
+            "not-started",
+        ],
+    ),
+    (
+        "not-started",
+        &[
+            "accepted",
+            "refused",
+            "succeeded",
+            "failed",
+            "aborted",
+            "stopped",
+            "indeterminate",
+            "=",
+            "=",
+            "=",
             "=",
             "=",
         ],
@@ -139,6 +200,8 @@ const fn place(state: OrderState) -> usize {
         OrderState::Expired => 8,
         OrderState::Cancelled => 9,
         OrderState::Unresolved => 10,
+        OrderState::Held => 11,
+        OrderState::NotStarted => 12,
     }
 }
 
@@ -157,10 +220,12 @@ const fn column(event: OrderEvent) -> usize {
         OrderEvent::Heard { .. } => 7,
         OrderEvent::CancelRequested => 8,
         OrderEvent::DeadlinePassed => 9,
+        OrderEvent::Released { .. } => 10,
+        OrderEvent::Withdrawn => 11,
     }
 }
 
-const COLUMNS: usize = 10;
+const COLUMNS: usize = 12;
 
 #[test]
 fn the_table_has_every_state_and_every_event() {
@@ -169,7 +234,7 @@ fn the_table_has_every_state_and_every_event() {
         assert_eq!(OrderState::of(state.name()), Some(state));
         assert_eq!(TABLE[at].0, state.name());
     }
-    assert_eq!(TABLE.len(), place(OrderState::Unresolved) + 1);
+    assert_eq!(TABLE.len(), place(OrderState::NotStarted) + 1);
     let columns: Vec<usize> = events(TOKEN)
         .into_iter()
         .map(|(_, event)| column(event))
@@ -216,7 +281,7 @@ fn only_waiting_states_have_a_deadline() {
                 let next = transition.next;
                 assert_eq!(
                     next.deadline_at.is_none(),
-                    next.state.is_terminal(),
+                    next.state.is_terminal() || next.state == OrderState::Held,
                     "{state:?} × {event:?}"
                 );
             }

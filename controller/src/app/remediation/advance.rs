@@ -233,7 +233,7 @@ impl App {
             .ok_or_else(|| Error::conflict(format!("{id} has no plan")))?;
         let reason = Some(format!("{id}: {}", row.reason));
         let (view, leave) = self
-            .order_plan(tx, caller, (&plan, OrderKind::Apply, reason), now)
+            .order_plan(tx, caller, (&plan, OrderKind::Apply, reason, None), now)
             .await?;
         let run = view.id.parse();
         row.run_id = Some(run.map_err(|error| Error::internal("a new run has no id", error))?);

@@ -74,6 +74,7 @@ impl App {
             targets: vec![agent_id],
             continues: None,
             rests_on: BTreeMap::new(),
+            narrowed: None,
         };
         let (check, leave) = self.order_all(tx, caller, new, now).await?;
         let check_run = check
@@ -140,6 +141,8 @@ impl App {
             config_digest: stored.config_digest,
             graph_digest: Digest::of(&graph),
             budget: stored.budget.clone(),
+            // One host at a time as it is.
+            rollout: None,
         })
     }
 }

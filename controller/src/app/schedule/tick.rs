@@ -201,7 +201,7 @@ impl App {
         let reason = format!("schedule {} at {}", row.name, tick.at);
         // The same door as everybody's: a plan that was reviewed and signed, its hosts, the budgets and the halts.
         let (view, _leave) = self
-            .order_plan(tx, &caller, (plan, kind, Some(reason)), now)
+            .order_plan(tx, &caller, (plan, kind, Some(reason), None), now)
             .await?;
         let run: RunId = view
             .id

@@ -22,7 +22,7 @@ statements! {
     UNSETTLED = concat!("-- grant.unsettled
         SELECT g.*, o.run_id, o.state AS order_state, ", known_cost!(), " AS cost_micros, ", metered!(), " AS metered
         FROM run_order o JOIN budget_grant g ON g.order_id = o.order_id
-        WHERE o.run_id = ANY($1) AND o.state NOT IN ('pending', 'accepted')
+        WHERE o.run_id = ANY($1) AND o.state NOT IN ('held', 'pending', 'accepted')
             AND (g.state = 'open' OR g.state = 'disputed' AND o.state NOT IN ('expired', 'cancelled', 'unresolved'))
         ORDER BY g.order_id LIMIT $2 FOR UPDATE OF g");
     SAVE = "-- grant.save

@@ -87,6 +87,7 @@ pub(crate) fn bundle(bytes: &[u8]) -> run::Bundle {
         config_digest: Digest::of(b"config"),
         graph_digest: Digest::of(b"graph"),
         budget: Some((500_000, "USD".to_owned())),
+        rollout: None,
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn new_run(n: u8) -> run::Run {
         created_at: NOW,
         ended_at: None,
         deadline_at: Some(later(u64::from(n))),
+        rollout: None,
     }
 }
 
@@ -123,6 +125,7 @@ pub(crate) fn new_orders(n: u8) -> order::NewOrders {
         expires_at: later(60),
         grant_micros: 77,
         rate_card: 1,
+        held: false,
     }
 }
 

@@ -65,6 +65,7 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
         created_at: now,
         ended_at: None,
         deadline_at: Some(expires_at.plus(Duration::from_secs(3_600))),
+        rollout: None,
     };
     books.runs.insert(run_id, run);
     for (place, agent_id) in targets.iter().enumerate() {
