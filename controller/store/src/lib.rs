@@ -52,7 +52,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 28..=28;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 30..=30;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {
@@ -85,6 +85,7 @@ pub fn statements() -> Vec<&'static str> {
         retention::ALL,
         rate_card::ALL,
         run::ALL,
+        order::held::ALL,
         run::moved::ALL,
         schedule::ALL,
         schedule::fire::ALL,

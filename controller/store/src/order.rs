@@ -26,8 +26,8 @@ statements! {
     CREATE = "-- order.create
         INSERT INTO run_order (order_id, run_id, agent_id, state, fencing_token, control_epoch, lease_ms, issued_at, expires_at,
                                deadline_at, grant_micros, updated_at, rests_on, rate_card)
-        SELECT u.order_id, $3, u.agent_id, CASE WHEN $11 THEN 'held' ELSE 'pending' END, 1, $4, $5, $6, $7, CASE WHEN $11 THEN NULL ELSE $7 END,
-               CASE WHEN $11 THEN 0 ELSE $8 END, $6, u.rests_on, $10
+        SELECT u.order_id, $3, u.agent_id, CASE WHEN $11::boolean THEN 'held' ELSE 'pending' END, 1, $4, $5, $6, $7, CASE WHEN $11::boolean THEN NULL ELSE $7::timestamptz END,
+               CASE WHEN $11::boolean THEN 0 ELSE $8::bigint END, $6, u.rests_on, $10
         FROM unnest($1::uuid[], $2::uuid[], $9::bytea[]) u(order_id, agent_id, rests_on)";
     OUTSTANDING = "-- order.outstanding
         SELECT * FROM (

@@ -44,7 +44,7 @@ async fn ends(store: &Store, state: OrderState, said: Option<u64>, is_metered: b
     let mut orders = order::lock(&mut tx, &[order_id(1)]).await.unwrap();
     for one in &mut orders {
         (one.state, one.cost_micros, one.heard_at) = (state, said, Some(NOW));
-        one.deadline_at = (!state.is_terminal()).then_some(later(60));
+        one.deadline_at = (!state.is_terminal() && state != OrderState::Held).then_some(later(60));
     }
     order::save(&mut tx, &orders, NOW).await.unwrap();
     tx.commit().await.unwrap();
