@@ -5,6 +5,7 @@ mod alerts;
 mod budgets;
 mod drift;
 mod incidents;
+mod orders;
 mod remediations;
 mod schedules;
 mod shards;
@@ -20,6 +21,7 @@ pub use alerts::AlertMetrics;
 pub use budgets::{BudgetMetrics, BudgetSums};
 pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
+pub use orders::OrderMetrics;
 pub use remediations::RemediationMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
 pub use shards::ShardMetrics;
@@ -144,8 +146,8 @@ pub struct ControllerMetrics {
     pub streams_made: IntCounter,
     /// Values of streams and consumers that are not as declared.
     pub bus_drift: IntGauge,
-    /// Orders that the clock moved.
-    pub orders_swept: IntCounter,
+    /// What became of orders without a word of their agents.
+    pub orders: OrderMetrics,
     /// Alarms that were kept long enough.
     pub alarms_forgotten: IntCounter,
     /// Dead letters that were kept long enough.
@@ -218,7 +220,7 @@ impl ControllerMetrics {
                 "bus_drift_count",
                 "Values of streams and consumers that are not as declared.",
             )?,
-            orders_swept: m.counter("orders_swept_total", "Orders that the clock moved.")?,
+            orders: OrderMetrics::new(&m)?,
             alarms_forgotten: m.counter("alarms_forgotten_total", "Alarms that were kept long enough.")?,
             dead_letters_forgotten: m
                 .counter("dead_letters_forgotten_total", "Dead letters kept long enough.")?,

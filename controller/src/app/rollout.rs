@@ -26,6 +26,15 @@ pub(super) struct Why {
     pub(super) words: String,
 }
 
+/// What a look at a rollout did.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    /// What the operator is to be told.
+    pub(super) notices: Vec<String>,
+    /// Whether what was held will never be begun.
+    pub(super) is_stopped: bool,
+}
+
 /// The rollout of a new run: what its config says, as the operator narrowed it. None where neither says anything: then all hosts are ordered at once.
 pub(super) fn freeze(
     new: &NewRun,
@@ -81,7 +90,7 @@ pub(super) fn standing(counts: &[order::Count], run: RunId) -> Standing {
 
 impl App {
     /// Gives the next orders of a run to their agents, or ends those that are held where too many failed. The run's row is locked, or the run is
-    /// new. Gives what the operator is to be told, and whether there is more to do at once.
+    /// new.
     ///
     /// # Errors
     /// [`Error`] with W0505 where a budget has too little left. The transaction must then be undone.
@@ -90,11 +99,11 @@ impl App {
         tx: &mut Tx,
         (one, rollout): (&run::Run, &RolloutRow),
         act: audit::Act<'_>,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Next, Error> {
         let counts = order::counts(tx, &[one.run_id]).await?;
         let stands = standing(&counts, one.run_id);
         let hosts = match rollout.frozen.decide(&stands) {
-            Decision::Wait => return Ok(Vec::new()),
+            Decision::Wait => return Ok(Next::default()),
             Decision::Stop => {
                 let why = Why {
                     code: Code::RolloutStopped,
@@ -104,14 +113,17 @@ impl App {
                     ),
                 };
                 self.withdraw(tx, one, &why, act.at).await?;
-                return Ok(Vec::new());
+                return Ok(Next {
+                    is_stopped: true,
+                    ..Next::default()
+                });
             }
             Decision::Release(hosts) => hosts,
         };
         let next = held::next(tx, one.run_id, hosts).await?;
         let next = self.may_begin(tx, one, next, act.at).await?;
         if next.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Next::default());
         }
         let given = Given {
             at: act.at,
@@ -136,7 +148,10 @@ impl App {
             grant_micros: rollout.grant_micros,
             orders: &ids,
         };
-        self.reserve(tx, &want, act).await
+        Ok(Next {
+            notices: self.reserve(tx, &want, act).await?,
+            is_stopped: false,
+        })
     }
 
     /// Of the next orders those that may be begun: up to the first whose host a halt covers, and without hosts that may not be ordered any more,
@@ -202,11 +217,11 @@ impl App {
         .await?)
     }
 
-    /// Looks at the rollout of a run, in a transaction of its own.
+    /// Looks at the rollout of a run, in a transaction of its own. Gives whether it was stopped.
     ///
     /// # Errors
     /// [`Error`]: nothing is changed then, and the reminder stays.
-    pub(super) async fn go_on(&self, id: RunId) -> Result<(), Error> {
+    pub(super) async fn go_on(&self, id: RunId) -> Result<bool, Error> {
         let now = self.now();
         let act = audit::Act {
             at: now,
@@ -214,10 +229,14 @@ impl App {
         };
         let mut tx = self.store.begin("run.release").await?;
         let Some((one, rollout)) = rolling(&mut tx, id).await? else {
-            return Ok(());
+            tx.commit().await?;
+            return Ok(false);
         };
-        match self.begin_next(&mut tx, (&one, &rollout), act).await {
-            Ok(_) => tx.commit().await?,
+        let is_stopped = match self.begin_next(&mut tx, (&one, &rollout), act).await {
+            Ok(next) => {
+                tx.commit().await?;
+                next.is_stopped
+            }
             Err(error) if error.code() == Code::BudgetExhausted => {
                 drop(tx);
                 let why = Why {
@@ -229,11 +248,12 @@ impl App {
                     self.withdraw(&mut tx, &one, &why, now).await?;
                 }
                 tx.commit().await?;
+                true
             }
             Err(error) => return Err(error),
-        }
+        };
         self.nudge.notify_waiters();
-        Ok(())
+        Ok(is_stopped)
     }
 }
 

@@ -186,7 +186,7 @@ impl App {
         };
         announce(tx, act, &row, orders.len()).await?;
         if let Some(rollout) = row.rollout.clone() {
-            let notices = self.begin_next(tx, (&row, &rollout), act).await?;
+            let notices = self.begin_next(tx, (&row, &rollout), act).await?.notices;
             let view = self.show(tx, row, &Page::default()).await?;
             return Ok((RunView { notices, ..view }, leave));
         }

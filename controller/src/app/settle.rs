@@ -30,6 +30,8 @@ const PASS_MAX: u32 = 1_000;
 pub struct Settled {
     /// Runs that stand elsewhere now.
     pub runs: u64,
+    /// Rollouts of which the hosts that waited will not be begun.
+    pub stopped: u64,
     /// Whether there is more to do at once.
     pub again: bool,
 }
@@ -48,20 +50,23 @@ impl App {
         let reminders = moved::list(&mut tx, PASS_MAX).await?;
         let spreading =
             run::spreading(&mut tx, &reminders.iter().map(|r| r.run_id).collect::<Vec<_>>()).await?;
-        drop(tx);
+        tx.commit().await?;
         // Before the reminders are taken off, and after they were read: an end that comes later has a reminder of its own.
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut settled) = (BTreeSet::new(), Settled::default());
         for id in spreading {
-            if let Err(error) = self.go_on(id).await {
-                tracing::warn!(run.id = %id, error = %ErrorChain(&error), "a rollout could not go on; it is tried again");
-                kept.insert(id);
+            match self.go_on(id).await {
+                Ok(is_stopped) => settled.stopped += u64::from(is_stopped),
+                Err(error) => {
+                    tracing::warn!(run.id = %id, error = %ErrorChain(&error), "a rollout could not go on; it is tried again");
+                    kept.insert(id);
+                }
             }
         }
         let mut tx = self.store.begin("run.settle").await?;
         let names: BTreeSet<RunId> = reminders.iter().map(|r| r.run_id).collect();
         let ids: Vec<RunId> = names.into_iter().collect();
         if ids.is_empty() {
-            return Ok(Settled::default());
+            return Ok(settled);
         }
         // Counted before this transaction has a number: what is counted here was told before what is told below, so that the end of a run comes
         // after the last word of its hosts for everybody who watches. Under the lock they are counted again; the end of a run that moved
@@ -70,7 +75,6 @@ impl App {
         let runs = run::lock(&mut tx, &ids).await?;
         let counts = counted(&mut tx, &ids).await?;
         let (mut told, mut still, mut over) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let mut settled = Settled::default();
         for mut one in runs {
             let run_id = one.run_id;
             let mine = counts.get(&run_id).cloned().unwrap_or_default();

@@ -21,7 +21,10 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
     loop {
         let began = tokio::time::Instant::now();
         let again = match tasks.app.settle_runs().await {
-            Ok(settled) => settled.again,
+            Ok(settled) => {
+                tasks.metrics.orders.rollouts_stopped.inc_by(settled.stopped);
+                settled.again
+            }
             Err(error) => {
                 tasks.round_failed(NAME, &ErrorChain(&error));
                 false

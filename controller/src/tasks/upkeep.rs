@@ -197,7 +197,7 @@ pub(super) async fn sweep(tasks: Tasks) -> Result<(), TaskError> {
     while tasks.pause(SWEEP_EVERY).await {
         let Some(fence) = tasks.held.first() else { continue };
         match tasks.app.sweep(Some(&fence)).await {
-            Ok(report) => tasks.metrics.orders_swept.inc_by(report.orders),
+            Ok(report) => tasks.metrics.orders.swept.inc_by(report.orders),
             Err(error) => tasks.round_failed(SWEEP, &ErrorChain(&error)),
         }
         if let Err(error) = tasks.app.end_what_is_over(Some(&fence)).await {

@@ -1,6 +1,7 @@
 //! Rollouts: which hosts are ordered when, what ends one, and that neither a second controller nor a dead one makes it go wrong.
 
 use writ_controller::app::{App, NewHalt, rollout_asked};
+use writ_domain::budget::Mode;
 use writ_protocol::digest::Digest;
 use writ_protocol::halt::{HaltAction, Scope};
 use writ_protocol::id::RunId;
@@ -8,6 +9,7 @@ use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 use writ_store::testing::until_held_up;
 
+use super::budgets::{PROJECT, set, taken};
 use super::desk::{Desk, code, operator, operator_key, sources};
 use super::halts::signed_lift;
 use super::host::Host;
@@ -236,6 +238,51 @@ async fn a_host_that_is_away_keeps_its_place_until_its_order_expires_and_counts_
         ),
         ("een", "failed")
     );
+}
+
+#[tokio::test]
+async fn what_a_budget_cannot_take_any_more_is_not_begun() {
+    let desk = Desk::new().await;
+    let (mut hosts, plan) = planned(&desk, 3, "rollout: { concurrency: 1 }").await;
+    let run = desk.apply(&plan).await;
+    // Less than one host's share is left from here on.
+    set(&desk, PROJECT, Mode::Enforce, 100_000).await.unwrap();
+    carries_out(&desk, &mut hosts[0], OrderOutcome::Succeeded).await;
+    assert_eq!(states(&desk, run).await, "snn");
+    assert_eq!(desk.state_of(run).await, "failed");
+    let view = desk.app.get_run(run, &Default::default()).await.unwrap();
+    assert_eq!(view.orders[2].code.as_deref(), Some("W0505"));
+    let detail = view.orders[2].detail.clone().unwrap();
+    assert!(
+        detail.starts_with("not begun: ") && detail.contains("project:web"),
+        "{detail}"
+    );
+    let (reserved, _, disputed) = taken(&desk, PROJECT).await;
+    assert_eq!(
+        (reserved, disputed),
+        (0, 0),
+        "nothing is held for who never began"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_is_taken_out_before_its_turn_gives_its_place_to_the_next() {
+    let desk = Desk::new().await;
+    let (mut hosts, plan) = planned(&desk, 3, "rollout: { concurrency: 1 }").await;
+    let run = desk.apply(&plan).await;
+    let second = hosts[1].name.clone();
+    desk.app
+        .quarantine_agent(&operator(), &second, "odd")
+        .await
+        .unwrap();
+    carries_out(&desk, &mut hosts[0], OrderOutcome::Succeeded).await;
+    desk.settles().await;
+    assert_eq!(states(&desk, run).await, "snp");
+    let view = desk.app.get_run(run, &Default::default()).await.unwrap();
+    assert_eq!(view.orders[1].code.as_deref(), Some("W0013"));
+    assert_eq!(view.rollout.unwrap().failed, 0, "that is no failure of the plan");
+    carries_out(&desk, &mut hosts[2], OrderOutcome::Succeeded).await;
+    assert_eq!(states(&desk, run).await, "sns");
 }
 
 async fn settles(app: &App) {
