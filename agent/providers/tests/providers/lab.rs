@@ -13,6 +13,7 @@ set -e
 s=$1
 mount -t tmpfs -o mode=0755 tmpfs "$s"
 mkdir "$s/upper" "$s/work" "$s/root"
+exec 3<"$s/upper"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$s/upper,workdir=$s/work" "$s/root"
 for d in proc sys dev; do mount --rbind /$d "$s/root/$d"; done
 for d in tmp run; do mount -t tmpfs tmpfs "$s/root/$d"; done
@@ -22,7 +23,7 @@ exec chroot "$s/root" sh -c 'echo ready; exec cat'
 
 pub(crate) struct Lab {
     holder: Child,
-    scratch: TempDir,
+    _scratch: TempDir,
 }
 
 impl Lab {
@@ -43,7 +44,10 @@ impl Lab {
         let mut line = String::new();
         let out = holder.stdout.take().expect("has an output");
         std::io::BufReader::new(out).read_line(&mut line).expect("reads");
-        let lab = Self { holder, scratch };
+        let lab = Self {
+            holder,
+            _scratch: scratch,
+        };
         // Whatever a test changes, it must not be the machine: the root is another one, or there is no test.
         let number = |path: &std::path::Path| {
             std::fs::metadata(path)
@@ -73,22 +77,14 @@ impl Lab {
             .expect("starts nsenter")
     }
 
-    /// Runs a script in the folder that holds only what this host has of its own: what the machine below writes meanwhile is not there.
+    /// Runs a script in the folder that holds only what this host has of its own: what the machine below writes meanwhile is not there. The holder has
+    /// it open; no path of ours leads into its namespace.
     pub(crate) fn sh_in_own_layer(&self, script: &str) -> String {
-        let output = Command::new("nsenter")
-            .args([
-                "--mount",
-                "--target",
-                &self.holder.id().to_string(),
-                "--",
-                "sh",
-                "-c",
-            ])
-            .args(["cd \"$1/upper\" && eval \"$2\"", "lab"])
-            .arg(self.scratch.path())
-            .arg(script)
+        let output = Command::new("sh")
+            .args(["-c", "cd \"/proc/$1/fd/3\" && eval \"$2\"", "lab"])
+            .args([&self.holder.id().to_string(), script])
             .output()
-            .expect("starts nsenter");
+            .expect("starts a shell");
         Self::said(script, output)
     }
 
