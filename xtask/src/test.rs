@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use crate::check;
 use crate::coverage::{EXACT, Instruments, NO_NEXTEST};
 use crate::fuzz;
@@ -25,6 +27,9 @@ pub(crate) struct Options {
     /// torture, swarm)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Unit and system tests run with counters, and what they reach is held to its bounds (steps `exact` and `coverage`). A second build of all that is ours
+    #[arg(long)]
+    coverage: bool,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
     #[arg(last = true)]
     runner: Vec<String>,
@@ -37,16 +42,27 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
         Ok(found.summary())
     })];
     steps.extend(check::steps(place));
+    // With counters, tests are a build of their own.
+    let what = if options.coverage {
+        "--bins"
+    } else {
+        "--all-targets"
+    };
     steps.push(essential("build", move || {
-        call(place.cargo().args(["build", "--workspace", "--bins"]))?;
+        call(place.cargo().args(["build", "--workspace", what]))?;
         Ok(String::new())
     }));
     steps.push(tests("rules", move || watched::step(place)));
     let runner = options.runner.as_slice();
-    steps.push(tests("unit", move || run_tests(place, Which::Unit, runner)));
-    steps.push(tests("system", move || run_tests(place, Which::System, runner)));
-    steps.push(tests("exact", move || run_tests(place, Which::Exact, runner)));
-    steps.push(tests("coverage", move || held(place, runner)));
+    if options.coverage {
+        steps.push(tests("unit", move || run_counted(place, Which::Unit, runner)));
+        steps.push(tests("system", move || run_counted(place, Which::System, runner)));
+        steps.push(tests("exact", move || run_counted(place, Which::Exact, runner)));
+        steps.push(tests("coverage", move || held(place, runner)));
+    } else {
+        steps.push(tests("unit", move || run_plainly(place, Which::Unit, runner)));
+        steps.push(tests("system", move || run_plainly(place, Which::System, runner)));
+    }
     steps.push(tests("doctest", move || {
         call(place.cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
         Ok(String::new())
@@ -61,25 +77,23 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
 /// Which tests a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
-    /// Of one package each, with counters; what they reach is begun anew.
+    /// Of one package each; what they reach is begun anew.
     Unit,
-    /// Of whole systems, with counters.
+    /// Of whole systems.
     System,
     /// Those whose figures counters would change.
     Exact,
 }
 
-/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine; then there are no counters.
-fn run_tests(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
-    let Some(instruments) = Instruments::ready(place)? else {
-        return run_plainly(place, which, runner);
-    };
+/// Runs tests with counters, but for those whose figures counters would change.
+fn run_counted(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
+    let instruments = Instruments::ready(place)?.context(NO_NEXTEST)?;
     match which {
         Which::Unit => {
             instruments.forget()?;
             instruments.run(&format!("not package({SYSTEM}) and not ({EXACT})"), runner)?;
         }
-        Which::System => instruments.run(&format!("package({SYSTEM})"), runner)?,
+        Which::System => instruments.run(&filter(which), runner)?,
         Which::Exact => {
             let mut command = instruments.plain("run");
             call(
@@ -92,17 +106,34 @@ fn run_tests(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<S
     Ok(String::new())
 }
 
+/// Runs tests with nextest, or with cargo's own runner where nextest is not built for this machine.
 fn run_plainly(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
+    if let Some(instruments) = Instruments::ready(place)? {
+        let mut command = instruments.plain("run");
+        call(
+            command
+                .args(["--profile", "ci", "-E", &filter(which)])
+                .args(runner),
+        )?;
+        return Ok(String::new());
+    }
+    eprintln!("   no cargo-nextest for this machine: cargo's own runner, one test binary after the other");
     let mut command = place.cargo();
     command.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     match which {
-        Which::Unit => command.args(["--workspace", "--exclude", SYSTEM]),
         Which::System => command.args(["--package", SYSTEM]),
-        Which::Exact => return Ok("ran with the unit tests".to_owned()),
+        Which::Unit | Which::Exact => command.args(["--workspace", "--exclude", SYSTEM]),
     };
     parts::ensure(place, Need::Test)?.export(&mut command);
     call(command.args(runner))?;
-    Ok("no cargo-nextest for this machine: one test binary after the other".to_owned())
+    Ok(String::new())
+}
+
+fn filter(which: Which) -> String {
+    match which {
+        Which::System => format!("package({SYSTEM})"),
+        Which::Unit | Which::Exact => format!("not package({SYSTEM})"),
+    }
 }
 
 /// What the unit and the system tests before this step reached, against its bounds.
@@ -110,10 +141,7 @@ fn held(place: &Place, runner: &[String]) -> anyhow::Result<String> {
     if !runner.is_empty() {
         return Ok("not held: only a part of the tests ran".to_owned());
     }
-    match Instruments::ready(place)? {
-        Some(instruments) => instruments.hold(),
-        None => Ok(format!("not held: {NO_NEXTEST}")),
-    }
+    Instruments::ready(place)?.context(NO_NEXTEST)?.hold()
 }
 
 fn essential<'a>(name: &'static str, act: impl FnMut() -> anyhow::Result<String> + 'a) -> Step<'a> {
