@@ -212,10 +212,7 @@ fn run_script(path: &Path, patience: Duration) -> anyhow::Result<String> {
         Ok(text) => text,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             end(&mut child);
-            let what = format!("{} was not done within {} s", path.display(), patience.as_secs());
-            return Err(Fault::new(Exit::TimedOut, what)
-                .help("--timeout SECONDS gives it longer")
-                .into());
+            return Err(late(path, patience).into());
         }
     };
     if text.is_err() {
@@ -233,12 +230,16 @@ fn run_script(path: &Path, patience: Duration) -> anyhow::Result<String> {
             }
             None if deadline.left().is_zero() => {
                 end(&mut child);
-                let what = format!("{} was not done within {} s", path.display(), patience.as_secs());
-                return Err(Fault::new(Exit::TimedOut, what).into());
+                return Err(late(path, patience).into());
             }
             None => std::thread::sleep(LOOK),
         }
     }
+}
+
+fn late(path: &Path, patience: Duration) -> Fault {
+    let what = format!("{} was not done within {} s", path.display(), patience.as_secs());
+    Fault::new(Exit::TimedOut, what).help("--timeout SECONDS gives it longer")
 }
 
 fn end(child: &mut Child) {
