@@ -40,7 +40,7 @@ const KILL_WAIT_US_MAX: u64 = 10_000_000;
 const START_US_MAX: u64 = 10_000_000;
 /// The same where everything was ready before; after that the step is run the long way.
 const START_READY_US_MAX: u64 = 500_000;
-/// How long the init of a cell may take to end what its program left, before it is ended itself.
+/// How long an init may take to end what its program left, before it is ended itself.
 const LEFTOVERS_US_MAX: u64 = 100_000;
 /// Bytes read from a pipe at once: what a pipe holds.
 const READ_BYTES: usize = 64 << 10;
@@ -167,7 +167,11 @@ impl<'a> Watch<'a> {
             } else {
                 KILL_AGAIN_US
             };
-            let patience = if self.is_cell { LEFTOVERS_US_MAX } else { 0 };
+            let patience = if self.spec.isolation >= Isolation::Namespaces {
+                LEFTOVERS_US_MAX
+            } else {
+                0
+            };
             let kill = (self.seen.exited.is_some()
                 && now.saturating_sub(*exited_since.get_or_insert(now)) >= patience)
                 || self

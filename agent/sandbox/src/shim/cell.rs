@@ -7,13 +7,14 @@
 use std::io::{PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 use writ_protocol::exec::Isolation;
 
 use super::strict::{self, Brought, Room, Site, Way};
 use super::{
-    Job, Never, close_output, die_with_parent, fork_child, program, report_exit, storage_bytes, used_report,
+    Job, Never, close_output, die_with_parent, fork_child, namespaces, program, report_exit, storage_bytes,
+    used_report,
 };
 use crate::kernel::{self, Fork, Rusage};
 use crate::wire::{self, Failure, Ground, Report, Task};
@@ -104,30 +105,11 @@ fn wait_and_become_it(
     program::become_it(socket, &instruction, Some(&room))
 }
 
-/// Whether the program did: in this namespace everybody without a parent is a child of the init. To kill takes a look at the whole machine.
-fn has_left_somebody() -> bool {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    !matches!(
-        rustix::process::waitid(WaitId::All, look),
-        Err(rustix::io::Errno::CHILD)
-    )
-}
-
 /// In the init: waits for the program's end, ends what it left, and says so when nobody is left.
 fn keep(socket: &OwnedFd, program: i32) -> Result<Never, Failure> {
     close_output()?;
     let before = storage_bytes();
-    let mut used = Rusage::default();
-    while let Some(reaped) = kernel::wait_any().map_err(|e| Failure::setup("wait for the program", e))? {
-        used.add(&reaped.rusage);
-        if reaped.pid == program {
-            let (code, signal) = (reaped.code, reaped.signal);
-            wire::report(socket.as_fd(), &Report::Exited { code, signal });
-            if has_left_somebody() {
-                kernel::kill_everyone_else().map_err(|e| Failure::setup("end what is left", e))?;
-            }
-        }
-    }
+    let used = namespaces::outlive(socket, program)?;
     wire::report(socket.as_fd(), &used_report(&used, before));
     kernel::end_at_once(0)
 }

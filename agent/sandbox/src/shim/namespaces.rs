@@ -5,13 +5,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use writ_protocol::exec::Isolation;
 
 use super::strict::{self, Brought, Room, Site};
 use super::{Job, Never, cell, die_with_parent, loopback, program};
-use crate::kernel::{self, Fork};
+use crate::kernel::{self, Fork, Rusage};
 use crate::loopback::Joined;
 use crate::wire::{self, Failure, Ground, Report, Sight};
 
@@ -44,7 +44,7 @@ pub(super) fn own_user_namespace() -> Result<(), Failure> {
     Ok(())
 }
 
-/// In the init: makes the other namespaces, starts the program, reaps until it ends, and says how it ended. Leaving ends the rest. Without an
+/// In the init: makes the other namespaces, starts the program, reaps until nobody is left, and says how it ended. Without an
 /// instruction it becomes the init of a cell.
 pub(super) fn run_init(
     socket: &OwnedFd,
@@ -91,17 +91,33 @@ pub(super) fn run_init(
             return program::become_it(socket, instruction, room.as_ref());
         }
     };
+    outlive(socket, program)?;
+    kernel::end_at_once(0)
+}
+
+/// In the init: waits for the program's end, says it, ends what it left, and comes back when nobody is left: with what all of them used.
+///
+/// Whoever is left when the init goes is taken away by the kernel, uncounted, with all that it had waited for.
+pub(super) fn outlive(socket: &OwnedFd, program: i32) -> Result<Rusage, Failure> {
+    let mut used = Rusage::default();
     while let Some(reaped) = kernel::wait_any().map_err(|e| Failure::setup("wait for the program", e))? {
+        used.add(&reaped.rusage);
         if reaped.pid == program {
-            wire::report(
-                socket.as_fd(),
-                &Report::Exited {
-                    code: reaped.code,
-                    signal: reaped.signal,
-                },
-            );
-            break;
+            let (code, signal) = (reaped.code, reaped.signal);
+            wire::report(socket.as_fd(), &Report::Exited { code, signal });
+            if has_left_somebody() {
+                kernel::kill_everyone_else().map_err(|e| Failure::setup("end what is left", e))?;
+            }
         }
     }
-    kernel::end_at_once(0)
+    Ok(used)
+}
+
+/// Whether the program did: in this namespace everybody without a parent is a child of the init. To kill takes a look at the whole machine.
+fn has_left_somebody() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(
+        rustix::process::waitid(WaitId::All, look),
+        Err(rustix::io::Errno::CHILD)
+    )
 }

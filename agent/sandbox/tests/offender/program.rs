@@ -145,11 +145,11 @@ fn burn_in_processes(count: u64, millis: &str) {
     }
 }
 
-/// A child that leaves the session and the parent, burns, and lets us know when it is done.
+/// A child that leaves the session and the parent, burns by a child of its own, lets us know when that is done, and stays.
 fn burn_daemonised(millis: &str) {
     let me = std::env::current_exe().expect("known");
     let done = "burnt-out";
-    let script = format!("setsid \"$0\" burn {millis} && touch {done}");
+    let script = format!("setsid \"$0\" burn {millis} && touch {done} && sleep 1000");
     Command::new("sh")
         .arg("-c")
         .arg(format!(
