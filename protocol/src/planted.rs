@@ -77,6 +77,12 @@ bugs! {
     LateWordLost = "planted-late-word-lost",
     /// A passed deadline moves nothing.
     DeadlineIgnored = "planted-deadline-ignored",
+    /// Hosts of a rollout that are at work do not count as such.
+    FlightForgotten = "planted-flight-forgotten",
+    /// Hosts of a rollout that failed do not count as such.
+    FailuresForgotten = "planted-failures-forgotten",
+    /// A run's reminder is taken off though its next hosts could not be begun.
+    ReminderLost = "planted-reminder-lost",
     /// Two processes with one identity are taken for a restart.
     CloneUnseen = "planted-clone-unseen",
     /// A controller that lost its lease goes on writing.

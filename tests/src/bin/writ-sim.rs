@@ -119,12 +119,13 @@ fn sum_up(tally: &Tally, is_json: bool) {
     let millis = u64::try_from(tally.took.as_millis()).unwrap_or(u64::MAX).max(1);
     let per_second = tally.seeds.saturating_mul(1_000) / millis;
     println!(
-        "{} seeds, {} failures; {} lives of agents, {} steps started, {} records committed; {per_second} seeds/s",
+        "{} seeds, {} failures; {} lives of agents, {} steps started, {} records committed, {} orders of rollouts begun; {per_second} seeds/s",
         tally.seeds,
         tally.failed.len(),
         tally.lives,
         tally.starts,
         tally.frames,
+        tally.released,
     );
     if is_json {
         println!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use writ_controller::app::Fence;
 use writ_controller::app::rule;
 use writ_domain::agent::{AgentEvent, AgentState, apply};
+use writ_domain::order::OrderState;
 use writ_domain::session::Session;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, ControllerId, JournalId, OrderId, RunId};
@@ -71,6 +72,10 @@ pub struct Books {
     pub orders: BTreeMap<OrderId, Order>,
     /// Runs.
     pub runs: BTreeMap<RunId, Run>,
+    /// Runs whose orders have moved since somebody looked: `run_moved`, by place.
+    pub moved: BTreeMap<u64, RunId>,
+    /// The place of the last such reminder.
+    pub last_moved: u64,
     /// The newest manifest of each agent.
     pub manifests: BTreeMap<AgentId, Signed>,
     /// Agents whose manifest on the bus is behind.
@@ -150,12 +155,20 @@ impl Books {
         let mut mine: Vec<Order> = self
             .orders
             .values()
-            .filter(|o| o.agent_id == id && !o.state.is_terminal())
+            .filter(|o| o.agent_id == id && matches!(o.state, OrderState::Pending | OrderState::Accepted))
             .cloned()
             .collect();
         mine.sort_by_key(|o| (o.issued_at, o.order_id));
         mine.truncate(ORDERS_MAX);
         mine
+    }
+
+    /// `run::moved::note`: somebody is to look at these runs.
+    pub fn remind(&mut self, ids: impl IntoIterator<Item = RunId>) {
+        for id in ids {
+            self.last_moved += 1;
+            self.moved.insert(self.last_moved, id);
+        }
     }
 
     /// Sets where runs stand.

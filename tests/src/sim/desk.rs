@@ -3,6 +3,7 @@
 
 mod ingest;
 mod orders;
+pub mod rollout;
 
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ pub fn hello(
     orders.sort_by_key(|o| o.order_id);
     let (leases, runs) = rule::renew(&mut orders, &said, now);
     books.orders.extend(orders.into_iter().map(|o| (o.order_id, o)));
-    books.settle(&runs, now);
+    books.remind(runs);
     let asked = look_at_held(books, said.halts.as_deref().unwrap_or_default());
     let agent = books.agents.get(&agent.agent_id).ok_or(Code::NotFound)?.clone();
     let drops = witness.drops_halts();

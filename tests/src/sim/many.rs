@@ -30,6 +30,8 @@ pub struct Tally {
     pub lives: u64,
     /// Frames that were committed.
     pub frames: u64,
+    /// Orders of rollouts that were given to their agents.
+    pub released: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -134,6 +136,7 @@ fn work(
         tally.starts += outcome.counts.starts;
         tally.lives += outcome.counts.lives;
         tally.frames += outcome.counts.frames;
+        tally.released += outcome.counts.released;
         if !outcome.violations.is_empty() {
             tally.failed.push((seed, outcome));
             stops.fetch_or(wanted.until_failure, Ordering::Relaxed);

@@ -5,10 +5,44 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use writ_domain::rollout::{Rollout, Share};
+
 use super::bus::Weather;
 use super::chance::Chance;
 use super::host::Boundary;
 use super::store::Trouble;
+
+/// How a run spreads over its hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Most at work at once.
+    at_once: u32,
+    /// How many may fail.
+    may_fail: u32,
+    /// How many are begun first, before the others.
+    first: Option<u32>,
+}
+
+impl Spread {
+    /// As a config says it.
+    pub fn rollout(self) -> Rollout {
+        Rollout {
+            concurrency: Some(Share::Count(self.at_once)),
+            error_threshold: Some(Share::Count(self.may_fail)),
+            waves: self.first.map(Share::Count).into_iter().collect(),
+        }
+    }
+
+    fn draw(chance: &mut Chance) -> Option<Self> {
+        let some = |n: u64| u32::try_from(n).unwrap_or(1);
+        let drawn = Self {
+            at_once: 1 + some(chance.below(3)),
+            may_fail: some(chance.below(2)),
+            first: chance.hit(300).then_some(1),
+        };
+        chance.hit(350).then_some(drawn)
+    }
+}
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +55,8 @@ pub enum Deed {
         ttl: Duration,
         /// What each order may cost.
         grant: u64,
+        /// How it spreads over its hosts.
+        spread: Option<Spread>,
     },
     /// An operator cancels the run before.
     Cancel,
@@ -187,11 +223,14 @@ impl Plan {
     /// The plan of a seed over a span of time, without some of its entries.
     pub fn draw(seed: u64, span: Duration, without: &BTreeSet<usize>) -> Self {
         let mut chance = Chance::new(seed, "plan");
-        let agents = 1 + usize::from(chance.hit(350));
+        // Drawn apart, so that seeds are what they were before there were rollouts.
+        let mut apart = Chance::new(seed, "spread");
+        let more = if apart.hit(150) { 1 + apart.index(2) } else { 0 };
+        let agents = 1 + usize::from(chance.hit(350)) + more;
         let controllers = 1 + usize::from(chance.hit(500)) + usize::from(chance.hit(250));
         let mut entries = Vec::new();
         for _ in 0..2 + chance.below(5) {
-            let deed = order(&mut chance);
+            let deed = order(&mut chance, Spread::draw(&mut apart));
             entries.push(entry(&mut chance, span, deed));
             if chance.hit(120) {
                 entries.push(entry(&mut chance, span, Deed::Cancel));
@@ -225,9 +264,12 @@ fn entry(chance: &mut Chance, span: Duration, deed: Deed) -> Entry {
     }
 }
 
-fn order(chance: &mut Chance) -> Deed {
+fn order(chance: &mut Chance, spread: Option<Spread>) -> Deed {
+    let check = chance.hit(150);
     Deed::Order {
-        check: chance.hit(150),
+        check,
+        // A check asks all hosts at once.
+        spread: spread.filter(|_| !check),
         ttl: chance.span(secs(60), secs(900)),
         grant: 50 + chance.below(1_500),
     }

@@ -50,7 +50,7 @@ pub fn hunt(bug: Bug) -> Hunt {
 pub const fn within(bug: Bug) -> u64 {
     match bug {
         Bug::DoneForgotten | Bug::HaltIgnored | Bug::OpenForgotten => 5_000,
-        Bug::DamageCut | Bug::StrangerTaken | Bug::CloneUnseen => 1_600,
+        Bug::DamageCut | Bug::StrangerTaken | Bug::CloneUnseen | Bug::ReminderLost => 1_600,
         Bug::JournalIdKept | Bug::OnceRetried => 700,
         Bug::IntentUnsynced
         | Bug::HaltDroppedUnlifted
@@ -69,6 +69,8 @@ pub const fn within(bug: Bug) -> u64 {
         | Bug::GapTaken
         | Bug::DeadlineIgnored
         | Bug::LateWordLost
+        | Bug::FlightForgotten
+        | Bug::FailuresForgotten
         | Bug::MarkBeforeCommit => 100,
     }
 }

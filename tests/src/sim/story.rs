@@ -155,18 +155,27 @@ impl Act {
     async fn operate(&self, deed: Deed) {
         let now = self.world.wall();
         match deed {
-            Deed::Order { check, ttl, grant } => {
+            Deed::Order {
+                check,
+                ttl,
+                grant,
+                spread,
+            } => {
                 let new = NewRun {
                     number: self.world.seed.wrapping_mul(1_000) + self.place,
                     kind: if check { OrderKind::Check } else { OrderKind::Apply },
                     ttl,
                     grant_micros: grant,
+                    spread,
                 };
-                self.world.store.touch(|books| desk::order(books, new, now));
+                let witness = &self.world.witness;
+                self.world
+                    .store
+                    .touch(|books| desk::order(books, &mut lock(witness), new, now));
             }
             Deed::Cancel => {
                 let number = self.world.seed.wrapping_mul(1_000) + self.run;
-                self.world.store.touch(|books| desk::cancel(books, number));
+                self.world.store.touch(|books| desk::cancel(books, number, now));
             }
             Deed::Halt {
                 hard,

@@ -45,6 +45,8 @@ pub struct Counts {
     pub lives: u64,
     /// Frames that were committed.
     pub frames: u64,
+    /// Orders of rollouts that were given to their agents.
+    pub released: u64,
 }
 
 /// The watcher.

@@ -1,5 +1,6 @@
 //! What a controller does without being asked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use writ_controller::app::App;
 use writ_controller::lease::Held;
 use writ_protocol::codec;
 use writ_protocol::envelope::Envelope;
-use writ_protocol::id::AgentId;
+use writ_protocol::id::{AgentId, RunId};
 use writ_protocol::manifest::{Generation, Manifest};
 use writ_protocol::nats::UserKey;
 use writ_protocol::statement::Statement;
@@ -31,6 +32,8 @@ const RENEW: Duration = Duration::from_secs(3);
 const RELAY_TICK: Duration = Duration::from_secs(7);
 /// Longest time until a batch is noticed; mostly it is told.
 const INGEST_TICK: Duration = Duration::from_secs(5);
+/// Between two looks at the reminders of runs; mostly it is told.
+const SETTLE_TICK: Duration = Duration::from_secs(2);
 /// Between two looks of the sweeper.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Sweeps between two comparisons of the bus with the ledger.
@@ -51,11 +54,12 @@ pub(super) fn spawn(world: &Arc<World>, controller: &Arc<Controller>, held: &Hel
         controller: Arc::clone(controller),
         held: held.clone(),
     };
-    let (leases, relay, ingest, upkeep) = (duty(), duty(), duty(), duty());
+    let (leases, relay, ingest, upkeep, settle) = (duty(), duty(), duty(), duty(), duty());
     life.spawn_contained("leases", async move { leases.keep_leases().await });
     life.spawn_contained("relay", async move { relay.relay().await });
     life.spawn_contained("ingest", async move { ingest.take().await });
     life.spawn_contained("upkeep", async move { upkeep.upkeep().await });
+    life.spawn_contained("settle", async move { settle.settle().await });
 }
 
 impl Duty {
@@ -284,6 +288,46 @@ impl Duty {
             self.world.accuse("I8", what);
         }
         hint(&self.world, &told.key, &Incoming::Mark(told.bytes.into()));
+    }
+
+    async fn settle(&self) {
+        loop {
+            tokio::time::sleep(SETTLE_TICK).await;
+            // The reminders stay, and the next pass takes them.
+            let _again = self.settle_once().await;
+        }
+    }
+
+    /// As `App::settle_runs` does it: the next hosts are begun before their reminders are taken off.
+    async fn settle_once(&self) -> Result<(), Failed> {
+        if self.world.store.look(|books| books.moved.is_empty()) {
+            return Ok(());
+        }
+        let listed = self
+            .controller
+            .tx(&self.world, |books, _| Ok(desk::rollout::reminders(books)));
+        let mut listed = listed.await?;
+        let runs: BTreeSet<RunId> = listed.iter().map(|(_, run)| *run).collect();
+        for run in runs {
+            let now = self.world.wall();
+            let begun = self.controller.tx(&self.world, |books, witness| {
+                desk::rollout::begin_next(books, witness, run, now);
+                Ok(())
+            });
+            let is_begun = begun.await.is_ok();
+            #[cfg(feature = "planted")]
+            let is_begun = is_begun || writ_protocol::planted::is(writ_protocol::planted::Bug::ReminderLost);
+            if !is_begun {
+                listed.retain(|(_, one)| *one != run);
+            }
+        }
+        self.world.dirty.notify_waiters();
+        let now = self.world.wall();
+        let settled = self.controller.tx(&self.world, |books, _| {
+            desk::rollout::settle(books, &listed, now);
+            Ok(())
+        });
+        settled.await
     }
 
     async fn upkeep(&self) {

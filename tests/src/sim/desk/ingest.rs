@@ -245,7 +245,7 @@ fn store(books: &mut Books, witness: &mut Witness, taken: &[(&Batch, u64)], now:
     let mut orders: BTreeMap<OrderId, Order> = known.map(|o| (o.order_id, o)).collect();
     let moved = effects.decide(&mut orders, LEASE, now);
     books.orders.extend(orders);
-    books.settle(&moved.runs, now);
+    books.remind(moved.runs);
     books.bump(moved.ended);
     books.orphans.extend(moved.orphans);
     books.alarms.extend(

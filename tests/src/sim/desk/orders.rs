@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use uuid::Uuid;
 use writ_controller::app::{Fence, rule};
 use writ_domain::order::OrderState;
+use writ_domain::rollout::Frozen;
 use writ_domain::run::RunState;
 use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
@@ -17,14 +18,15 @@ use writ_protocol::statement;
 use writ_protocol::time::Timestamp;
 use writ_store::halt::Halt;
 use writ_store::order::Order;
-use writ_store::run::Run;
+use writ_store::run::{RolloutRow, Run};
 
 use super::super::books::Books;
 use super::super::keys::{NOTARY, TENANT};
 use super::super::store::Failed;
 use super::super::witness::Witness;
-use super::{LEASE, MANIFEST_TTL};
+use super::{LEASE, MANIFEST_TTL, rollout};
 use crate::sim::exec::rates;
+use crate::sim::plan::Spread;
 
 /// A run to be made.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +39,12 @@ pub struct NewRun {
     pub ttl: Duration,
     /// What each order may cost.
     pub grant_micros: u64,
+    /// How many hosts may be at work at once and how many may fail; all at once without.
+    pub spread: Option<Spread>,
 }
 
 /// Creates a run with one order for each active agent.
-pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
+pub fn order(books: &mut Books, witness: &mut Witness, new: NewRun, now: Timestamp) {
     let run_id = RunId::from_uuid(Uuid::from_u64_pair(0x72, new.number));
     let active = |a: &&writ_store::agent::Agent| a.state == writ_domain::agent::AgentState::Active;
     let targets: Vec<AgentId> = books.agents.values().filter(active).map(|a| a.agent_id).collect();
@@ -48,6 +52,8 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
         return;
     }
     let expires_at = now.plus(new.ttl);
+    let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let frozen = new.spread.map(|spread| Frozen::of(&spread.rollout(), count));
     let bundle = BundleRef {
         digest: Digest::ZERO,
         length: 0,
@@ -65,7 +71,16 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
         created_at: now,
         ended_at: None,
         deadline_at: Some(expires_at.plus(Duration::from_secs(3_600))),
-        rollout: None,
+        rollout: frozen.map(|frozen| RolloutRow {
+            frozen,
+            grant_micros: new.grant_micros,
+            run_cap: None,
+        }),
+    };
+    let state = if run.rollout.is_some() {
+        OrderState::Held
+    } else {
+        OrderState::Pending
     };
     books.runs.insert(run_id, run);
     for (place, agent_id) in targets.iter().enumerate() {
@@ -75,41 +90,58 @@ pub fn order(books: &mut Books, new: NewRun, now: Timestamp) {
         ));
         let one = Order {
             order_id,
-            run_id,
             agent_id: *agent_id,
-            agent_name: String::new(),
-            state: OrderState::Pending,
-            fencing_token: 1,
-            cancel_requested: false,
-            late: false,
-            control_epoch: books.control_epoch,
-            lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
-            issued_at: now,
-            expires_at,
-            deadline_at: Some(expires_at),
-            heard_at: None,
-            grant_micros: new.grant_micros,
-            rate_card: rates().version,
-            rests_on: None,
-            accepted_at: None,
-            ended_at: None,
-            code: None,
-            detail: None,
-            steps: None,
-            cost_micros: None,
-            statement: None,
-            journal_id: None,
-            first_seq: None,
-            last_seq: None,
-            at: None,
+            ..first(books, (run_id, state), (new.grant_micros, expires_at), now)
         };
         books.orders.insert(order_id, one);
+    }
+    if state == OrderState::Held {
+        return rollout::begin_next(books, witness, run_id, now);
     }
     books.bump(targets);
 }
 
+/// An order as it is made, nobody's yet.
+fn first(
+    books: &Books,
+    (run_id, state): (RunId, OrderState),
+    (grant_micros, expires_at): (u64, Timestamp),
+    now: Timestamp,
+) -> Order {
+    Order {
+        order_id: OrderId::from_uuid(Uuid::nil()),
+        run_id,
+        agent_id: AgentId::from_uuid(Uuid::nil()),
+        agent_name: String::new(),
+        state,
+        fencing_token: 1,
+        cancel_requested: false,
+        late: false,
+        control_epoch: books.control_epoch,
+        lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
+        issued_at: now,
+        expires_at,
+        deadline_at: (state == OrderState::Pending).then_some(expires_at),
+        heard_at: None,
+        grant_micros,
+        rate_card: rates().version,
+        rests_on: None,
+        accepted_at: None,
+        ended_at: None,
+        code: None,
+        detail: None,
+        steps: None,
+        cost_micros: None,
+        statement: None,
+        journal_id: None,
+        first_seq: None,
+        last_seq: None,
+        at: None,
+    }
+}
+
 /// Asks for the orders of a run to be stopped.
-pub fn cancel(books: &mut Books, number: u64) {
+pub fn cancel(books: &mut Books, number: u64, now: Timestamp) {
     let run_id = RunId::from_uuid(Uuid::from_u64_pair(0x72, number));
     let open = books
         .orders
@@ -117,9 +149,10 @@ pub fn cancel(books: &mut Books, number: u64) {
         .filter(|o| o.run_id == run_id && !o.state.is_terminal());
     let mut agents = BTreeSet::new();
     for one in open {
-        one.cancel_requested = true;
+        rollout::cancel(one, now);
         agents.insert(one.agent_id);
     }
+    books.remind([run_id]);
     books.bump(agents);
 }
 
@@ -181,6 +214,14 @@ pub fn lift(books: &mut Books, witness: &mut Witness, number: u64, now: Timestam
     (lifted.lifted_at, lifted.lift) = (Some(now), Some(envelope.clone()));
     books.lifted.insert(0, lifted);
     witness.lifts(halt_id, control_epoch);
+    // What it kept may be begun.
+    let kept: BTreeSet<RunId> = books
+        .orders
+        .values()
+        .filter(|o| o.state == OrderState::Held)
+        .map(|o| o.run_id)
+        .collect();
+    books.remind(kept);
     books.bump_all();
     Some(envelope)
 }
@@ -243,7 +284,7 @@ pub fn sweep(
         .values()
         .filter(|r| r.deadline_at.is_some_and(|at| at <= now));
     runs.extend(late.map(|r| r.run_id));
-    books.settle(&runs, now);
+    books.remind(runs);
     let soon = now.plus(MANIFEST_TTL / 2);
     let expiring = books.manifests.iter().filter(|(_, m)| m.expires_at < soon);
     agents.extend(expiring.map(|(id, _)| *id));
