@@ -1,13 +1,14 @@
-//! One engine behind every door: what is checked and carried out on this machine with `--local` is what a fleet does, and says so by equal digests.
+//! One engine behind every door: what is checked and carried out on this machine with `--local` is what a fleet does and what a schedule looks at, and says so by equal digests.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::ensure;
-use serde_json::Value;
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
 use writ_cli::dev::programs;
-use writ_tests::world::{Options, story};
+use writ_protocol::digest::Digest;
+use writ_tests::world::{LONG, Options, World, eventually, story};
 
 /// A folder with a config and what is kept of this machine's runs.
 struct Bench {
@@ -198,7 +199,7 @@ fn the_same_config_gives_the_same_result_digest_through_each_door() -> anyhow::R
         let bench = Bench::new()?;
         let text = world.config(site);
         fs::write(bench.path("writ.yaml"), &text)?;
-        let mut digests = Vec::new();
+        let (mut digests, mut last) = (Vec::new(), None);
         for stage in ["before", "after"] {
             let fleet = world.check_config(text.clone())?;
             let here = bench.json(&["plan", "--local", "--out", "p", "-o", "json"], 0)?;
@@ -223,14 +224,37 @@ fn the_same_config_gives_the_same_result_digest_through_each_door() -> anyhow::R
                 digests.push(again["result"].as_str().unwrap_or_default().to_owned());
             }
             digests.push(local);
+            last = Some(fleet.digest.to_hex());
         }
-        let [applied, run, before, after] = &digests[..] else {
-            anyhow::bail!("four looks: {digests:?}")
+        digests.push(scheduled(world, &last.context("two looks were made")?)?);
+        let [applied, run, before, after, scheduled] = &digests[..] else {
+            anyhow::bail!("five looks: {digests:?}")
         };
         ensure!(
-            applied == after && run == after && before != after,
+            [applied, run, scheduled].iter().all(|one| *one == after) && before != after,
             "what is seen at the end of each door's run: {digests:?}"
         );
         Ok(())
     })
+}
+
+/// The result digest of a plan's check that its schedule starts, at the next full minute.
+fn scheduled(world: &World, plan: &str) -> anyhow::Result<String> {
+    let client = world.client()?;
+    let rule = json!({ "cron": "* * * * *" });
+    client.create_schedule(
+        &json!({ "name": "every-minute", "starts": "check", "planDigest": plan, "rule": rule }),
+    )?;
+    let run = eventually("a check that a schedule started", LONG, || {
+        let past = client.schedule_history("every-minute", 9).ok()?;
+        past.into_iter().find_map(|time| time.run_id)
+    })?;
+    let ended = world.end_of(&run)?;
+    ensure!(ended.has_succeeded(), "{ended:?}");
+    let looked = client.plan_of(&run)?;
+    let results = looked.plan.results()?;
+    let mut digests = results.values().map(Digest::to_hex);
+    let first = digests.next().context("a host was looked at")?;
+    ensure!(digests.all(|one| one == first), "{results:?}");
+    Ok(first)
 }
