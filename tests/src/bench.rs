@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub mod bed;
+pub mod converge;
 pub mod drift;
 pub mod envelope;
 pub mod fleet;
@@ -34,7 +35,8 @@ pub struct Row {
     pub case: String,
     /// How many of whatever the case counts (agents, rows, iterations).
     pub n: u64,
-    /// The figure.
+    /// The figure; not a number, and not written, where it was not run.
+    #[serde(skip_serializing_if = "is_absent")]
     pub value: f64,
     /// Its unit.
     pub unit: &'static str,
@@ -47,6 +49,14 @@ pub struct Row {
     /// `value / floor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
+    /// Why it was not run; such a row has no figure, and keeps no target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_absent(value: &f64) -> bool {
+    value.is_nan()
 }
 
 impl Row {
@@ -61,7 +71,31 @@ impl Row {
             floor: None,
             peer: None,
             ratio: None,
+            not_run: None,
         }
+    }
+
+    /// A figure of a peer that could not be had, and why.
+    pub fn not_run(
+        bench: &'static str,
+        case: impl Into<String>,
+        n: u64,
+        peer: &'static str,
+        why: &str,
+    ) -> Self {
+        Self {
+            peer: Some(peer),
+            not_run: Some(why.to_owned()),
+            ..Self::new(bench, case, n, f64::NAN, "ms")
+        }
+    }
+
+    /// Sets the floor measured beside it, where who is measured is ours and `peer` is kept for others.
+    #[must_use]
+    pub fn against(mut self, floor: f64) -> Self {
+        self.floor = Some(floor);
+        self.ratio = (floor > 0.0).then_some(self.value / floor);
+        self
     }
 
     /// Sets the floor measured beside it.

@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use writ_tests::bench::{Row, drift, footprint, halt, ingest, latency, patrol, sandbox, spawn, swarm};
+use writ_tests::bench::{
+    Row, converge, drift, footprint, halt, ingest, latency, patrol, sandbox, spawn, swarm,
+};
 
 /// Gathers rows, each checked: it has a name, a number above nothing and a unit, and as JSON it is one line with these keys.
 fn gather(rows: &mut Vec<Row>) -> impl FnMut(Row) + '_ {
@@ -218,5 +220,77 @@ fn footprint_prints_start_processor_and_memory() -> anyhow::Result<()> {
         rows[2].value > rows[3].value,
         "what is resident holds what is the agent's alone: {rows:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn converge_prints_ours_beside_the_loop_and_tells_of_each_peer_that_was_not_run() -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let size = converge::Size {
+        files: vec![3, 6],
+        rounds: 1,
+        // Nobody else's tool is started: what is not run is said of each all the same.
+        patience: Duration::ZERO,
+        mixed: converge::MixedSize {
+            files: 2,
+            users: 1,
+            commands: 2,
+        },
+    };
+    converge::run(&size, |row| rows.push(row))?;
+    let ours = |row: &&Row| row.peer.is_none();
+    let of_us: Vec<Row> = rows.iter().filter(ours).cloned().collect();
+    let said = cases(&of_us);
+    let each = |n| {
+        [
+            "first-converge",
+            "no-change",
+            "peak",
+            "peak-writ",
+            "peak-agent",
+            "signatures",
+        ]
+        .map(|case| (case, n))
+    };
+    let mut wanted = each(3).to_vec();
+    wanted.extend(each(6));
+    wanted.insert(8, ("growth-from-3", 6));
+    let mixed: Vec<_> = said
+        .iter()
+        .filter(|(case, _)| case.starts_with("mixed"))
+        .collect();
+    assert!(mixed.len() <= 1, "{mixed:?}");
+    let trees: Vec<_> = said
+        .iter()
+        .filter(|(case, _)| !case.starts_with("mixed"))
+        .copied()
+        .collect();
+    assert_eq!(trees, wanted);
+    for row in &rows {
+        let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(row)?)?;
+        match &row.not_run {
+            None => assert!(row.value > 0.0 && json["value"].is_number(), "{json}"),
+            Some(why) => {
+                assert!(!why.is_empty() && row.peer.is_some(), "{json}");
+                assert!(
+                    json.get("value").is_none() && json.get("ratio").is_none(),
+                    "{json}"
+                );
+            }
+        }
+    }
+    let of_loop = rows
+        .iter()
+        .filter(|row| row.case == "no-change" || row.case == "first-converge");
+    assert!(
+        of_loop
+            .filter(ours)
+            .all(|row| row.ratio.is_some_and(|ratio| ratio > 0.0))
+    );
+    let untold = rows
+        .iter()
+        .filter(|row| row.n == 3 && row.not_run.is_some())
+        .count();
+    assert_eq!(untold, 5 * 2, "five peers, two cases each: {rows:?}");
     Ok(())
 }

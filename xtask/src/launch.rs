@@ -14,7 +14,15 @@ use crate::step::call;
 const PROGRAMS: [&str; 6] = ["-p", "writ-cli", "-p", "writ-controller", "-p", "writ-agent"];
 
 /// The program that measures and, beside the agent, what it starts.
-const MEASURING: [&str; 5] = ["-p", "writ-controller", "-p", "writ-tests", "--bins"];
+const MEASURING: [&str; 7] = [
+    "-p",
+    "writ-controller",
+    "-p",
+    "writ-cli",
+    "-p",
+    "writ-tests",
+    "--bins",
+];
 
 /// `writ dev demo`, with everything it needs.
 pub(crate) fn demo(place: &Place, rest: &[OsString]) -> anyhow::Result<ExitCode> {

@@ -34,7 +34,10 @@ struct Arguments {
     /// The size of the swarm and of `patrol`, instead of 1,000 and 10,000; the largest case of `latency`; the agents of `halt`, instead of 200, and of `drift`, instead of 20.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     agents: Option<u32>,
-    /// How long `footprint` watches the idle agent, instead of a minute; the interval of `patrol`, instead of 180.
+    /// The files of `converge`, instead of 100, 1,000 and 10,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    files: Option<u32>,
+    /// How long `footprint` watches the idle agent, instead of a minute; the interval of `patrol`, instead of 180; how long a peer of `converge` may take, instead of 120.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
 }
@@ -59,6 +62,8 @@ enum Bench {
     Footprint,
     /// What it costs to run a step, against a bare process.
     Spawn,
+    /// One host, N files: our local apply against the bare loop, and against other people's tools where they are installed.
+    Converge,
     /// What it costs to run a strict step, against a bare process in the same namespaces.
     Sandbox,
 }
@@ -124,6 +129,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             }
             Bench::Spawn => bench::spawn::run(bench::spawn::RUNS, report)?,
             Bench::Sandbox => bench::sandbox::run(bench::sandbox::RUNS, report)?,
+            Bench::Converge => bench::converge::run(&converge(arguments), report)?,
             Bench::Swarm => {
                 let named = arguments.agents.map(|agents| Swarm::of(agents as usize));
                 for size in named.map_or_else(|| SIZES.to_vec(), |size| vec![size]) {
@@ -141,6 +147,16 @@ fn latencies(most: Option<u32>) -> Vec<Case> {
     CASES.into_iter().filter(|case| case.agents <= most).collect()
 }
 
+/// Which sizes of `converge`, and for how long it waits for a peer.
+fn converge(arguments: &Arguments) -> bench::converge::Size {
+    let mut size = bench::converge::Size::default();
+    if let Some(files) = arguments.files {
+        size.files = vec![files as usize];
+    }
+    size.patience = arguments.seconds.map_or(size.patience, Duration::from_secs);
+    size
+}
+
 fn print_row(row: &Row, arguments: &Arguments) {
     if arguments.json {
         println!("{}", serde_json::to_string(row).unwrap_or_default());
@@ -148,6 +164,14 @@ fn print_row(row: &Row, arguments: &Arguments) {
     }
     if arguments.markdown {
         println!("{}", target::line(row));
+        return;
+    }
+    if let Some(why) = &row.not_run {
+        let peer = row.peer.unwrap_or_default();
+        println!(
+            "{:<12} {:<24} n={:<8} NOT_RUN ({peer}): {why}",
+            row.bench, row.case, row.n
+        );
         return;
     }
     let floor = row
