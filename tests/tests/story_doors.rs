@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -238,6 +239,9 @@ fn the_same_config_gives_the_same_result_digest_through_each_door() -> anyhow::R
     })
 }
 
+/// The next full minute is as far away as a minute, and the run that it starts takes as long as any.
+const FIRES: Duration = Duration::from_secs(60).saturating_add(LONG);
+
 /// The result digest of a plan's check that its schedule starts, at the next full minute.
 fn scheduled(world: &World, plan: &str) -> anyhow::Result<String> {
     let client = world.client()?;
@@ -245,7 +249,7 @@ fn scheduled(world: &World, plan: &str) -> anyhow::Result<String> {
     client.create_schedule(
         &json!({ "name": "every-minute", "starts": "check", "planDigest": plan, "rule": rule }),
     )?;
-    let run = eventually("a check that a schedule started", LONG, || {
+    let run = eventually("a check that a schedule started", FIRES, || {
         let past = client.schedule_history("every-minute", 9).ok()?;
         past.into_iter().find_map(|time| time.run_id)
     })?;
