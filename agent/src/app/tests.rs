@@ -4,6 +4,7 @@ mod bundles;
 mod leases;
 mod lifts;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +82,8 @@ async fn die<T>(world: &World, look: impl FnMut() -> Option<T>) {
         .expect("lock");
     world.host.stopped.1.notify_all();
     eventually(|| (!handle.running().contains(&"agent")).then_some(())).await;
+    // A step that hangs has heard it, or it would hang on when the word is taken back.
+    eventually(|| (world.host.hanging.load(Ordering::SeqCst) == 0).then_some(())).await;
     world.disk.crash();
     world
         .host

@@ -1,6 +1,7 @@
 //! A small world for tests: a tenant's keys, its manifests and halts, a transport without a bus, and an executor without a host.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -357,6 +358,8 @@ pub(crate) struct FakeHost {
     /// Steps during which everything hangs, until told to stop.
     pub(crate) hangs: Mutex<VecDeque<String>>,
     pub(crate) stopped: (Mutex<bool>, std::sync::Condvar),
+    /// How many steps hang now.
+    pub(crate) hanging: AtomicUsize,
 }
 
 impl FakeHost {
@@ -368,12 +371,8 @@ impl FakeHost {
     }
 
     pub(crate) fn count(&self, step: &str) -> usize {
-        self.applied
-            .lock()
-            .expect("lock")
-            .iter()
-            .filter(|id| *id == step)
-            .count()
+        let applied = self.applied.lock().expect("lock");
+        applied.iter().filter(|id| *id == step).count()
     }
 }
 
@@ -402,11 +401,14 @@ impl Executor for FakeHost {
     }
 
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {
+        let hangs = self.hangs.lock().expect("lock").contains(&job.step.id);
+        self.hanging.fetch_add(usize::from(hangs), Ordering::SeqCst);
         self.applied.lock().expect("lock").push(job.step.id.clone());
         on_output("stdout", b"working\n");
-        if self.hangs.lock().expect("lock").contains(&job.step.id) {
+        if hangs {
             let told = self.stopped.0.lock().expect("lock");
             drop(self.stopped.1.wait_while(told, |told| !*told).expect("waits"));
+            self.hanging.fetch_sub(1, Ordering::SeqCst);
             let failure = Failure {
                 code: writ_protocol::reason::Code::Halted,
                 detail: "stopped".to_owned(),
