@@ -1,6 +1,7 @@
 //! Wiring: one task owns the rules' state, hears everything, and carries effects out in order. Requests run beside it and report back, so
 //! that nothing ever waits inside the loop but the journal.
 
+mod ahead;
 mod carry;
 mod door;
 mod drift;
@@ -10,7 +11,7 @@ mod renewal;
 mod start;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -168,6 +169,8 @@ struct Work {
     first_seq: BTreeMap<OrderId, u64>,
     /// What logs name beside the order: nobody signed it. Only of orders that the last manifest listed.
     traces: BTreeMap<OrderId, TraceContext>,
+    /// What was seen of steps before they were asked for.
+    ahead: Option<ahead::Looks>,
     /// The journal's memory is to be kept when nothing more urgent is to be done.
     owes_memory: bool,
 }
@@ -223,6 +226,8 @@ enum Event {
         taken: bool,
     },
     Bundle(OrderId, Result<Box<Bundle>, Failure>),
+    /// A step was looked at, and with it some that follow.
+    Observed(ahead::Looks),
     /// Plans that are wanted on this host since before the start.
     Loaded(Vec<drift::Loaded>),
     Noticed(Noticed),
@@ -323,11 +328,13 @@ impl Agent {
 
     /// Gives inputs to the rules and carries out what they ask for.
     async fn feed(&mut self, inputs: Vec<Input>) -> Result<(), AppError> {
-        let mut effects = Vec::new();
-        for input in inputs {
+        let (mut inputs, mut effects) = (VecDeque::from(inputs), Vec::new());
+        while let Some(input) = inputs.pop_front() {
             let now = self.now();
-            effects.extend(self.core.apply(input, now));
+            let asked = self.core.apply(input, now);
+            ahead::answer(&mut self.work.ahead, asked, &mut inputs, &mut effects);
         }
+        self.work.ahead = None;
         let (now, before) = (self.clock.boot(), self.timers.lease_at);
         self.timers.lease_at = self.core.lease_until().map(|until| {
             // Asked at half of what is left, so that one lost answer costs no lease.

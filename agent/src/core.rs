@@ -232,6 +232,14 @@ impl AgentCore {
             || order.is_some_and(|held| held.order.kind == OrderKind::Apply)
     }
 
+    /// Whether the running order only looks for now: it is a check, or an apply that has not begun to change anything.
+    pub fn is_looking(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let held = self.held.get(&running.order_id);
+            running.rehearsal.is_under_way() || held.is_some_and(|held| held.order.kind == OrderKind::Check)
+        })
+    }
+
     /// The order that is being carried out.
     pub fn running(&self) -> Option<OrderId> {
         self.running.as_ref().map(|running| running.order_id)

@@ -28,6 +28,11 @@ pub struct Job {
     pub bundle: Option<Arc<Bundle>>,
 }
 
+/// Most steps that are looked at in one go.
+pub const LOOKS_MAX: usize = 256;
+/// Longest time in which steps are looked at in one go, so that a stop or a halt that comes meanwhile does not wait.
+pub const LOOKS_LAST: Duration = Duration::from_millis(20);
+
 /// Where the output of a running step goes.
 pub type OnOutput<'a> = dyn FnMut(&'static str, &[u8]) + 'a;
 
@@ -53,6 +58,12 @@ pub trait Executor: Send + Sync + Debug {
     /// # Errors
     /// [`Failure`] when it cannot be seen.
     fn observe(&self, job: &Job) -> Result<Seen, Failure>;
+
+    /// Looks at a step of an order that only looks for now and, where that is cheap, at steps right after it: at most [`LOOKS_MAX`], for no longer
+    /// than [`LOOKS_LAST`]. The first is of the step itself, the next of the one after it, and so on; nobody may ever ask for them.
+    fn observe_ahead(&self, job: &Job) -> Vec<Result<Seen, Failure>> {
+        vec![self.observe(job)]
+    }
 
     /// Carries a step out, and looks at it again.
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran;

@@ -1,3 +1,4 @@
 //! What the tests of several rooms share.
 
+pub(crate) mod host;
 pub(crate) mod scene;

@@ -16,6 +16,9 @@ use crate::evidence::{self, Place, Signer};
 use crate::identity::Identity;
 use crate::journal::{Journal, Position, Stamp};
 
+/// Most results of steps that are written in one go, so that no segment of the journal grows far beyond its size.
+const TOGETHER_MAX: usize = 64;
+
 /// Something to be written.
 enum Write {
     Keep(Vec<u8>),
@@ -116,14 +119,20 @@ impl Agent {
         let work = move |journal: &mut Journal| -> Result<Written, AppError> {
             let mut accepted = Vec::new();
             let before = journal.end().seq;
+            let by = (clock.as_ref(), me.as_ref(), hostname.as_str(), ended_at);
+            let mut results = Vec::new();
             for write in writes {
-                write_one(
-                    journal,
-                    write,
-                    (clock.as_ref(), &me, &hostname, ended_at),
-                    &mut accepted,
-                )?;
+                match write {
+                    Write::Record(record @ Record::StepResult(_)) if results.len() < TOGETHER_MAX => {
+                        results.push(record);
+                    }
+                    write => {
+                        write_results(journal, &mut results, by.0)?;
+                        write_one(journal, write, by, &mut accepted)?;
+                    }
+                }
             }
+            write_results(journal, &mut results, by.0)?;
             if flush {
                 journal.sync()?;
                 journal.remember(water.0, water.1);
@@ -178,6 +187,26 @@ impl Agent {
     }
 }
 
+/// Writes results that follow each other in one go.
+fn write_results(
+    journal: &mut Journal,
+    results: &mut Vec<Record>,
+    clock: &dyn Clock,
+) -> Result<(), AppError> {
+    if !results.is_empty() {
+        journal.append(results, stamp(clock))?;
+        results.clear();
+    }
+    Ok(())
+}
+
+fn stamp(clock: &dyn Clock) -> Stamp {
+    Stamp {
+        wall: clock.now(),
+        boot_ns: clock.boot().as_nanos(),
+    }
+}
+
 fn write_one(
     journal: &mut Journal,
     write: Write,
@@ -185,10 +214,7 @@ fn write_one(
     accepted: &mut Vec<(OrderId, u64)>,
 ) -> Result<(), AppError> {
     let (clock, me, hostname, ended_at) = by;
-    let stamp = Stamp {
-        wall: clock.now(),
-        boot_ns: clock.boot().as_nanos(),
-    };
+    let stamp = stamp(clock);
     match write {
         Write::Keep(manifest) => journal.docket().keep(&manifest)?,
         Write::KeepHalts(halts) => {

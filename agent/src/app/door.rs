@@ -83,6 +83,10 @@ impl Agent {
                 }
             }
             Event::Bundle(order_id, Err(failure)) => inputs.push(Input::BundleFailed { order_id, failure }),
+            Event::Observed(mut looks) => {
+                inputs.extend(looks.next());
+                self.work.ahead = Some(looks);
+            }
             Event::Loaded(loaded) => self.note_loaded(loaded),
             Event::Noticed(noticed) => self.note_noticed(noticed),
             Event::Looked { turn, found } => self.note_looked(turn, found),

@@ -1,5 +1,6 @@
 //! The agent as a whole, on a disk in memory, against a ledger in memory and a host that only pretends.
 
+mod ahead;
 mod bundles;
 mod leases;
 mod lifts;
@@ -331,7 +332,7 @@ async fn many_agents_live_in_one_process_without_threads_of_their_own() {
     let (mut worlds, mut buses) = (Vec::new(), Vec::new());
     for _ in 0..AGENTS {
         let mut world = World::new(vec![step("a", StepMode::Checked, vec![])]);
-        world.host = std::sync::Arc::new(crate::tests::scene::FakeHost {
+        world.host = std::sync::Arc::new(crate::tests::host::FakeHost {
             steps: vec![step("a", StepMode::Checked, vec![])],
             inline: true,
             ..Default::default()

@@ -17,6 +17,7 @@ use writ_protocol::time::Timestamp;
 use writ_protocol::trace::TraceContext;
 use writ_protocol::trust::Keyring;
 
+use super::ahead::Looks;
 use super::{Agent, Event, Work};
 use crate::core::{Failure, Input, Ran, StepRef};
 use crate::executor::bundles::BundleCache;
@@ -86,24 +87,28 @@ impl Agent {
         }
     }
 
-    /// Looks at a step.
+    /// Looks at a step, and at some that follow where looking changes nothing.
     pub(super) fn observe(&self, step: StepRef) {
-        let (order_id, index) = (step.order.order_id, step.index);
+        let (order_id, first) = (step.order.order_id, step.index);
+        let is_alone = !self.core.is_looking();
         let (job, report, executor) = (self.job(step), self.report.clone(), Arc::clone(&self.executor));
         let lifecycle = self.lifecycle.clone();
         self.lifecycle.spawn_contained("agent.observe", async move {
             let seen = on_thread(&lifecycle, executor, "executor.observe", move |executor| {
-                executor.observe(&job)
+                if is_alone {
+                    vec![executor.observe(&job)]
+                } else {
+                    executor.observe_ahead(&job)
+                }
             })
             .await;
-            let result = seen.unwrap_or_else(Err);
-            let _stopping = report
-                .send(Event::Input(Input::Observed {
-                    order_id,
-                    index,
-                    result,
-                }))
-                .await;
+            let seen = seen.unwrap_or_else(|failure| vec![Err(failure)]);
+            let looks = Looks {
+                order_id,
+                first,
+                seen: seen.into(),
+            };
+            let _stopping = report.send(Event::Observed(looks)).await;
         });
     }
 

@@ -150,7 +150,7 @@ pub struct StepPlan {
 }
 
 /// What is there, and how it differs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Digest of the observation.
     pub digest: Digest,

@@ -29,6 +29,8 @@ pub(super) struct Rehearsal {
     wanted: Option<Digest>,
     /// What was seen of the steps so far, in order; absent of those that nobody notified.
     seen: Vec<Option<Sight>>,
+    /// How many of them differ.
+    differ: usize,
     /// Whether all was seen and is as the plan saw it.
     is_over: bool,
     /// Whether a step has started since: what was seen may be no more.
@@ -125,11 +127,13 @@ impl Rehearsal {
     }
 
     fn take(&mut self, result: Result<Seen, Failure>, looked: Usage) {
-        let kept = self.differing().count() < DIFFERENCES_MAX;
+        let kept = self.differ < DIFFERENCES_MAX;
+        let differs = !matches!(&result, Ok(seen) if seen.changes.is_empty());
+        self.differ = self.differ.saturating_add(usize::from(differs));
         self.seen.push(Some(match result {
             Ok(seen) => Sight {
                 digest: seen.digest,
-                differs: !seen.changes.is_empty(),
+                differs,
                 changes: if kept { seen.changes } else { Vec::new() },
                 usage: seen.usage,
                 failure: None,
@@ -137,7 +141,7 @@ impl Rehearsal {
             // What cannot be seen is not as the plan saw it.
             Err(failure) => Sight {
                 digest: Digest::ZERO,
-                differs: true,
+                differs,
                 changes: Vec::new(),
                 usage: looked,
                 failure: Some(failure.detail),

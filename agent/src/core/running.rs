@@ -83,6 +83,8 @@ pub(super) struct Running {
     pub(super) steps: Vec<StepPlan>,
     /// By step: whether it ended well; `None` before its end.
     pub(super) ended: Vec<Option<bool>>,
+    /// Every step before this one has ended.
+    pub(super) first_open: usize,
     pub(super) notified: Vec<bool>,
     pub(super) not_started: u32,
     pub(super) summarised: u32,
@@ -122,6 +124,7 @@ impl Running {
             unknown_micros: 0,
             steps: Vec::new(),
             ended: Vec::new(),
+            first_open: 0,
             notified: Vec::new(),
             not_started: 0,
             summarised: 0,
@@ -182,7 +185,12 @@ impl Running {
     }
 
     pub(super) fn next(&self) -> Option<(usize, &StepPlan)> {
-        let index = self.ended.iter().position(Option::is_none)?;
+        let open = self
+            .ended
+            .get(self.first_open..)?
+            .iter()
+            .position(Option::is_none)?;
+        let index = self.first_open.saturating_add(open);
         self.steps.get(index).map(|step| (index, step))
     }
 
@@ -197,6 +205,9 @@ impl Running {
     pub(super) fn close(&mut self, index: usize, well: bool) {
         if let Some(slot) = self.ended.get_mut(index) {
             *slot = Some(well);
+        }
+        while matches!(self.ended.get(self.first_open), Some(Some(_))) {
+            self.first_open = self.first_open.saturating_add(1);
         }
         self.before = None;
         self.metered = None;

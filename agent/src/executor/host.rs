@@ -15,7 +15,7 @@ use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
 use super::network::{Network, Networks};
 use super::survey::Found;
-use super::{Executor, Job, OnOutput};
+use super::{Executor, Job, LOOKS_LAST, LOOKS_MAX, OnOutput};
 use crate::core::{Blob, Failure, Ran, Seen, StepRef};
 use crate::egress::policy::{Asker, Guard};
 use crate::egress::{Resolver, Session, SystemResolver, Traffic};
@@ -198,6 +198,42 @@ impl HostExecutor {
         Ok((changes, digest, seen.usage))
     }
 
+    /// Looks, where the resource applies on this host.
+    fn see(
+        &self,
+        resource: &Resource,
+        context: &Context<'_>,
+        order_id: OrderId,
+    ) -> Result<(Vec<Change>, Digest, Usage), Failure> {
+        if self.applies(resource, order_id)? {
+            self.look(resource, context)
+        } else {
+            Ok((Vec::new(), Resource::not_applying(), Usage::none(Meter::Agent)))
+        }
+    }
+
+    /// Looks at files that follow each other, the first being the step itself. No process is started for a file, so one handle serves all.
+    fn see_files(&self, job: &Job, context: &Context<'_>) -> Vec<Result<Seen, Failure>> {
+        let (order_id, until) = (job.step.order.order_id, self.clock.boot().plus(LOOKS_LAST));
+        let resources = job.bundle.iter().flat_map(|bundle| &bundle.graph().resources);
+        let files = resources
+            .skip(job.step.index)
+            .take_while(|one| matches!(one.spec, Spec::File(_)));
+        let mut seen = Vec::new();
+        for resource in files.take(LOOKS_MAX) {
+            let look = self.see(resource, context, order_id);
+            seen.push(look.map(|(changes, digest, usage)| Seen {
+                digest,
+                changes: changes.iter().take(CHANGES_MAX).map(for_record).collect(),
+                usage,
+            }));
+            if self.clock.boot() >= until || context.control.asked().is_some() {
+                break;
+            }
+        }
+        seen
+    }
+
     /// The step, as the policy of the host's operator knows it.
     fn asker(&self, job: &Job) -> Asker {
         let order = &job.step.order;
@@ -331,11 +367,7 @@ impl Executor for HostExecutor {
     fn observe(&self, job: &Job) -> Result<Seen, Failure> {
         let mut used = Usage::none(Meter::Agent);
         let (changes, digest, mut usage) = self.with(job, &mut used, |resource, context| {
-            if self.applies(resource, job.step.order.order_id)? {
-                self.look(resource, context)
-            } else {
-                Ok((Vec::new(), Resource::not_applying(), Usage::none(Meter::Agent)))
-            }
+            self.see(resource, context, job.step.order.order_id)
         })?;
         usage.at_least(&used);
         let told = changes.iter().take(CHANGES_MAX).map(for_record).collect();
@@ -345,6 +377,19 @@ impl Executor for HostExecutor {
             changes: told,
             usage,
         })
+    }
+
+    fn observe_ahead(&self, job: &Job) -> Vec<Result<Seen, Failure>> {
+        let resource = job
+            .bundle
+            .as_ref()
+            .and_then(|bundle| bundle.graph().resources.get(job.step.index));
+        if !resource.is_some_and(|one| matches!(one.spec, Spec::File(_))) {
+            return vec![self.observe(job)];
+        }
+        let mut used = Usage::none(Meter::Agent);
+        let seen = self.with(job, &mut used, |_, context| Ok(self.see_files(job, context)));
+        seen.unwrap_or_else(|failure| vec![Err(failure)])
     }
 
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {

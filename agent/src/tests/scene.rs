@@ -1,7 +1,6 @@
-//! A small world for tests: a tenant's keys, its manifests and halts, a transport without a bus, and an executor without a host.
+//! A small world for tests: a tenant's keys, its manifests and halts, a transport without a bus, and an agent on a disk in memory.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,20 +22,20 @@ use writ_protocol::id::{AgentId, HaltId, JournalId, OrderId, RunId};
 use writ_protocol::key::SigningKey;
 use writ_protocol::manifest::{self, BundleRef, Generation, Identity as Name, Manifest, Order, OrderKind};
 use writ_protocol::nats::{NkeyKind, NkeyPair};
-use writ_protocol::record::{Change, Record};
+use writ_protocol::record::Record;
 use writ_protocol::statement;
 use writ_protocol::time::Timestamp;
 use writ_protocol::trust::{self, Keyring, Role, RoleKeys, Root, TrustPolicy, TrustedKey};
 
 use crate::app::{Agent, Options, Parts};
-use crate::core::{Failure, Now, Ran, Seen, StepPlan};
+use crate::core::{Now, StepPlan};
 use crate::executor::bundles::BundleCache;
-use crate::executor::{Executor, Job, OnOutput};
 use crate::identity::{Card, Identity, Login};
 use crate::journal::Journal;
 use crate::journal::disk::sim::SimDisk;
 use crate::link::{Answer, Incoming, LinkError, Reply, Transport};
 use crate::metrics::AgentMetrics;
+use crate::tests::host::FakeHost;
 
 pub(crate) const TENANT: &str = "acme";
 const FAR: i64 = 4_000_000_000_000_000;
@@ -344,91 +343,6 @@ impl Transport for FakeBus {
 
     fn publish_lossy(&self, _subject: String, _payload: Bytes) -> Answer<'_, ()> {
         Box::pin(async {})
-    }
-}
-
-/// What a fake host does, step by step; what was applied is counted across restarts.
-#[derive(Debug, Default)]
-pub(crate) struct FakeHost {
-    pub(crate) steps: Vec<StepPlan>,
-    /// Calls return at once, as in a swarm.
-    pub(crate) inline: bool,
-    pub(crate) applied: Mutex<Vec<String>>,
-    pub(crate) satisfied: Mutex<Vec<String>>,
-    /// Steps during which everything hangs, until told to stop.
-    pub(crate) hangs: Mutex<VecDeque<String>>,
-    pub(crate) stopped: (Mutex<bool>, std::sync::Condvar),
-    /// How many steps hang now.
-    pub(crate) hanging: AtomicUsize,
-}
-
-impl FakeHost {
-    pub(crate) fn new(steps: Vec<StepPlan>) -> Arc<Self> {
-        Arc::new(Self {
-            steps,
-            ..Self::default()
-        })
-    }
-
-    pub(crate) fn count(&self, step: &str) -> usize {
-        let applied = self.applied.lock().expect("lock");
-        applied.iter().filter(|id| *id == step).count()
-    }
-}
-
-impl Executor for FakeHost {
-    fn plan(&self, _order: &Order) -> Option<(String, Vec<StepPlan>)> {
-        Some(("web".to_owned(), self.steps.clone()))
-    }
-
-    fn is_inline(&self) -> bool {
-        self.inline
-    }
-
-    fn observe(&self, job: &Job) -> Result<Seen, Failure> {
-        let is_done = self.satisfied.lock().expect("lock").contains(&job.step.id);
-        let change = Change {
-            attribute: "run".to_owned(),
-            want: "done".to_owned(),
-            got: "not".to_owned(),
-        };
-        let usage = Ran::nothing(now().wall).usage;
-        Ok(Seen {
-            digest: Digest::of(job.step.id.as_bytes()),
-            changes: if is_done { vec![] } else { vec![change] },
-            usage,
-        })
-    }
-
-    fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {
-        let hangs = self.hangs.lock().expect("lock").contains(&job.step.id);
-        self.hanging.fetch_add(usize::from(hangs), Ordering::SeqCst);
-        self.applied.lock().expect("lock").push(job.step.id.clone());
-        on_output("stdout", b"working\n");
-        if hangs {
-            let told = self.stopped.0.lock().expect("lock");
-            drop(self.stopped.1.wait_while(told, |told| !*told).expect("waits"));
-            self.hanging.fetch_sub(1, Ordering::SeqCst);
-            let failure = Failure {
-                code: writ_protocol::reason::Code::Halted,
-                detail: "stopped".to_owned(),
-            };
-            return Ran {
-                was_stopped: true,
-                ..Ran::failed(failure, now().wall)
-            };
-        }
-        self.satisfied.lock().expect("lock").push(job.step.id.clone());
-        let output = Some(crate::core::Blob::new("output", b"working\n".to_vec()));
-        Ran {
-            output,
-            ..Ran::nothing(now().wall)
-        }
-    }
-
-    fn stop(&self, _order_id: OrderId, _hard: bool, _reason: &str) {
-        *self.stopped.0.lock().expect("lock") = true;
-        self.stopped.1.notify_all();
     }
 }
 

@@ -5,6 +5,7 @@
     reason = "a test says what it could not set up"
 )]
 
+mod ahead;
 mod egress;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
-use writ_agent::core::StepRef;
+use writ_agent::core::{Failure, Seen, StepRef};
 use writ_agent::executor::host::HostExecutor;
-use writ_agent::executor::{Executor, Job, plan_of};
+use writ_agent::executor::{Executor, Job, LOOKS_MAX, plan_of};
 use writ_chassis::clock::{Clock, SystemClock};
 use writ_protocol::bundle::{self, Bundle, BundleStatement};
 use writ_protocol::cost::{Grant, RateCard};

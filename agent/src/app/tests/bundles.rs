@@ -19,7 +19,8 @@ use super::{done, eventually};
 use crate::core::{Failure, Ran, Seen};
 use crate::executor::{Executor, Job, OnOutput};
 use crate::link::{Answer, Link, LinkError, Reply, Transport};
-use crate::tests::scene::{FakeBus, FakeHost, TENANT, World, key, manifest, name, now, order};
+use crate::tests::host::FakeHost;
+use crate::tests::scene::{FakeBus, TENANT, World, key, manifest, name, now, order};
 
 /// A bus that has one bundle of one part, or none.
 #[derive(Debug)]
