@@ -1,8 +1,9 @@
 //! What can be asked of the binary: `run`, `once`, `enroll`, `status`, `verify-journal`, `policy`,
-//! `check-config`.
+//! `provider`, `check-config`.
 
 mod once;
 mod policy;
+mod provider;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -87,6 +88,9 @@ pub enum Command {
     /// Test the egress policy of this host.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// The built-in providers as a program of their own.
+    #[command(subcommand)]
+    Provider(provider::Command),
     /// Read the configuration and say what is wrong with it.
     CheckConfig {
         /// The configuration file.
@@ -110,6 +114,7 @@ pub async fn run(command: Command) -> Result<(), Error> {
             tls_first,
         } => enroll(&token, &state, name, tls_first).await,
         Command::Policy(command) => policy::run(&command),
+        Command::Provider(command) => provider::run(&command),
         Command::Status { state, json } => status(&state, json),
         Command::VerifyJournal { state } => verify(&state),
         Command::CheckConfig { config } => {

@@ -1,4 +1,5 @@
-//! Golden vectors of the wire protocol: inputs, good and bad, each with a sentence why, and what a reader must make of it.
+//! Golden vectors of the wire protocol: inputs, good and bad, each with a sentence why, and what a reader must make of it; and [`provider`], the
+//! suite that examines providers as running programs.
 //!
 //! * [`case`] is the form of a vector: `conformance/vectors/<area>/<case>/case.json` beside its input files.
 //! * [`world`] and [`run`] are the fixed keys, ids and documents that all vectors share.
@@ -12,6 +13,7 @@
 pub mod case;
 pub mod judge;
 pub mod make;
+pub mod provider;
 pub mod run;
 pub mod shelf;
 pub mod world;

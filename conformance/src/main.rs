@@ -1,20 +1,34 @@
-//! `writ-conformance generate` writes the vectors, `writ-conformance check` compares them with what would be written and judges each.
+//! `writ-conformance generate` writes the vectors, `check` compares them with what would be written and judges each, and `provider` runs the suite of
+//! providers on a program or on the kinds that come with an agent.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use writ_conformance::provider::examples::{EXAMPLES_BYTES_MAX, Examples};
+use writ_conformance::provider::{Program, builtin, examine};
 use writ_conformance::{judge, shelf, world::MakeError};
 
-const USAGE: &str = "usage: writ-conformance generate|check [FOLDER]\n";
+const USAGE: &str = "usage:
+  writ-conformance generate|check [FOLDER]
+  writ-conformance provider --builtin KIND|all [--agent PATH] [--json]
+  writ-conformance provider --bin PATH [--examples PATH] [--json]
+
+--agent is the writ-agent that serves the built-in kinds, by default the one beside this program.
+--examples is what the provider can be asked for, by default conformance.json beside it; docs/providers.md has its form.
+";
+
+/// What is said, and whether all is well.
+type Outcome = Result<(String, bool), Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let command = arguments.next();
-    let folder = arguments.next().map_or_else(shelf::folder, PathBuf::from);
-    let outcome = match command.as_ref().and_then(|command| command.to_str()) {
-        Some("generate") => shelf::generate(&folder).map(|count| (format!("{count} files written\n"), true)),
-        Some("check") => check(&folder),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let folder = |rest: &[&str]| rest.first().map_or_else(shelf::folder, PathBuf::from);
+    let outcome = match words.as_slice() {
+        ["generate", rest @ ..] if rest.len() <= 1 => generate(&folder(rest)),
+        ["check", rest @ ..] if rest.len() <= 1 => check(&folder(rest)),
+        ["provider", rest @ ..] => provider(rest),
         _ => Ok((USAGE.to_owned(), false)),
     };
     let (text, good) = outcome.unwrap_or_else(|error| (format!("writ-conformance: {error}\n"), false));
@@ -24,6 +38,104 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn generate(folder: &std::path::Path) -> Outcome {
+    let count = shelf::generate(folder)?;
+    Ok((format!("{count} files written\n"), true))
+}
+
+/// What `provider` is told.
+#[derive(Default)]
+struct Asked {
+    builtin: Option<String>,
+    bin: Option<PathBuf>,
+    agent: Option<PathBuf>,
+    examples: Option<PathBuf>,
+    json: bool,
+}
+
+fn provider(words: &[&str]) -> Outcome {
+    let mut asked = Asked::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().map(|value| (*value).to_owned());
+        match *word {
+            "--builtin" => asked.builtin = value(),
+            "--bin" => asked.bin = value().map(PathBuf::from),
+            "--agent" => asked.agent = value().map(PathBuf::from),
+            "--examples" => asked.examples = value().map(PathBuf::from),
+            "--json" => asked.json = true,
+            _ => return Ok((USAGE.to_owned(), false)),
+        }
+    }
+    let (program, examples) = match (&asked.builtin, &asked.bin) {
+        (Some(kind), None) => built_in(kind, asked.agent.clone())?,
+        (None, Some(bin)) => external(bin, asked.examples.clone())?,
+        _ => return Ok((USAGE.to_owned(), false)),
+    };
+    let report = examine(&program, &examples)?;
+    let text = if asked.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.told()
+    };
+    Ok((text, report.is_good()))
+}
+
+fn built_in(
+    kind: &str,
+    agent: Option<PathBuf>,
+) -> Result<(Program, Examples), Box<dyn std::error::Error + Send + Sync>> {
+    let examples = builtin::examples(kind)?;
+    if examples.kinds.is_empty() {
+        let known: Vec<&str> = builtin::kinds().collect();
+        return Err(format!(
+            "no built-in kind {kind:?}; there are {} and all",
+            known.join(", ")
+        )
+        .into());
+    }
+    let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("writ-agent"));
+    let path = agent.map_or_else(beside, Ok)?;
+    if !path.is_file() {
+        return Err(format!(
+            "{} is not there; cargo build -p writ-agent, or give --agent",
+            path.display()
+        )
+        .into());
+    }
+    let arguments = builtin::ARGUMENTS.map(str::to_owned).to_vec();
+    Ok((Program { path, arguments }, examples))
+}
+
+fn external(
+    bin: &std::path::Path,
+    examples: Option<PathBuf>,
+) -> Result<(Program, Examples), Box<dyn std::error::Error + Send + Sync>> {
+    let path = examples.unwrap_or_else(|| bin.with_file_name("conformance.json"));
+    let unreadable = |why: String| {
+        format!(
+            "{}: {why}; docs/providers.md has the form of examples",
+            path.display()
+        )
+    };
+    let size = std::fs::metadata(&path)
+        .map_err(|error| unreadable(error.to_string()))?
+        .len();
+    if usize::try_from(size).is_ok_and(|size| size > EXAMPLES_BYTES_MAX) {
+        return Err(unreadable(format!(
+            "it has {size} bytes; at most {EXAMPLES_BYTES_MAX} are possible"
+        ))
+        .into());
+    }
+    let text = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    let examples = Examples::read(&text).map_err(|error| unreadable(error.to_string()))?;
+    let program = Program {
+        path: bin.to_path_buf(),
+        arguments: vec![],
+    };
+    Ok((program, examples))
 }
 
 fn check(folder: &std::path::Path) -> Result<(String, bool), MakeError> {

@@ -9,7 +9,7 @@
 //!   SHA-256 in a statement.
 //!
 //! Reading order: [`limits`], [`id`], [`digest`], [`key`], [`envelope`], [`statement`], [`trust`], [`manifest`], [`bundle`], [`graph`],
-//! [`exec`], [`frame`], [`record`], [`batch`], [`hello`], [`halt`], [`incident`], [`suppression`], [`enrol`], [`subject`], [`nats`], [`pipe`], [`trace`].
+//! [`exec`], [`frame`], [`record`], [`batch`], [`hello`], [`halt`], [`incident`], [`suppression`], [`enrol`], [`subject`], [`nats`], [`pipe`], [`provider`], [`trace`].
 //!
 //! To add a record kind: give it the next free number in [`record::Kind`], a payload struct, an arm in [`record::Record`], a golden vector
 //! in `conformance/vectors/record`, and a row in `docs/protocol.md`. Numbers are never reused.
@@ -39,6 +39,7 @@ pub mod pipe;
 pub mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod provider;
 pub mod reason;
 pub mod record;
 pub mod statement;

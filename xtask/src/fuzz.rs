@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::step::{call, read};
 
 /// The targets, as `tests/fuzz/src/main.rs` names them.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 14] = [
     "batch",
     "bundle",
     "config",
@@ -23,6 +23,7 @@ const TARGETS: [&str; 13] = [
     "journal",
     "manifest",
     "pack",
+    "provider",
     "record",
     "request",
     "statement",

@@ -4,7 +4,8 @@
 //! [`Observation`] says what is there without saying what is inside: contents appear as digests.
 //!
 //! To add a provider: a variant of [`writ_protocol::graph::Spec`], an arm in each function of [`Host`], a variant of [`Observation`], and a
-//! room of its own beside `file` and `command` with the same three functions.
+//! room of its own beside `file` and `command` with the same three functions; for the conformance suite, a schema in `serve` and examples in
+//! `conformance/providers`.
 //!
 //! The system's own tools change packages, services and accounts; what is there is read from the system's own files wherever they say it.
 //!
@@ -21,6 +22,7 @@ mod host;
 mod logins;
 mod observation;
 mod package;
+mod serve;
 mod service;
 mod tool;
 mod user;
@@ -35,3 +37,4 @@ pub use observation::{
     Change, CommandObservation, FileObservation, Found, GroupObservation, LoginObservation, Observation,
     Observed, Owner, PackageFound, PackageObservation, ServiceObservation, UserObservation,
 };
+pub use serve::BuiltIns;

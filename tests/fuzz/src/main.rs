@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 /// Name and function of a target.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     ("batch", targets::signed::batch),
     ("bundle", targets::signed::bundle),
     ("config", targets::config::compile),
@@ -24,6 +24,7 @@ const TARGETS: [Target; 13] = [
     ("journal", targets::journal::recover),
     ("manifest", targets::signed::manifest),
     ("pack", targets::pack::verify),
+    ("provider", targets::plain::provider),
     ("record", targets::plain::record),
     ("request", targets::request::parse),
     ("statement", targets::signed::statement),

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use writ_conformance::make;
+use writ_protocol::digest::Digest;
 use writ_protocol::envelope::Envelope;
+use writ_protocol::provider::{self, Change, Hello, Problem, Reason, Subject, ToHost, ToProvider};
 
 /// Configs to begin with: every kind of resource, selectors, templates, mistakes.
 const CONFIGS: [&str; 4] = [
@@ -37,6 +39,12 @@ pub(crate) fn write(target: &str, folder: &Path) {
     if target == "request" {
         for (n, text) in REQUESTS.iter().enumerate() {
             save(format!("request-{n}"), text.as_bytes());
+        }
+        return;
+    }
+    if target == "provider" {
+        for (n, word) in provider_words().iter().enumerate() {
+            save(format!("provider-{n}"), word);
         }
         return;
     }
@@ -73,4 +81,33 @@ pub(crate) fn write(target: &str, folder: &Path) {
         }
         save(name, bytes);
     }
+}
+
+/// One word of each sort that a provider hears or says, without its length.
+fn provider_words() -> Vec<Vec<u8>> {
+    let spec = serde_json::json!({"path": "/a", "list": [1, null, true, 1.5]});
+    let subject = Subject {
+        id: "note:a".into(),
+        kind: "note".into(),
+        spec: spec.as_object().cloned().expect("an object"),
+        notified: false,
+        wall_ms: 1,
+    };
+    let change = Change { attribute: "text".into(), want: "a".into(), got: "b".into() };
+    let asked = [
+        ToProvider::Hello(Hello { versions: vec![1], host: "h".into() }),
+        ToProvider::Lend { digest: Digest::of(b"x"), bytes: b"x".to_vec() },
+        ToProvider::Diff { id: 1, subject: subject.clone(), observation: spec.clone() },
+        ToProvider::Apply { id: 2, subject, changes: vec![change.clone()] },
+        ToProvider::Cancel { id: 3 },
+    ];
+    let said = [
+        ToHost::Unfit { versions: vec![1] },
+        ToHost::Observed { id: 1, observation: spec },
+        ToHost::Differs { id: 2, changes: vec![change] },
+        ToHost::Failed { id: 3, problem: Problem::new(Reason::Refused, "no") },
+    ];
+    let bare = |frame: Vec<u8>| frame[provider::LENGTH_BYTES..].to_vec();
+    let asked = asked.iter().map(|word| bare(provider::frame(word).expect("frames")));
+    asked.chain(said.iter().map(|word| bare(provider::frame(word).expect("frames")))).collect()
 }

@@ -5,6 +5,7 @@ use writ_protocol::enrol::JoinToken;
 use writ_protocol::frame::{self, Frame};
 use writ_protocol::graph::Graph;
 use writ_protocol::nats::{NkeyPublic, UserKey, claims};
+use writ_protocol::provider::{self, ToHost, ToProvider};
 use writ_protocol::record::Record;
 use writ_protocol::subject;
 use writ_protocol::time::Timestamp;
@@ -39,6 +40,29 @@ pub(crate) fn record(data: &[u8]) {
         if let Ok(again) = record.encode() {
             let read = Record::decode(&frame(&again)).expect("our own form");
             assert_eq!(read, Some(record));
+        }
+    }
+}
+
+/// Words of providers and hosts: what is read can be said, and is then read as the same.
+pub(crate) fn provider(data: &[u8]) {
+    if let Some((prefix, _)) = data.split_first_chunk() {
+        let _ = provider::length(*prefix);
+    }
+    if let Ok(word) = provider::open::<ToProvider>(data) {
+        // What is read in a short form may be too long in ours.
+        if let Ok(again) = provider::frame(&word) {
+            let read: ToProvider = provider::open(&again[provider::LENGTH_BYTES..]).expect("our own form");
+            assert_eq!(format!("{read:?}"), format!("{word:?}"));
+        }
+    }
+    if let Ok(word) = provider::open::<ToHost>(data) {
+        if let ToHost::Welcome(welcome) = &word {
+            let _ = welcome.validate(&[welcome.version]);
+        }
+        if let Ok(again) = provider::frame(&word) {
+            let read: ToHost = provider::open(&again[provider::LENGTH_BYTES..]).expect("our own form");
+            assert_eq!(format!("{read:?}"), format!("{word:?}"));
         }
     }
 }

@@ -1,0 +1,289 @@
+//! Where a provider works while it is examined: a folder of its own on this machine, or a lab host, which is an overlay over the machine's own root in
+//! a mount namespace. Of either nothing stays.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use super::Program;
+
+/// The environment of a provider: where to find tools, and a language.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where a lab host has the program, and where the provider may work.
+const LAB_PROGRAM: &str = "/run/writ-provider";
+const LAB_FOLDER: &str = "/srv/writ-conformance";
+/// How often the processes of a lab host are looked for, until none is left.
+const SWEEPS_MAX: u32 = 8;
+/// Longest words of a script in a finding, characters.
+const SAID_CHARS_MAX: usize = 400;
+
+const LAB: &str = r#"
+set -e
+s=$1
+mount -t tmpfs -o mode=0755 tmpfs "$s"
+mkdir "$s/upper" "$s/work" "$s/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$s/upper,workdir=$s/work" "$s/root"
+for d in proc sys dev; do mount --rbind /$d "$s/root/$d"; done
+for d in tmp run; do mount -t tmpfs tmpfs "$s/root/$d"; done
+: > "$s/root$3"
+mount --bind "$2" "$s/root$3"
+mkdir -p "$s/root$4"
+exec chroot "$s/root" sh -c 'echo ready; exec cat'
+"#;
+
+/// Why there is no place to work in.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// No folder.
+    #[error("no folder to work in: {0}")]
+    Folder(#[from] io::Error),
+    /// No lab host.
+    #[error("no lab host: {why}")]
+    NoLab {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A place.
+#[derive(Debug)]
+pub struct Place {
+    program: Program,
+    lab: Option<Lab>,
+    scratch: Scratch,
+}
+
+impl Place {
+    /// A folder of this machine.
+    pub(super) fn folder(program: &Program) -> Result<Self, PlaceError> {
+        let scratch = Scratch::new()?;
+        fs::create_dir(scratch.0.join("dir"))?;
+        Ok(Self {
+            program: program.clone(),
+            lab: None,
+            scratch,
+        })
+    }
+
+    /// A lab host with a folder in it.
+    pub(super) fn lab(program: &Program) -> Result<Self, PlaceError> {
+        if !geteuid().is_root() {
+            let why = "it needs root".to_owned();
+            return Err(PlaceError::NoLab { why });
+        }
+        let scratch = Scratch::new()?;
+        let lab = Lab::start(&scratch, &program.path)?;
+        Ok(Self {
+            program: program.clone(),
+            lab: Some(lab),
+            scratch,
+        })
+    }
+
+    /// The folder in which the provider may work, as it sees it.
+    pub(super) fn dir(&self) -> String {
+        match &self.lab {
+            Some(_) => LAB_FOLDER.to_owned(),
+            None => self.scratch.0.join("dir").display().to_string(),
+        }
+    }
+
+    /// A path of the provider's, as it is seen from here.
+    pub(super) fn outside(&self, path: &str) -> PathBuf {
+        match &self.lab {
+            Some(lab) => lab.root().join(path.trim_start_matches('/')),
+            None => path.into(),
+        }
+    }
+
+    pub(super) const fn is_lab(&self) -> bool {
+        self.lab.is_some()
+    }
+
+    /// What stands beside the provider's folder though nothing but it should: escaped from it.
+    pub(super) fn escaped(&self) -> Option<String> {
+        let entries = fs::read_dir(&self.scratch.0).ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let own = ["dir", "said", "lab"];
+        names.into_iter().find(|name| !own.contains(&name.as_str()))
+    }
+
+    /// The provider, about to be started.
+    pub(super) fn command(&self) -> io::Result<Command> {
+        let mut command = match &self.lab {
+            Some(lab) => lab.command(LAB_PROGRAM),
+            None => Command::new(&self.program.path),
+        };
+        command.args(&self.program.arguments);
+        command.stderr(File::create(self.scratch.0.join("said"))?);
+        Ok(dressed(command))
+    }
+
+    /// The last words of the provider's standard error.
+    pub(super) fn said(&self) -> String {
+        let bytes = fs::read(self.scratch.0.join("said")).unwrap_or_default();
+        last_words(&bytes)
+    }
+
+    /// Runs a script where the provider works.
+    pub(super) fn sh(&self, script: &str) -> Result<(), String> {
+        let mut command = match &self.lab {
+            Some(lab) => lab.command("sh"),
+            None => Command::new("sh"),
+        };
+        command.args(["-ec", script]);
+        let ran = dressed(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output();
+        let output = ran.map_err(|error| format!("sh does not start: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!(
+            "a script of the examples failed: {}",
+            last_words(&output.stderr)
+        ))
+    }
+
+    /// Empties the folder; only where it is one of this machine.
+    pub(super) fn wipe(&self) -> io::Result<()> {
+        let dir = self.scratch.0.join("dir");
+        fs::remove_dir_all(&dir)?;
+        fs::create_dir(&dir)
+    }
+}
+
+fn dressed(mut command: Command) -> Command {
+    command.env_clear();
+    command.envs([("PATH", PATH), ("LANG", "C.UTF-8"), ("HOME", "/")]);
+    command.current_dir("/").process_group(0);
+    command
+}
+
+fn last_words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let count = text.chars().count();
+    text.chars()
+        .skip(count.saturating_sub(SAID_CHARS_MAX))
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// A folder of ours, gone with this value.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("writ-conformance-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path.canonicalize()?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left of it is in the folder for temporary files.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Debug)]
+struct Lab {
+    holder: Child,
+}
+
+impl Lab {
+    fn start(scratch: &Scratch, program: &Path) -> Result<Self, PlaceError> {
+        let mount = scratch.0.join("lab");
+        fs::create_dir(&mount)?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", LAB, "lab"]);
+        command.arg(&mount).arg(program).args([LAB_PROGRAM, LAB_FOLDER]);
+        let mut holder = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| PlaceError::NoLab {
+                why: format!("unshare does not start: {error}"),
+            })?;
+        let mut line = String::new();
+        if let Some(out) = holder.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let lab = Self { holder };
+        // Whatever a provider changes must not be the machine: the root is another one, or there is no lab host.
+        let device = |path: &Path| fs::metadata(path).map(|root| root.dev()).ok();
+        let is_apart = device(&lab.root()).is_some_and(|own| Some(own) != device(Path::new("/")));
+        if line.trim() == "ready" && is_apart {
+            return Ok(lab);
+        }
+        let why = "this machine gives no overlay in a mount namespace".to_owned();
+        Err(PlaceError::NoLab { why })
+    }
+
+    fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.holder.id()).into()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        // nsenter opens the folder before it goes in, so `/` would be the machine's.
+        let folder = format!("--wd={}", self.root().display());
+        command.args([
+            "--mount",
+            "--root",
+            &folder,
+            "--target",
+            &self.holder.id().to_string(),
+            "--",
+            program,
+        ]);
+        command
+    }
+
+    /// Ends everything that runs in the namespace, which is its end.
+    fn sweep(&self) {
+        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let Some(own) = space(&self.holder.id().to_string()) else {
+            return;
+        };
+        for _ in 0..SWEEPS_MAX {
+            let pids = fs::read_dir("/proc").into_iter().flatten();
+            let pids = pids.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let inside: Vec<i32> = pids
+                .filter(|pid| space(pid).as_ref() == Some(&own))
+                .filter_map(|pid| pid.parse().ok())
+                .filter(|pid| u32::try_from(*pid).ok() != Some(self.holder.id()))
+                .collect();
+            if inside.is_empty() {
+                return;
+            }
+            for pid in inside.into_iter().filter_map(Pid::from_raw) {
+                // It may have ended by itself.
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.sweep();
+        let _killed = self.holder.kill();
+        let _reaped = self.holder.wait();
+    }
+}
