@@ -11,6 +11,7 @@ mod here;
 mod incident;
 mod inventory;
 mod plans;
+mod provider;
 mod remediation;
 mod schedule;
 mod slo;
@@ -30,6 +31,7 @@ pub(crate) use here::*;
 pub(crate) use incident::*;
 pub(crate) use inventory::*;
 pub(crate) use plans::*;
+pub(crate) use provider::*;
 pub(crate) use remediation::*;
 pub(crate) use schedule::*;
 pub(crate) use slo::*;
@@ -107,6 +109,9 @@ pub(crate) enum Command {
     /// Hosts from files
     #[command(subcommand)]
     Inventory(Inventory),
+    /// Providers of your own
+    #[command(subcommand)]
+    Provider(Provider),
     /// What is started when
     #[command(subcommand)]
     Schedule(Schedule),

@@ -20,6 +20,7 @@ mod inventory;
 mod noise;
 mod plans;
 mod problems;
+mod providers;
 mod remediations;
 mod review;
 mod runs;
@@ -126,6 +127,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Cost(command) => costs::run(&desk, &command),
         Command::Incident(command) => incidents::run(&desk, command),
         Command::Inventory(command) => inventory::run(&desk, &command),
+        Command::Provider(command) => providers::run(&desk, &command),
         Command::Schedule(command) => schedules::run(&desk, &command),
         Command::Drift(command) => drift::run(&desk, &command),
         Command::Slo(command) => slos::run(&desk, &command),

@@ -59,9 +59,12 @@ impl std::error::Error for Fault {}
 /// Which exit code a stable code ends with.
 pub const fn exit_of(code: Code) -> Exit {
     match code {
-        Code::Malformed | Code::TooLarge | Code::BadConfiguration | Code::NoTargets | Code::GraphInvalid => {
-            Exit::Invalid
-        }
+        Code::Malformed
+        | Code::TooLarge
+        | Code::BadConfiguration
+        | Code::NoTargets
+        | Code::GraphInvalid
+        | Code::ExamplesUnusable => Exit::Invalid,
         Code::Unauthenticated => Exit::Unauthenticated,
         Code::Forbidden => Exit::PolicyDenied,
         Code::Unavailable => Exit::Unreachable,

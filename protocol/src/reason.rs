@@ -65,6 +65,10 @@ codes! {
     EgressPolicyInvalid = 139, "egress policy is wrong";
     /// Nothing is sent to receivers of alerts.
     AlertsOff = 150, "alerts are off";
+    /// A provider does not do what it owes.
+    ProviderFails = 165, "provider failed the conformance suite";
+    /// The examples that a provider is to be asked for cannot be used.
+    ExamplesUnusable = 166, "examples of a provider cannot be used";
 
     // 02xx: trust.
     /// A signature is missing, wrong, or by a key without the role.
