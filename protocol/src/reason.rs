@@ -60,11 +60,19 @@ codes! {
     /// No agent matches the targets.
     NoTargets = 13, "no agent matches the targets";
 
-    // 01xx: what a config says is the compiler's (`writ-plan`); here is what a host's operator says.
+    // 01xx: what a config says is the compiler's (`writ-plan`); here is what a host's operator says, and how hosts are reached by ssh.
     /// The egress policy of the host cannot be used.
     EgressPolicyInvalid = 139, "egress policy is wrong";
     /// Nothing is sent to receivers of alerts.
     AlertsOff = 150, "alerts are off";
+    /// The system's ssh did not bring us to a host.
+    SshUnreachable = 161, "host is not reached by ssh";
+    /// The agent at hand is a program for another kind of machine.
+    OtherPlatform = 162, "host is of another platform";
+    /// The agent did not come whole to a host, or cannot be started there.
+    NotCarried = 163, "agent cannot be carried to the host";
+    /// The other end of an ssh connection went before the agent said a word.
+    EndedUnspoken = 164, "host ended before its agent spoke";
     /// A provider does not do what it owes.
     ProviderFails = 165, "provider failed the conformance suite";
     /// The examples that a provider is to be asked for cannot be used.
