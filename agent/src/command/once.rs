@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -38,6 +39,9 @@ pub struct Once {
     /// A cgroup version 2 directory for steps, `discover` or `off`.
     #[arg(long, default_value = "discover")]
     cgroup: String,
+    /// End when the desk says nothing for so many seconds; 0 for a desk whose end is seen at once.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    silence: u64,
 }
 
 pub(super) async fn serve(once: Once) -> Result<(), Error> {
@@ -56,14 +60,22 @@ pub(super) async fn serve(once: Once) -> Result<(), Error> {
     config.drift.enabled = false;
     config.validate()?;
     let lifecycle = Lifecycle::with_signals(config.drain() + GRACE)?;
-    let agent = Box::pin(open(config, once.name, lifecycle.handle())).await?;
+    let agent = Box::pin(open(config, (once.name, once.silence), lifecycle.handle())).await?;
     live(agent, lifecycle).await
 }
 
-async fn open(config: AgentConfig, name: Option<String>, lifecycle: LifecycleHandle) -> Result<Agent, Error> {
+async fn open(
+    config: AgentConfig,
+    (name, silence): (Option<String>, u64),
+    lifecycle: LifecycleHandle,
+) -> Result<Agent, Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
     let (transport, pump, writer, welcome) = pipe::open(tokio::io::stdin(), tokio::io::stdout()).await?;
+    let pump = match silence {
+        0 => pump,
+        seconds => pump.quiet_for(Duration::from_secs(seconds)),
+    };
     let (to, incoming) = mpsc::channel(INCOMING_MAX);
     lifecycle.spawn_contained("agent.words", writer.run());
     let until = lifecycle.clone();

@@ -65,6 +65,8 @@ pub struct Welcome {
 #[derive(Debug)]
 pub struct Pump<R> {
     input: R,
+    /// After so long without a word the desk counts as gone.
+    silence: Option<Duration>,
     transport: Arc<PipeTransport>,
 }
 
@@ -100,9 +102,26 @@ where
     });
     let pump = Pump {
         input,
+        silence: None,
         transport: Arc::clone(&transport),
     };
     Ok((transport, pump, Writer { output, words }, welcome))
+}
+
+/// The next word; none at the end, and none where it does not come in time. What was read of it by then is lost: nothing is read after that.
+async fn heard<R: AsyncRead + Unpin>(
+    input: &mut R,
+    silence: Option<Duration>,
+) -> Result<Option<ToAgent>, PipeError> {
+    let Some(silence) = silence else {
+        return read(input).await;
+    };
+    tokio::time::timeout(silence, read(input))
+        .await
+        .unwrap_or_else(|_| {
+            tracing::warn!(seconds = silence.as_secs(), "the desk says nothing any more");
+            Ok(None)
+        })
 }
 
 /// The next word; none at the end.
@@ -119,6 +138,15 @@ async fn read<R: AsyncRead + Unpin>(input: &mut R) -> Result<Option<ToAgent>, Pi
 }
 
 impl<R: AsyncRead + Unpin> Pump<R> {
+    /// Takes a desk that says nothing for so long for gone: the end of a long pipe is not always seen.
+    #[must_use]
+    pub fn quiet_for(self, silence: Duration) -> Self {
+        Self {
+            silence: Some(silence),
+            ..self
+        }
+    }
+
     /// Hands on what comes until the desk or the receiver is gone.
     pub async fn run(mut self, to: mpsc::Sender<Incoming>) {
         if to.send(Incoming::Connected).await.is_err() {
@@ -127,7 +155,7 @@ impl<R: AsyncRead + Unpin> Pump<R> {
         loop {
             let word = tokio::select! {
                 () = to.closed() => break,
-                word = read(&mut self.input) => word,
+                word = heard(&mut self.input, self.silence) => word,
             };
             let incoming = match word {
                 Ok(Some(word)) => self.transport.hear(word),
