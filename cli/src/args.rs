@@ -15,6 +15,7 @@ mod provider;
 mod remediation;
 mod schedule;
 mod slo;
+mod ssh;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ pub(crate) use provider::*;
 pub(crate) use remediation::*;
 pub(crate) use schedule::*;
 pub(crate) use slo::*;
+pub(crate) use ssh::*;
 
 use crate::output::Format;
 
@@ -90,7 +92,7 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Carry out a plan
     Apply(Apply),
-    /// Carry out a config on this machine; or what runs of a fleet do
+    /// Carry out a config on this machine, or by ssh on others; or what runs of a fleet do
     Run(Run),
     /// Agents
     #[command(subcommand)]

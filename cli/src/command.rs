@@ -18,6 +18,7 @@ mod here;
 mod incidents;
 mod inventory;
 mod noise;
+mod origin;
 mod plans;
 mod problems;
 mod providers;
@@ -27,6 +28,8 @@ mod runs;
 mod scan;
 mod schedules;
 mod slos;
+mod ssh;
+mod work;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -114,10 +117,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         Command::Init(args) => author::init(&desk, &args),
         Command::Validate(args) => author::validate(&desk, &args),
+        Command::Plan(args) if args.door.ssh.is_meant() => ssh::plan(&desk, &args),
         Command::Plan(args) if args.door.local => here::plan(&desk, &args),
         Command::Plan(args) => plans::plan(&desk, &args),
         Command::Show(args) => review::show(&desk, &args),
         Command::Diff(args) => review::diff(&desk, &args),
+        Command::Apply(args) if args.door.ssh.is_meant() => ssh::apply(&desk, &args),
         Command::Apply(args) if args.door.local => here::apply(&desk, &args),
         Command::Apply(args) => plans::apply(&desk, &args),
         Command::Run(args) => runs::run(&desk, args),

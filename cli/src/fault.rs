@@ -67,7 +67,7 @@ pub const fn exit_of(code: Code) -> Exit {
         | Code::ExamplesUnusable => Exit::Invalid,
         Code::Unauthenticated => Exit::Unauthenticated,
         Code::Forbidden => Exit::PolicyDenied,
-        Code::Unavailable => Exit::Unreachable,
+        Code::Unavailable | Code::SshUnreachable => Exit::Unreachable,
         Code::SignatureInvalid
         | Code::DigestMismatch
         | Code::WrongAudience

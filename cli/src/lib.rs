@@ -17,6 +17,7 @@ pub mod local;
 mod nearest;
 pub mod output;
 mod since;
+pub mod ssh;
 mod tail;
 mod watch;
 

@@ -9,15 +9,19 @@ mod desk;
 mod kept;
 mod ledger;
 mod order;
+mod places;
 mod session;
 
-pub use desk::{DeskError, Word};
+pub use desk::{DeskError, Terms, Word};
 pub use kept::{KEPT_PLANS_MAX, Kept, Origin};
-pub use ledger::{Ledger, Places};
+pub use ledger::Ledger;
 pub use order::{Ended, Ordered, Packed};
-pub use session::{Session, Watching};
+pub use places::Places;
+pub use session::{Line, Session, Watching, spawn};
 
 /// The tenant of this machine's own runs.
 pub const TENANT: &str = "local";
+/// How often an agent of this machine says hello.
+pub const HELLO_INTERVAL: std::time::Duration = std::time::Duration::from_secs(20);
 /// What a run may cost whose config names no budget, millionths of the rate card's unit: as a controller has it.
 pub const DEFAULT_GRANT_MICROS: u64 = 10_000_000;

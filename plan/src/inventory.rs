@@ -43,6 +43,8 @@ record! {
 pub struct Inventory {
     /// The labels of each host.
     pub hosts: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where hosts are reached whose name does not say it.
+    pub addresses: BTreeMap<String, String>,
 }
 
 impl Inventory {
@@ -62,7 +64,7 @@ impl Inventory {
     }
 
     fn of(shape: Shape, sink: &mut Sink<'_>) -> Self {
-        let mut hosts = BTreeMap::new();
+        let (mut hosts, mut addresses) = (BTreeMap::new(), BTreeMap::new());
         let count = shape.hosts.0.len();
         for (key, host) in shape.hosts.0 {
             let labels = host.labels.map_or_else(Vec::new, |labels| labels.0);
@@ -82,10 +84,11 @@ impl Inventory {
             }
             check_beside(host.address.as_ref(), host.vars.as_ref(), sink);
             if let Some(name) = check::name(&key.text, key.mark, "host", sink) {
+                addresses.extend(host.address.map(|address| (name.clone(), address.value)));
                 hosts.insert(name, good);
             }
         }
-        Self { hosts }
+        Self { hosts, addresses }
     }
 
     /// The hosts that a selector selects, by name.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use writ_plan::rollout::Share;
 
-use super::Additions;
+use super::{Additions, Door};
 use crate::since::Since;
 
 /// The file of a config when none is named.
@@ -39,7 +39,7 @@ pub(crate) struct Validate {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello\n  writ plan site.yaml --tags motd\n  writ plan site.yaml --target file:/etc/motd.d/writ\n  writ plan --local site.yaml --out site.plan"
+    after_help = "Examples:\n  writ plan\n  writ plan site.yaml --out site.plan --detailed-exitcode\n  writ plan site.yaml --var-file prod.yaml --var greeting=hello\n  writ plan site.yaml --tags motd\n  writ plan site.yaml --target file:/etc/motd.d/writ\n  writ plan --local site.yaml --out site.plan\n  writ plan --ssh web-1,web-2 site.yaml --out site.plan"
 )]
 pub(crate) struct Plan {
     /// The config
@@ -53,21 +53,13 @@ pub(crate) struct Plan {
     /// Exit 0 without changes, 2 with changes
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
+    /// With --ssh: most hosts at work at once, 8 where it is not said: 10, or 20% of them, rounded down
+    #[arg(long, value_name = "N|P%", requires = "ssh")]
+    pub(crate) concurrency: Option<Share>,
     #[command(flatten)]
-    pub(crate) door: Local,
+    pub(crate) door: Door,
     #[command(flatten)]
     pub(crate) patience: Patience,
-}
-
-/// The door to this machine.
-#[derive(Debug, Args)]
-pub(crate) struct Local {
-    /// On this machine, with no controller, whatever the config's targets are
-    #[arg(long)]
-    pub(crate) local: bool,
-    /// With --local: where keys, records and packs are kept, as for `writ run PATH`
-    #[arg(long, value_name = "DIR", requires = "local")]
-    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +97,7 @@ pub(crate) struct Diff {
     after_help = "Examples:\n  writ apply site.plan\n  writ apply site.yaml --auto-approve --detailed-exitcodes\n  \
                   writ apply site.plan --concurrency 20% --error-threshold 1\n  \
                   writ apply 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --no-wait\n  \
-                  writ apply --local site.plan"
+                  writ apply --local site.plan\n  writ apply --ssh web-1,web-2 site.plan"
 )]
 pub(crate) struct Apply {
     /// A plan's file, a plan's digest, or a config (which is planned first)
@@ -116,20 +108,20 @@ pub(crate) struct Apply {
     /// Do not ask
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,
-    /// Most hosts at work at once: 10, or 20% of the plan's hosts, rounded down; at most what the config allows
+    /// Most hosts at work at once: 10, or 20% of the plan's hosts, rounded down; at most what the config allows (with --ssh 8 where it is not said)
     #[arg(long, value_name = "N|P%", conflicts_with = "local")]
     pub(crate) concurrency: Option<Share>,
     /// How many hosts may fail before no further one is begun: 1, or 5%; at most what the config allows
-    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
+    #[arg(long, value_name = "N|P%", conflicts_with = "door")]
     pub(crate) error_threshold: Option<Share>,
     /// Return when the orders are given
-    #[arg(long, conflicts_with = "local")]
+    #[arg(long, conflicts_with = "door")]
     pub(crate) no_wait: bool,
     /// Exit 0 nothing changed, 2 changed, 4 failed, 6 both
     #[arg(long)]
     pub(crate) detailed_exitcodes: bool,
     #[command(flatten)]
-    pub(crate) door: Local,
+    pub(crate) door: Door,
     #[command(flatten)]
     pub(crate) patience: Patience,
 }
@@ -137,7 +129,7 @@ pub(crate) struct Apply {
 /// How long a command waits for a run.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Patience {
-    /// Give up waiting after this many seconds; the run goes on (with --local it is cancelled then)
+    /// Give up waiting after this many seconds; the run goes on (with --local or --ssh it is cancelled then)
     #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
     pub(crate) timeout: u64,
 }

@@ -324,7 +324,7 @@ fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// A text of bounded length, with its file's own name.
-fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
+pub(super) fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
     let bytes = read_bounded(path, writ_plan::CONFIG_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| {
         let what = format!("{} is not UTF-8 text", path.display());

@@ -1,29 +1,27 @@
 //! This machine's own doors: `writ run PATH`, `writ plan --local` and `writ apply --local`. A config looked at, agreed to and carried out with
 //! no controller and with all the evidence, by one engine ([`work`]).
 
-mod report;
-mod work;
-
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use writ_plan::compile::{self, Compiled, Given};
 use writ_plan::plan::Plan;
-use writ_protocol::digest::Digest;
 use writ_protocol::exec::RunMode;
+use writ_protocol::id::RunId;
 use writ_protocol::manifest::OrderKind;
-use writ_protocol::reason::Code;
 use writ_protocol::record::OrderOutcome;
 
-use self::work::{Done, Finish, Kind, Work};
 use super::plans::{self, Chosen, chosen, nothing_added};
-use super::{Desk, author};
+use super::work::{Done, Finish, Kind, Start, Work};
+use super::{Desk, author, origin};
 use crate::api::PlanAnswer;
-use crate::args::{self, Additions, Values};
+use crate::args::{self, Additions};
+use crate::clock;
+use crate::dev::programs;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::local::{Kept, Ledger, Origin, Places};
+use crate::interrupt::Interrupt;
+use crate::local::{Ledger, Line, Places};
 
 /// What is asked for, whichever door it came through.
 struct Asked<'a> {
@@ -68,7 +66,9 @@ pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
         patience: Duration::from_secs(args.patience.timeout),
     };
     let looked = look(desk, &asked)?;
-    let digest = looked.work.keep_plan(&looked.plan, &origin(&asked)?)?;
+    let digest = looked
+        .work
+        .keep_plan(&looked.plan, &origin::of(&args.path, &args.values, None)?)?;
     let answer = PlanAnswer {
         digest,
         plan: looked.plan,
@@ -111,11 +111,11 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     nothing_added(&author::given(&args.values)?)?;
     let ledger = open(state)?;
     let kept = ledger.kept_plan(&digest)?;
-    let compiled = unchanged(&ledger, &kept, &digest)?;
+    let compiled = origin::unchanged(&ledger, &kept, &digest, "--local")?;
     desk.teller.say(kept.plan.render().trim_end());
-    let work = Work::again(desk, (ledger, patience), &compiled, &kept.bundle)?;
+    let work = Work::again(start(desk, (ledger, patience))?, &compiled, &kept.bundle, &line)?;
     let host = kept.plan.hosts.first();
-    if host.map(|host| host.agent_id) != work.agent_id() {
+    if host.is_none_or(|host| host.agent_id != work.agent_id()) {
         let what = format!("plan {} is of another agent of this machine", digest.short());
         return Err(Fault::new(Exit::Invalid, what)
             .help("make a new plan: writ plan --local PATH --out FILE")
@@ -182,6 +182,23 @@ fn open(state: Option<&Path>) -> anyhow::Result<Ledger> {
     Ledger::open(state.map_or_else(Places::usual, Places::new)?)
 }
 
+/// A run of this machine.
+fn start(desk: &Desk, (ledger, patience): (Ledger, Duration)) -> anyhow::Result<Start<'_>> {
+    Ok(Start {
+        desk,
+        ledger,
+        patience,
+        interrupt: Interrupt::install()?,
+        run_id: RunId::from_uuid(clock::fresh_uuid()?),
+        host: None,
+    })
+}
+
+/// The agent of this machine.
+fn line(places: &Places) -> anyhow::Result<Line> {
+    Line::here(&programs::own("writ-agent")?, &places.agent())
+}
+
 /// Looks at this machine and says what would change.
 fn look<'a>(desk: &'a Desk, asked: &Asked<'_>) -> anyhow::Result<Looked<'a>> {
     let ledger = open(asked.state)?;
@@ -193,7 +210,7 @@ fn look<'a>(desk: &'a Desk, asked: &Asked<'_>) -> anyhow::Result<Looked<'a>> {
     let sources = author::sources(desk, asked.path, &given)?;
     let compiled = compile::compile(&sources)
         .map_err(|_| Fault::new(Exit::Invalid, "the config changed while it was read"))?;
-    let mut work = Work::begin(desk, (ledger, asked.patience), &compiled)?;
+    let mut work = Work::begin(start(desk, (ledger, asked.patience))?, &compiled, &line)?;
     let found = work.carry_out(OrderKind::Check, None)?;
     if found.ended.done.outcome != OrderOutcome::Succeeded {
         return Err(work.failed(&found));
@@ -205,61 +222,4 @@ fn look<'a>(desk: &'a Desk, asked: &Asked<'_>) -> anyhow::Result<Looked<'a>> {
         found,
         plan,
     })
-}
-
-/// What a plan is made from, so that it can be looked at again from another folder.
-fn origin(asked: &Asked<'_>) -> anyhow::Result<Origin> {
-    let whole = |path: &Path| {
-        std::path::absolute(path).with_context(|| format!("finding where {} lies", path.display()))
-    };
-    let files = asked.values.values.var_file.iter();
-    Ok(Origin {
-        config: whole(asked.path)?,
-        var_files: files.map(|file| whole(file)).collect::<anyhow::Result<_>>()?,
-        vars: asked.values.values.var.clone(),
-        targets: asked.values.target.clone(),
-        tags: asked.values.tags.clone(),
-        skip_tags: asked.values.skip_tags.clone(),
-        mode: asked.mode,
-    })
-}
-
-/// The config of a plan, compiled once more: it has to be the one that was planned.
-fn unchanged(ledger: &Ledger, kept: &Kept, digest: &Digest) -> anyhow::Result<Compiled> {
-    let origin = &kept.origin;
-    let values = Additions {
-        values: Values {
-            var_file: origin.var_files.clone(),
-            var: origin.vars.clone(),
-        },
-        target: origin.targets.clone(),
-        tags: origin.tags.clone(),
-        skip_tags: origin.skip_tags.clone(),
-    };
-    let config = origin.config.display();
-    let changed = |how: String| {
-        let what = format!("{config} {how} since plan {} was made", digest.short());
-        Fault::coded(Code::Stale, what).help(format!(
-            "make a new plan and review it: writ plan --local {config} --out FILE"
-        ))
-    };
-    let given =
-        author::given(&values).map_err(|error| changed(format!("cannot be read again ({error:#})")))?;
-    let given = Given {
-        mode: origin.mode,
-        dev_fast: ledger.places().trials()?,
-        ..given
-    };
-    let compiled = author::compiled_again(&origin.config, &given)
-        .map_err(|error| changed(format!("cannot be read again ({error:#})")))?
-        .ok_or_else(|| changed("is no longer valid".to_owned()))?;
-    if compiled.config_digest != kept.plan.config_digest {
-        return Err(changed(format!(
-            "changed (config {}, and it was {})",
-            compiled.config_digest.short(),
-            kept.plan.config_digest.short()
-        ))
-        .into());
-    }
-    Ok(compiled)
 }

@@ -41,7 +41,11 @@ pub(super) fn write_out(desk: &Desk, args: &args::Plan, answer: &PlanAnswer) -> 
     let Some(file) = &args.out else { return Ok(()) };
     // The very bytes that the digest is of: `sha256sum FILE` names the plan.
     fs::write(file, answer.plan.encode()?).with_context(|| format!("writing {}", file.display()))?;
-    let door = if args.door.local { "--local " } else { "" };
+    let door = match &args.door {
+        door if door.ssh.is_meant() => format!("--ssh {} ", door.ssh.ssh.join(",")),
+        door if door.local => "--local ".to_owned(),
+        _ => String::new(),
+    };
     desk.teller.say(&format!(
         "the plan is in {}; next: writ apply {door}{0}",
         file.display()

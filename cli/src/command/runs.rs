@@ -1,9 +1,9 @@
-//! `writ run PATH`, told apart from `writ run list|show|watch|logs|resume|cancel`.
+//! `writ run PATH` and `writ run PATH --ssh HOSTS`, told apart from `writ run list|show|watch|logs|resume|cancel`.
 
 use std::time::Duration;
 
 use super::plans::{failed, summary};
-use super::{Desk, here};
+use super::{Desk, here, ssh};
 use crate::api::{Artefact, Run, Step};
 use crate::args;
 use crate::clock;
@@ -16,6 +16,7 @@ use crate::watch::Watch;
 pub(crate) fn run(desk: &Desk, args: args::Run) -> anyhow::Result<Exit> {
     match args.command {
         Some(command) => of_fleet(desk, command),
+        None if args.here.ssh.is_meant() => ssh::run(desk, &args.here),
         None => here::run(desk, &args.here),
     }
 }

@@ -7,10 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Deserialize;
 use writ_protocol::batch::{self, Batch, Continuation};
-use writ_protocol::bundle::{self, BundleStatement};
 use writ_protocol::digest::Digest;
 use writ_protocol::enrol::{self, AgentKeys, EnrolReply, JoinSeed, JoinToken, JoinTokenParts};
-use writ_protocol::graph::Graph;
 use writ_protocol::hello::{self, BundleRequest, Committed, Hello, HelloReply, LeaseRenewed, Watermark};
 use writ_protocol::id::{AgentId, JoinTokenId};
 use writ_protocol::key::SigningKey;
@@ -32,12 +30,23 @@ use crate::dev::trust;
 pub(super) const TTL: Duration = Duration::from_secs(3_600);
 /// How long an agent may start new steps without a word of ours.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// How often an agent says hello.
-const HELLO_INTERVAL: Duration = Duration::from_secs(20);
 /// What a bus answers that has nothing on a subject.
 const NOT_FOUND: u16 = 404;
 /// This database has only one life: a folder that was brought back from the past is refused by the agent.
 const EPOCH: u32 = 1;
+
+/// Who may enrol, and how often it is heard.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Fresh, for an agent that enrols.
+    pub token_id: JoinTokenId,
+    /// The id of an agent that enrols.
+    pub agent_id: AgentId,
+    /// Its name, where that is not what the host calls itself.
+    pub name: Option<String>,
+    /// How often it says hello.
+    pub hello_interval: Duration,
+}
 
 /// Why the desk can go on no longer.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +108,6 @@ type Answered = anyhow::Result<Result<Vec<u8>, Code>>;
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) ledger: Ledger,
-    plan: SigningKey,
     director: SigningKey,
     registry: SigningKey,
     pub(super) evidence: SigningKey,
@@ -108,7 +116,7 @@ pub(super) struct Desk {
     pub(super) pin: Digest,
     seed: JoinSeed,
     token: JoinToken,
-    agent_id: AgentId,
+    terms: Terms,
     order: Option<Order>,
     is_cancelled: bool,
     manifest: Option<Vec<u8>>,
@@ -116,12 +124,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A desk over what is kept. `ids` are fresh, for an agent that enrols.
-    pub(super) fn open(
-        ledger: Ledger,
-        (token_id, agent_id): (JoinTokenId, AgentId),
-        now: Timestamp,
-    ) -> anyhow::Result<Self> {
+    /// A desk over what is kept.
+    pub(super) fn open(ledger: Ledger, terms: Terms, now: Timestamp) -> anyhow::Result<Self> {
         let vault = ledger.places().vault();
         let pin = trust::ensure(&vault, TENANT, now)?;
         let (root, policy) = vault.documents()?;
@@ -130,7 +134,7 @@ impl Desk {
             .context("the trust of this machine's runs does not verify")?;
         let seed = JoinSeed::generate()?;
         let parts = JoinTokenParts {
-            token_id,
+            token_id: terms.token_id,
             tenant: TENANT.to_owned(),
             user_jwt: String::new(),
             servers: Vec::new(),
@@ -139,13 +143,12 @@ impl Desk {
             expires_at: now.plus(TTL),
         };
         Ok(Self {
-            plan: vault.role_key("plan")?,
             director: vault.role_key("director")?,
             registry: vault.role_key("registry")?,
             evidence: vault.role_key("evidence")?,
             token: JoinToken::new(&seed, parts),
             seed,
-            agent_id,
+            terms,
             ledger,
             root,
             policy,
@@ -163,18 +166,6 @@ impl Desk {
             token: self.token.to_text()?.as_str().to_owned(),
             policy: text(&self.policy),
         })
-    }
-
-    /// Signs a graph and its files; they are served from now on.
-    pub(super) fn bundle(
-        &mut self,
-        statement: BundleStatement,
-        graph: &Graph,
-        blobs: BTreeMap<Digest, Vec<u8>>,
-    ) -> anyhow::Result<(BundleRef, Vec<u8>)> {
-        let (bytes, name) = bundle::build(statement, graph, blobs, &self.plan)?;
-        self.bundles.insert(name.digest, bytes.clone());
-        Ok((name, bytes))
     }
 
     /// Serves a bundle that was signed here before, from now on.
@@ -300,13 +291,16 @@ impl Desk {
         if !is_known {
             let keys = AgentKeys {
                 tenant: TENANT.to_owned(),
-                agent_id: self.agent_id,
-                name: request.hostname,
+                agent_id: self.terms.agent_id,
+                name: self.terms.name.clone().unwrap_or(request.hostname),
                 user_key: request.user_key,
                 artefact_key: request.artefact_key,
                 not_before: now,
             };
             let envelope = enrol::sign_keys(keys.clone(), &self.registry)?.to_json()?;
+            if self.terms.name.is_some() {
+                self.ledger.keep_keys(request.journal_id, &envelope)?;
+            }
             self.ledger.register(Registered { keys, envelope })?;
         }
         let agent_keys = self
@@ -358,7 +352,7 @@ impl Desk {
             committed,
             resend_from: (hello.acknowledged > upto).then_some(upto.saturating_add(1)),
             server_time: now,
-            hello_interval_ms: millis(HELLO_INTERVAL),
+            hello_interval_ms: millis(self.terms.hello_interval),
             reconnect_window_ms: 0,
             quarantined: false,
             control_epoch: 0,

@@ -1,4 +1,4 @@
-//! Plans of this machine that `writ plan --local` made and that wait to be carried out: each with the signed bundle that it is of, and with what
+//! Plans that `writ plan --local` or `writ plan --ssh` made and that wait to be carried out: each with the signed bundle that it is of, and with what
 //! it was made from. A plan that is not kept here cannot be applied here: its bundle is nowhere.
 
 use std::fs;
@@ -8,13 +8,18 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use writ_plan::plan::{PLAN_BYTES_MAX, Plan};
+use writ_protocol::bundle;
 use writ_protocol::codec;
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::RunMode;
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
+use super::TENANT;
 use super::ledger::{Ledger, durable, read_if_there};
+use super::order::Packed;
+use crate::clock;
 use crate::dev::layout::make_folder;
+use crate::dev::trust;
 use crate::exit::Exit;
 use crate::fault::Fault;
 
@@ -55,6 +60,18 @@ pub struct Kept {
 }
 
 impl Ledger {
+    /// Signs a bundle that several agents of this desk are to have.
+    ///
+    /// # Errors
+    /// When it breaks a bound, or there is no key to sign with.
+    pub fn bundle(&self, packed: Packed) -> anyhow::Result<Vec<u8>> {
+        let vault = self.places().vault();
+        trust::ensure(&vault, TENANT, clock::now())?;
+        let key = vault.role_key("plan")?;
+        let (bytes, _) = bundle::build(packed.statement, &packed.graph, packed.blobs, &key)?;
+        Ok(bytes)
+    }
+
     /// Keeps a plan with its bundle; the plan's digest. Of more than [`KEPT_PLANS_MAX`] the oldest go.
     ///
     /// # Errors
@@ -85,10 +102,13 @@ impl Ledger {
             read("origin.json", ORIGIN_BYTES_MAX)?,
         );
         let (Some(plan), Some(bundle), Some(origin)) = found else {
-            let what = format!("plan {} was not made here by `writ plan --local`", digest.short());
+            let what = format!(
+                "plan {} was not made here by `writ plan --local` or `writ plan --ssh`",
+                digest.short()
+            );
             return Err(Fault::new(Exit::Invalid, what)
                 .help(format!(
-                    "a plan of a fleet is applied without --local; of this machine's the newest {KEPT_PLANS_MAX} are kept, for the user and --state that made them\n\
+                    "a plan of a fleet is applied without --local and --ssh; of this machine's the newest {KEPT_PLANS_MAX} are kept, for the user and --state that made them\n\
                      make a new one: writ plan --local PATH --out FILE"
                 ))
                 .into());

@@ -1,9 +1,9 @@
 //! What is kept of this machine's own runs: keys and trust, the agent's registration, every signed batch of records as it came, the newest
 //! manifest's number. A file is on disk before anybody is told so; one that is half written does not appear.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -13,149 +13,16 @@ use writ_protocol::digest::Digest;
 use writ_protocol::enrol::AgentKeys;
 use writ_protocol::envelope::Envelope;
 use writ_protocol::hello::Committed;
-use writ_protocol::id::{JournalId, RunId};
+use writ_protocol::id::{AgentId, JournalId, RunId};
 use writ_protocol::key::PublicKey;
 use writ_protocol::limits::{BATCH_MESSAGE_BYTES_MAX, MANIFEST_BYTES_MAX, RPC_BYTES_MAX};
 use writ_protocol::manifest::Identity;
 use writ_protocol::statement;
 
+use super::places::Places;
 use crate::dev::layout::{make_folder, write_file};
-use crate::dev::trust::Vault;
 use crate::exit::Exit;
 use crate::fault::Fault;
-
-/// Longest list of what trial runs produced, bytes.
-const TRIALS_BYTES_MAX: usize = 4 << 20;
-
-/// Where everything lies below the state folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
-    root: PathBuf,
-}
-
-impl Places {
-    /// The places below `root`, which is made absolute.
-    ///
-    /// # Errors
-    /// When the present folder is not known.
-    pub fn new(root: &Path) -> anyhow::Result<Self> {
-        let root = std::path::absolute(root).context("finding the state folder")?;
-        Ok(Self { root })
-    }
-
-    /// The folder of the user: `WRIT_LOCAL_STATE`, the system's for root, else below the user's own state.
-    ///
-    /// # Errors
-    /// When no home is known.
-    pub fn usual() -> anyhow::Result<Self> {
-        let set = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        if let Some(named) = set("WRIT_LOCAL_STATE") {
-            return Self::new(&named);
-        }
-        if rustix::process::geteuid().is_root() {
-            return Self::new(Path::new("/var/lib/writ/local"));
-        }
-        let own = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-        let own = own.ok_or_else(|| {
-            Fault::new(
-                Exit::Failed,
-                "no folder to keep this machine's runs in: HOME is not set",
-            )
-            .help("name one: --state DIR")
-        })?;
-        Self::new(&own.join("writ/local"))
-    }
-
-    fn make(&self) -> anyhow::Result<()> {
-        let vault = self.vault();
-        for folder in [&self.root, &vault.trust, &self.runs()] {
-            make_folder(folder, 0o755)?;
-        }
-        for folder in [
-            &vault.keys,
-            &vault.secrets,
-            &self.batches(),
-            &self.manifests(),
-            &self.plans(),
-        ] {
-            make_folder(folder, 0o700)?;
-        }
-        Ok(())
-    }
-
-    /// Keys and trust.
-    pub fn vault(&self) -> Vault {
-        Vault {
-            trust: self.root.join("trust"),
-            keys: self.root.join("keys"),
-            secrets: self.root.join("secret"),
-        }
-    }
-
-    /// The agent's own folder.
-    pub fn agent(&self) -> PathBuf {
-        self.root.join("agent")
-    }
-
-    /// One folder for each run.
-    pub fn runs(&self) -> PathBuf {
-        self.root.join("runs")
-    }
-
-    /// The folder of one run.
-    pub fn run(&self, id: RunId) -> PathBuf {
-        self.runs().join(id.to_string())
-    }
-
-    /// Digests of what `dev-fast` runs produced here.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn trials(&self) -> anyhow::Result<BTreeSet<Digest>> {
-        let path = self.trials_file();
-        let bytes = read_if_there(&path, TRIALS_BYTES_MAX)?.unwrap_or_default();
-        let digest = |line: &[u8]| std::str::from_utf8(line).ok()?.parse().ok();
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines
-            .map(|line| {
-                digest(line).with_context(|| format!("{} holds something that is no digest", path.display()))
-            })
-            .collect()
-    }
-
-    fn trials_file(&self) -> PathBuf {
-        self.root.join("dev-fast-artefacts")
-    }
-
-    /// Plans that wait to be carried out.
-    pub fn plans(&self) -> PathBuf {
-        self.root.join("plans")
-    }
-
-    fn batches(&self) -> PathBuf {
-        self.root.join("batches")
-    }
-
-    fn manifests(&self) -> PathBuf {
-        self.root.join("manifests")
-    }
-
-    fn lock(&self) -> PathBuf {
-        self.root.join("lock")
-    }
-
-    fn registration(&self) -> PathBuf {
-        self.root.join("agent-keys.json")
-    }
-
-    fn counters(&self) -> PathBuf {
-        self.root.join("counters.json")
-    }
-}
 
 /// What only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,9 +57,14 @@ pub struct Ledger {
     places: Places,
     counters: Counters,
     registered: Option<Registered>,
+    /// The agent's id of earlier runs, where it has new keys for each.
+    former: Option<AgentId>,
     mark: Option<Committed>,
     _held: File,
 }
+
+/// One list of what trials made is written by one thread at a time; other processes are kept out by the lock.
+static NOTING: Mutex<()> = Mutex::new(());
 
 impl Ledger {
     /// Opens what is kept, or makes the folders for it.
@@ -207,7 +79,7 @@ impl Ledger {
                 Exit::Failed,
                 format!(
                     "another run of this machine is under way ({})",
-                    places.root.display()
+                    places.root().display()
                 ),
             )
             .help("wait until it has ended, or name another folder: --state DIR")
@@ -228,6 +100,7 @@ impl Ledger {
             places,
             counters,
             registered,
+            former: None,
             mark: None,
             _held: held,
         })
@@ -241,6 +114,36 @@ impl Ledger {
     /// The agent, once it is registered.
     pub const fn registered(&self) -> Option<&Registered> {
         self.registered.as_ref()
+    }
+
+    /// Forgets the keys of the agent and keeps its id: one that is carried to a host for one run has new keys for each.
+    #[must_use]
+    pub fn enrolling_anew(mut self) -> Self {
+        self.former = self.registered.take().map(|one| one.keys.agent_id);
+        self
+    }
+
+    /// The agent's id of earlier runs.
+    pub const fn former(&self) -> Option<AgentId> {
+        self.former
+    }
+
+    /// Keeps the registry's word on an agent's keys beside the journal that they sign.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_keys(&self, journal: JournalId, envelope: &[u8]) -> anyhow::Result<()> {
+        let folder = self.journal_folder(journal)?;
+        durable(&folder.join("agent-keys.json"), envelope)
+    }
+
+    fn journal_folder(&self, journal: JournalId) -> anyhow::Result<PathBuf> {
+        let folder = self.places.batches().join(journal.to_string());
+        if !folder.exists() {
+            make_folder(&folder, 0o700)?;
+            flush(&self.places.batches())?;
+        }
+        Ok(folder)
     }
 
     /// Writes down who the agent is.
@@ -319,11 +222,7 @@ impl Ledger {
     /// When it cannot be written: then it is not kept.
     pub fn keep_batch(&mut self, batch: &Batch, message: &[u8]) -> anyhow::Result<Committed> {
         let header = batch.header();
-        let folder = self.places.batches().join(header.journal_id.to_string());
-        if !folder.exists() {
-            make_folder(&folder, 0o700)?;
-            flush(&self.places.batches())?;
-        }
+        let folder = self.journal_folder(header.journal_id)?;
         durable(&folder.join(format!("{:020}.batch", header.first_seq)), message)?;
         let mark = Committed {
             journal_id: header.journal_id,
@@ -389,6 +288,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written.
     pub fn note_trials(&self, digests: impl Iterator<Item = Digest>) -> anyhow::Result<()> {
+        let _noting = NOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = self.places.trials()?;
         all.extend(digests);
         let mut lines: Vec<String> = all.iter().map(Digest::to_hex).collect();

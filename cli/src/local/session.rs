@@ -11,16 +11,16 @@ use anyhow::Context as _;
 use writ_protocol::cost::{Grant, RateCard};
 use writ_protocol::digest::Digest;
 use writ_protocol::evidence::{PackOrder, PackSeal, pack};
-use writ_protocol::id::{AgentId, JoinTokenId};
 use writ_protocol::manifest::{BundleRef, Order};
 use writ_protocol::pipe::{self, LENGTH_BYTES, ToAgent, ToDesk};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
 
 use super::TENANT;
-use super::desk::{Desk, LEASE, TTL, Word};
+use super::desk::{Desk, LEASE, TTL, Terms, Word};
 use super::ledger::{Ledger, Registered};
-use super::order::{Ended, Gathered, Ordered, Packed, Standing};
+use super::order::{Ended, Gathered, Ordered, Standing};
+use super::places::Places;
 use crate::clock::{self, Deadline};
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -51,28 +51,84 @@ impl std::fmt::Debug for Watching<'_> {
     }
 }
 
+/// The process at the other end of a pipe: the agent, or what carries its words.
+#[derive(Debug)]
+pub struct Line {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+    is_long: bool,
+}
+
+impl Line {
+    /// An agent of this machine that keeps what it must know below `state`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn here(agent: &Path, state: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(agent);
+        command
+            .arg("once")
+            .arg("--state")
+            .arg(state)
+            .stderr(Stdio::inherit());
+        let mut child = spawn(&mut command).with_context(|| format!("starting {}", agent.display()))?;
+        let to = child.stdin.take().context("the agent's input")?;
+        let from = child.stdout.take().context("the agent's output")?;
+        Ok(Self {
+            child,
+            to,
+            from,
+            is_long: false,
+        })
+    }
+
+    /// A process that carries the words of an agent elsewhere. What that agent knew is gone with it.
+    pub const fn long(child: Child, to: ChildStdin, from: ChildStdout) -> Self {
+        Self {
+            child,
+            to,
+            from,
+            is_long: true,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Line {
+    /// The process and both ends, for tests that speak themselves.
+    pub(crate) fn into_parts(self) -> (Child, ChildStdin, ChildStdout) {
+        (self.child, self.to, self.from)
+    }
+}
+
 /// An agent that waits for orders.
 #[derive(Debug)]
 pub struct Session {
     desk: Desk,
     child: Child,
+    is_long: bool,
     to_agent: Option<ChildStdin>,
     from_agent: Receiver<anyhow::Result<ToDesk>>,
 }
 
 impl Session {
-    /// Starts the agent over what is kept in `ledger`. `ids` are fresh: they count where it enrols.
+    /// Starts the agent over what is kept in `ledger`, with what `line` opens.
     ///
     /// # Errors
-    /// When what is kept does not verify, or the program cannot be started.
-    pub fn start(ledger: Ledger, agent: &Path, ids: (JoinTokenId, AgentId)) -> anyhow::Result<Self> {
-        let state = ledger.places().agent();
-        let desk = Desk::open(ledger, ids, clock::now())?;
-        let mut command = Command::new(agent);
-        command.arg("once").arg("--state").arg(&state);
-        let mut child = spawn(&mut command).with_context(|| format!("starting {}", agent.display()))?;
-        let to_agent = child.stdin.take();
-        let output = child.stdout.take().context("the agent's output")?;
+    /// When what is kept does not verify, or the line cannot be opened.
+    pub fn start(
+        ledger: Ledger,
+        terms: Terms,
+        line: impl FnOnce(&Places) -> anyhow::Result<Line>,
+    ) -> anyhow::Result<Self> {
+        let desk = Desk::open(ledger, terms, clock::now())?;
+        let Line {
+            child,
+            to: to_agent,
+            from: output,
+            is_long,
+        } = line(desk.ledger.places())?;
         let (to, from_agent) = sync_channel(WORDS_MAX);
         std::thread::Builder::new()
             .name("agent's words".to_owned())
@@ -81,7 +137,8 @@ impl Session {
         let mut session = Self {
             desk,
             child,
-            to_agent,
+            is_long,
+            to_agent: Some(to_agent),
             from_agent,
         };
         let welcome = session.desk.welcome()?;
@@ -102,14 +159,6 @@ impl Session {
     /// The agent, once it is registered.
     pub const fn agent(&self) -> Option<&Registered> {
         self.desk.ledger.registered()
-    }
-
-    /// Signs a bundle and serves it from now on.
-    ///
-    /// # Errors
-    /// When it breaks a bound.
-    pub fn bundle(&mut self, packed: Packed) -> anyhow::Result<(BundleRef, Vec<u8>)> {
-        self.desk.bundle(packed.statement, &packed.graph, packed.blobs)
     }
 
     /// Serves a bundle that was signed here before, from now on.
@@ -238,6 +287,12 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self.child.wait().context("waiting for the agent")?;
+                if self.is_long {
+                    let what = format!("the connection ended before the work did ({status})");
+                    return Err(Fault::coded(Code::Unresolved, what)
+                        .help("the host ends what still ran; what came of it by then is kept here, and a new look says how the host is now")
+                        .into());
+                }
                 let what = format!("the agent ended before its work did ({status})");
                 Err(Fault::coded(Code::Unavailable, what)
                     .help("what it said stands above; what it did is in its journal, and the next run brings it here")
@@ -281,14 +336,16 @@ impl Drop for Session {
     }
 }
 
-/// Starts the agent in a process group of its own: Ctrl-C is for us, and we tell it what to end.
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
+/// Starts a program at the other end of a pipe, in a process group of its own: Ctrl-C is for us, and we tell it what to end.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
     command
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
         .spawn()
 }
 

@@ -1,4 +1,7 @@
-//! A run on this machine under way: the one engine behind `writ run PATH`, `writ plan --local` and `writ apply --local`.
+//! A run on one host under way: the one engine behind `writ run PATH`, `writ plan --local`, `writ apply --local` and the same with `--ssh`. Which host
+//! it is says the line that it is begun with; nothing else differs.
+
+pub(super) mod report;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,15 +18,15 @@ use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, Record, StepOutcome};
 
-use super::super::{Desk, review};
-use super::report::{self, Artefact, Report};
+use self::report::{Artefact, Report};
+use super::{Desk, review};
 use crate::clock;
-use crate::dev::programs;
 use crate::exit::Exit;
 use crate::fault::{Fault, exit_of};
 use crate::interrupt::Interrupt;
 use crate::local::{
-    DEFAULT_GRANT_MICROS, Ended, Ledger, Ordered, Origin, Packed, Session, TENANT, Watching, Word,
+    DEFAULT_GRANT_MICROS, Ended, HELLO_INTERVAL, Ledger, Line, Ordered, Origin, Packed, Places, Session,
+    TENANT, Terms, Watching, Word,
 };
 use crate::output::{plain, plain_lines};
 
@@ -46,12 +49,37 @@ pub(super) struct Finish {
     pub(super) is_detailed: bool,
 }
 
+/// What a run is begun with.
+pub(super) struct Start<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) ledger: Ledger,
+    pub(super) patience: Duration,
+    pub(super) interrupt: Interrupt,
+    pub(super) run_id: RunId,
+    /// The host; none for this machine.
+    pub(super) host: Option<Elsewhere>,
+}
+
+/// A host that is not this machine.
+pub(super) struct Elsewhere {
+    /// Its name in plans.
+    pub(super) name: String,
+    /// How often its agent says hello.
+    pub(super) hello_interval: Duration,
+}
+
+/// Opens the line to an agent.
+pub(super) type Opening<'o> = &'o dyn Fn(&Places) -> anyhow::Result<Line>;
+
 /// A run under way.
 pub(super) struct Work<'a> {
     desk: &'a Desk,
     interrupt: Interrupt,
     patience: Duration,
+    /// Begins each line that is told, where several hosts are at work.
+    told_as: String,
     session: Session,
+    me: AgentId,
     run_id: RunId,
     mode: RunMode,
     ordered_by: String,
@@ -65,45 +93,17 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Begins a run of a config, in a bundle that is signed now.
-    pub(super) fn begin(
-        desk: &'a Desk,
-        (ledger, patience): (Ledger, Duration),
-        compiled: &Compiled,
-    ) -> anyhow::Result<Self> {
-        let author = author_name();
-        Self::start(desk, (ledger, patience), compiled, |session| {
-            session.bundle(Packed {
-                statement: BundleStatement {
-                    tenant: TENANT.to_owned(),
-                    project: compiled.project.clone(),
-                    config_digest: compiled.config_digest,
-                    graph_digest: Digest::ZERO,
-                    author,
-                    issued_at: clock::now(),
-                },
-                graph: compiled.graph.clone(),
-                blobs: compiled.blobs.clone(),
-            })
-        })
+    pub(super) fn begin(start: Start<'a>, compiled: &Compiled, line: Opening<'_>) -> anyhow::Result<Self> {
+        let bundle = start.ledger.bundle(packed(compiled))?;
+        Self::again(start, compiled, &bundle, line)
     }
 
-    /// Begins a run of what was planned before, in the very bundle that the plan names.
+    /// Begins a run in a bundle that was signed here before.
     pub(super) fn again(
-        desk: &'a Desk,
-        (ledger, patience): (Ledger, Duration),
+        start: Start<'a>,
         compiled: &Compiled,
         bundle: &[u8],
-    ) -> anyhow::Result<Self> {
-        Self::start(desk, (ledger, patience), compiled, |session| {
-            Ok((session.serve(bundle), bundle.to_vec()))
-        })
-    }
-
-    fn start(
-        desk: &'a Desk,
-        (ledger, patience): (Ledger, Duration),
-        compiled: &Compiled,
-        bundle: impl FnOnce(&mut Session) -> anyhow::Result<(BundleRef, Vec<u8>)>,
+        line: Opening<'_>,
     ) -> anyhow::Result<Self> {
         let rates = RateCard::default();
         if let Some(budget) = compiled.budget.as_ref().filter(|b| b.currency != rates.currency) {
@@ -118,18 +118,30 @@ impl<'a> Work<'a> {
             .budget
             .as_ref()
             .map_or(DEFAULT_GRANT_MICROS, |b| b.amount_micros);
-        let ids = (
-            JoinTokenId::from_uuid(clock::fresh_uuid()?),
-            AgentId::from_uuid(clock::fresh_uuid()?),
-        );
-        let mut session = Session::start(ledger, &programs::own("writ-agent")?, ids)?;
-        let (bundle, bundle_bytes) = bundle(&mut session)?;
+        let fresh = AgentId::from_uuid(clock::fresh_uuid()?);
+        let registered = start.ledger.registered().map(|one| one.keys.agent_id);
+        let me = registered.or(start.ledger.former()).unwrap_or(fresh);
+        let (name, hello_interval) = start.host.map_or((None, HELLO_INTERVAL), |host| {
+            (Some(host.name), host.hello_interval)
+        });
+        let told_as = name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        let terms = Terms {
+            token_id: JoinTokenId::from_uuid(clock::fresh_uuid()?),
+            agent_id: me,
+            name,
+            hello_interval,
+        };
+        let mut session = Session::start(start.ledger, terms, line)?;
+        let bundle_bytes = bundle.to_vec();
+        let bundle = session.serve(bundle);
         Ok(Self {
-            desk,
-            interrupt: Interrupt::install()?,
-            patience,
+            desk: start.desk,
+            interrupt: start.interrupt,
+            patience: start.patience,
+            told_as,
             session,
-            run_id: RunId::from_uuid(clock::fresh_uuid()?),
+            me,
+            run_id: start.run_id,
             mode,
             ordered_by: author_name(),
             bundle,
@@ -149,9 +161,9 @@ impl<'a> Work<'a> {
         self.mode
     }
 
-    /// The agent, once it is registered.
-    pub(super) fn agent_id(&self) -> Option<AgentId> {
-        self.session.agent().map(|known| known.keys.agent_id)
+    /// The agent; it need not have enrolled yet.
+    pub(super) const fn agent_id(&self) -> AgentId {
+        self.me
     }
 
     /// Keeps a plan for `writ apply --local`; its digest.
@@ -159,8 +171,13 @@ impl<'a> Work<'a> {
         self.session.ledger().keep_plan(plan, &self.bundle_bytes, origin)
     }
 
+    /// What a plan says of this host.
+    fn own<'p>(&self, plan: &'p Plan) -> Option<&'p HostPlan> {
+        plan.hosts.iter().find(|host| host.agent_id == self.me)
+    }
+
     fn ordered(&self, kind: OrderKind, plan: Option<&Plan>) -> anyhow::Result<Ordered> {
-        let rests_on = plan.and_then(|plan| plan.hosts.first()).map(HostPlan::rests_on);
+        let rests_on = plan.and_then(|plan| self.own(plan)).map(HostPlan::rests_on);
         let digest = plan.map(Plan::digest).transpose()?;
         Ok(Ordered {
             order_id: OrderId::from_uuid(clock::fresh_uuid()?),
@@ -178,12 +195,21 @@ impl<'a> Work<'a> {
     pub(super) fn carry_out(&mut self, kind: OrderKind, plan: Option<&Plan>) -> anyhow::Result<Done> {
         let ordered = self.ordered(kind, plan)?;
         let (teller, is_apply) = (&self.desk.teller, kind == OrderKind::Apply);
+        let host = &self.told_as;
         let mut told = |word: &Word| match word {
             Word::Output { step, text } => {
-                teller.say(&format!("{} | {}", plain(step), plain_lines(text.trim_end())));
+                teller.say(&format!(
+                    "{host}{} | {}",
+                    plain(step),
+                    plain_lines(text.trim_end())
+                ));
             }
             Word::Record(_, Record::StepResult(result)) if is_apply => {
-                teller.say(&format!("{} {}", result.outcome.name(), plain(&result.step)));
+                teller.say(&format!(
+                    "{host}{} {}",
+                    result.outcome.name(),
+                    plain(&result.step)
+                ));
             }
             Word::Record(..) => {}
         };
@@ -200,8 +226,19 @@ impl<'a> Work<'a> {
         Ok(Done { ordered, ended })
     }
 
-    /// The plan that findings make.
+    /// The plan that findings make, of this host alone.
     pub(super) fn plan(&self, compiled: &Compiled, found: &Done) -> anyhow::Result<Plan> {
+        let host = self.found(compiled, found)?;
+        Ok(Plan::new(
+            &compiled.graph,
+            compiled.config_digest,
+            self.bundle.digest,
+            vec![host],
+        )?)
+    }
+
+    /// What findings mean for this host.
+    fn found(&self, compiled: &Compiled, found: &Done) -> anyhow::Result<HostPlan> {
         let known = self.session.agent().context("the agent is not registered")?;
         let entry = |resource: &writ_protocol::graph::Resource| {
             let result = found.ended.results.iter().rfind(|r| r.step == resource.id)?;
@@ -211,17 +248,11 @@ impl<'a> Work<'a> {
                 result.before,
             ))
         };
-        let host = HostPlan {
+        Ok(HostPlan {
             agent_id: known.keys.agent_id,
             name: known.keys.name.clone(),
             changes: compiled.graph.resources.iter().filter_map(entry).collect(),
-        };
-        Ok(Plan::new(
-            &compiled.graph,
-            compiled.config_digest,
-            self.bundle.digest,
-            vec![host],
-        )?)
+        })
     }
 
     /// Looks once more where the mode wants it, keeps everything, lets the agent go, and tells.
@@ -232,7 +263,7 @@ impl<'a> Work<'a> {
         finish: Finish,
     ) -> anyhow::Result<Exit> {
         let is_apply = finish.kind == Kind::Applied;
-        let report = self.keep(compiled, (plan, &done), is_apply)?;
+        let report = self.keep(compiled, (plan, &done), finish.kind)?;
         let desk = self.desk;
         if finish.is_shown {
             desk.printer.show(&report, || report::told(&report))?;
@@ -241,16 +272,8 @@ impl<'a> Work<'a> {
         }
         let ended = &done.ended;
         let failure = (ended.done.outcome != OrderOutcome::Succeeded).then(|| self.failed(&done));
-        if ended.done.code == Some(Code::Stale) {
-            let host = plan
-                .hosts
-                .first()
-                .map(|host| host.name.as_str())
-                .unwrap_or_default();
-            desk.teller
-                .say(review::moved_here(host, &ended.results).trim_end());
-        }
-        self.session.close()?;
+        self.tell_moved(plan, &done);
+        self.close()?;
         let has_changed = is_apply && ended.done.changed > 0;
         match (failure, finish.is_detailed) {
             (None, true) if has_changed => Ok(Exit::Changes),
@@ -261,13 +284,28 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Tells what is not as it was when the plan was made, where that is why it was not carried out.
+    pub(super) fn tell_moved(&self, plan: &Plan, done: &Done) {
+        if done.ended.done.code == Some(Code::Stale) {
+            let host = self.own(plan).map(|host| host.name.as_str()).unwrap_or_default();
+            let moved = review::moved_here(host, &done.ended.results);
+            self.desk.teller.say(moved.trim_end());
+        }
+    }
+
+    /// Lets the agent go.
+    pub(super) fn close(self) -> anyhow::Result<()> {
+        self.session.close()
+    }
+
     /// Keeps everything of a run, after one more look where the mode wants it.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         compiled: &Compiled,
         (plan, done): (&Plan, &Done),
-        is_apply: bool,
+        kind: Kind,
     ) -> anyhow::Result<Report> {
+        let is_apply = kind == Kind::Applied;
         let run_id = self.run_id;
         let document = plan.encode()?;
         let ledger = self.session.ledger();
@@ -278,7 +316,7 @@ impl<'a> Work<'a> {
             .pack(&done.ordered, &done.ended, (&self.bundle_bytes, reviewed))?;
         let pack = ledger.keep_of_run(run_id, "run.pack", &pack)?;
         let artefacts = self.keep_artefacts(&done.ended)?;
-        let (mut snapshot, mut result) = (None, result_of(plan)?);
+        let (mut snapshot, mut result) = (None, self.result_of(plan)?);
         if is_apply && self.mode.takes_snapshot() && !self.interrupt.happened() {
             let after = self.carry_out(OrderKind::Check, None)?;
             if after.ended.done.outcome != OrderOutcome::Succeeded {
@@ -288,7 +326,7 @@ impl<'a> Work<'a> {
             }
             let seen = self.plan(compiled, &after)?;
             let document = seen.encode()?;
-            result = result_of(&seen)?;
+            result = self.result_of(&seen)?;
             self.session
                 .ledger()
                 .keep_of_run(run_id, "snapshot.json", &document)?;
@@ -352,6 +390,11 @@ impl<'a> Work<'a> {
         Ok(kept)
     }
 
+    /// The result digest of this host.
+    fn result_of(&self, plan: &Plan) -> anyhow::Result<Option<Digest>> {
+        Ok(self.own(plan).map(HostPlan::result).transpose()?)
+    }
+
     /// What went wrong, as an error.
     pub(super) fn failed(&self, done: &Done) -> anyhow::Error {
         let end = &done.ended.done;
@@ -402,7 +445,18 @@ fn author_name() -> String {
     named.unwrap_or_else(|| format!("uid-{}", rustix::process::geteuid().as_raw()))
 }
 
-/// The result digest of the only host.
-fn result_of(plan: &Plan) -> anyhow::Result<Option<Digest>> {
-    Ok(plan.hosts.first().map(HostPlan::result).transpose()?)
+/// What a config's bundle is made of.
+pub(super) fn packed(compiled: &Compiled) -> Packed {
+    Packed {
+        statement: BundleStatement {
+            tenant: TENANT.to_owned(),
+            project: compiled.project.clone(),
+            config_digest: compiled.config_digest,
+            graph_digest: Digest::ZERO,
+            author: author_name(),
+            issued_at: clock::now(),
+        },
+        graph: compiled.graph.clone(),
+        blobs: compiled.blobs.clone(),
+    }
 }

@@ -14,49 +14,64 @@ use crate::output::{money, plain, table};
 /// What a run brought, as it is shown and kept.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
-    pub(super) run: RunId,
-    pub(super) mode: RunMode,
+pub(in crate::command) struct Report {
+    pub(in crate::command) run: RunId,
+    pub(in crate::command) mode: RunMode,
     /// `unchanged` where there was nothing to do, else how the order ended.
-    pub(super) state: String,
-    pub(super) plan: Digest,
-    pub(super) cost_micros: u64,
-    pub(super) currency: String,
-    pub(super) steps: Vec<Step>,
-    pub(super) artefacts: Vec<Artefact>,
+    pub(in crate::command) state: String,
+    pub(in crate::command) plan: Digest,
+    pub(in crate::command) cost_micros: u64,
+    pub(in crate::command) currency: String,
+    pub(in crate::command) steps: Vec<Step>,
+    pub(in crate::command) artefacts: Vec<Artefact>,
     /// What the host looked like at the end: a plan of nothing, where all is as it should be.
-    pub(super) snapshot: Option<Digest>,
+    pub(in crate::command) snapshot: Option<Digest>,
     /// Result digest of the last look at the host (docs/plans.md).
-    pub(super) result: Option<Digest>,
-    pub(super) pack: PathBuf,
+    pub(in crate::command) result: Option<Digest>,
+    pub(in crate::command) pack: PathBuf,
     /// By which root the pack is verified.
-    pub(super) root: Digest,
+    pub(in crate::command) root: Digest,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Step {
+pub(in crate::command) struct Step {
     #[serde(rename = "step")]
-    pub(super) id: String,
-    pub(super) outcome: StepOutcome,
-    pub(super) code: Option<String>,
-    pub(super) detail: String,
-    pub(super) changes: Vec<Change>,
-    pub(super) cost_micros: u64,
+    pub(in crate::command) id: String,
+    pub(in crate::command) outcome: StepOutcome,
+    pub(in crate::command) code: Option<String>,
+    pub(in crate::command) detail: String,
+    pub(in crate::command) changes: Vec<Change>,
+    pub(in crate::command) cost_micros: u64,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Artefact {
-    pub(super) step: String,
-    pub(super) path: String,
-    pub(super) sha256: Digest,
-    pub(super) length: u64,
-    pub(super) file: PathBuf,
+pub(in crate::command) struct Artefact {
+    pub(in crate::command) step: String,
+    pub(in crate::command) path: String,
+    pub(in crate::command) sha256: Digest,
+    pub(in crate::command) length: u64,
+    pub(in crate::command) file: PathBuf,
+}
+
+impl Report {
+    /// How many steps ended how.
+    pub(in crate::command) fn counts(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in &self.steps {
+            *counts.entry(step.outcome.name()).or_default() += 1;
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        counts.join(", ")
+    }
 }
 
 /// How a step ended.
-pub(super) fn step(result: &StepResult) -> Step {
+pub(in crate::command) fn step(result: &StepResult) -> Step {
     Step {
         id: result.step.clone(),
         outcome: result.outcome,
@@ -68,21 +83,13 @@ pub(super) fn step(result: &StepResult) -> Step {
 }
 
 /// The whole of it in a few lines.
-pub(super) fn told(report: &Report) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for step in &report.steps {
-        *counts.entry(step.outcome.name()).or_default() += 1;
-    }
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
+pub(in crate::command) fn told(report: &Report) -> String {
     let (cost, mode) = (money(report.cost_micros, &report.currency), report.mode.name());
     let mut parts = vec![format!(
         "{mode} {} {}: {}, cost {cost}",
         report.run,
         report.state,
-        counts.join(", ")
+        report.counts()
     )];
     let files = report.artefacts.iter().map(|file| {
         [
