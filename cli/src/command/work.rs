@@ -3,6 +3,7 @@
 
 pub(super) mod report;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use writ_protocol::exec::RunMode;
 use writ_protocol::id::{AgentId, JoinTokenId, OrderId, RunId};
 use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::reason::Code;
-use writ_protocol::record::{OrderOutcome, Record, StepOutcome};
+use writ_protocol::record::{OrderOutcome, Record, StepOutcome, StepResult};
 
 use self::report::{Artefact, Report};
 use super::{Desk, review};
@@ -240,8 +241,15 @@ impl<'a> Work<'a> {
     /// What findings mean for this host.
     fn found(&self, compiled: &Compiled, found: &Done) -> anyhow::Result<HostPlan> {
         let known = self.session.agent().context("the agent is not registered")?;
+        // The last of a step counts.
+        let results: BTreeMap<&str, &StepResult> = found
+            .ended
+            .results
+            .iter()
+            .map(|one| (one.step.as_str(), one))
+            .collect();
         let entry = |resource: &writ_protocol::graph::Resource| {
-            let result = found.ended.results.iter().rfind(|r| r.step == resource.id)?;
+            let result = results.get(resource.id.as_str())?;
             Some(ChangeEntry::of_check(
                 resource,
                 result.changes.clone(),
