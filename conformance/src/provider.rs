@@ -12,6 +12,7 @@
 pub mod builtin;
 mod case;
 pub mod examples;
+mod family;
 mod ground;
 mod hostile;
 pub mod place;

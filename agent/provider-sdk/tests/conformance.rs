@@ -128,18 +128,26 @@ fn the_python_template_passes() {
 
 #[test]
 fn what_a_provider_does_wrong_is_seen_by_the_case_that_is_about_it() {
+    // All are written before one is started: a process that is begun while a program is being written holds it open, and then nobody can start it.
+    let spoilt: Vec<_> = SPOILT
+        .into_iter()
+        .map(|(case, from, to)| {
+            assert_eq!(PYTHON.matches(from).count(), 1, "{case}: the place to spoil");
+            let folder = tempfile::tempdir().expect("a folder");
+            let program = python(folder.path(), &PYTHON.replace(from, to));
+            (case, program, folder)
+        })
+        .collect();
     // At once: most of it is waiting for programs that start.
     std::thread::scope(|scope| {
-        for row in SPOILT {
-            scope.spawn(move || is_seen(row));
+        for (case, program, _) in &spoilt {
+            scope.spawn(|| is_seen(case, program.clone()));
         }
     });
 }
 
-fn is_seen((case, from, to): (&str, &str, &str)) {
-    let folder = tempfile::tempdir().expect("a folder");
-    assert_eq!(PYTHON.matches(from).count(), 1, "{case}: the place to spoil");
-    let report = examined(python(folder.path(), &PYTHON.replace(from, to)));
+fn is_seen(case: &str, program: PathBuf) {
+    let report = examined(program);
     let failed = names(&report, Outcome::Failed);
     assert!(
         failed.contains(&case),

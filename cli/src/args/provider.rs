@@ -11,7 +11,7 @@ pub(crate) enum Provider {
     /// Writes a folder NAME with a whole provider, which keeps notes in text files, and the examples that `writ provider test` asks it for. Python needs
     /// nothing else; Rust needs the SDK, which is the folder agent/provider-sdk of Writ's source.
     #[command(
-        after_help = "Examples:\n  writ provider new acme-dns --lang python\n  writ provider new acme-dns --lang rust --sdk ../writ/agent/provider-sdk"
+        after_help = "Examples:\n  writ provider new acme-dns --lang python\n  writ provider new acme-mail --lang rust --sdk ../writ/agent/provider-sdk"
     )]
     New {
         /// Its name: a lowercase letter, then lowercase letters, digits and dashes
@@ -33,7 +33,7 @@ pub(crate) enum Provider {
     /// diff says what an apply does, a second run changes nothing, being killed does no lasting harm, and bad input has no effect. A case that cannot run
     /// here is NOT_RUN, with the reason.
     #[command(
-        after_help = "Examples:\n  writ provider test acme-dns/acme-dns\n  writ provider test target/debug/acme-dns --examples conformance.json -o json"
+        after_help = "Examples:\n  writ provider test acme-dns/acme-dns\n  writ provider test target/debug/acme-mail --examples conformance.json -o json"
     )]
     Test {
         /// The provider's program

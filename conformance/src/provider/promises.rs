@@ -216,7 +216,7 @@ fn killed_and_converges(ground: &Ground<'_>) -> Result<Verdict, Finding> {
         talk.say(&ToProvider::Apply { id, subject, changes })?;
         // Not for an answer or a word of progress: the moment is what is tried.
         thread::sleep(wait);
-        talk.kill()?;
+        talk.kill_wholly()?;
         let killed = |finding| {
             format!(
                 "killed {} ms into an apply, a new life did not come to the same end: {finding}",

@@ -14,6 +14,7 @@ use writ_protocol::provider::{
 use writ_provider_sdk::wire;
 
 use super::case::Finding;
+use super::family::Family;
 use super::place::Place;
 
 /// How long an answer may take.
@@ -248,6 +249,13 @@ impl Talk {
             let _gone = kill_process_group(pid, Signal::KILL);
         }
         self.end(END_WAIT).map(drop)
+    }
+
+    /// Kills it in the same way, and waits until nothing is left of anything that it started.
+    pub(super) fn kill_wholly(&mut self) -> Result<(), Finding> {
+        let family = self.pid.map(Family::frozen).unwrap_or_default();
+        self.kill()?;
+        family.gone()
     }
 }
 

@@ -1,0 +1,85 @@
+//! The processes of a provider that is killed. A tool that it started may be a zombie for seconds, until init comes by; what the tool had locked by its
+//! process id counts as locked as long, so a new life begins when the old one is wholly gone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::case::Finding;
+
+/// Looks for processes that were begun while others were stopped.
+const ROUNDS_MAX: usize = 16;
+/// Between two looks whether they are gone.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Most looks: half a minute.
+const LOOKS_MAX: usize = 1_500;
+
+/// Processes by their ids, each with the moment of its start, since ids come again.
+#[derive(Debug, Default)]
+pub(super) struct Family(BTreeMap<i32, u64>);
+
+impl Family {
+    /// Stops a process and everything that it started, so that nothing begins any more, and says who that is.
+    pub(super) fn frozen(root: Pid) -> Self {
+        let mut family = BTreeMap::new();
+        for _ in 0..ROUNDS_MAX {
+            let all = processes();
+            let is_new = |pid: &i32, parent: i32, known: &BTreeMap<i32, u64>| {
+                !known.contains_key(pid)
+                    && (*pid == root.as_raw_nonzero().get() || known.contains_key(&parent))
+            };
+            let found: Vec<(i32, u64)> = all
+                .iter()
+                .filter(|(pid, (parent, _))| is_new(pid, *parent, &family))
+                .map(|(pid, (_, begun))| (*pid, *begun))
+                .collect();
+            if found.is_empty() {
+                break;
+            }
+            for (pid, begun) in found {
+                if let Some(pid) = Pid::from_raw(pid) {
+                    // It may have ended by itself.
+                    let _gone = kill_process(pid, Signal::STOP);
+                }
+                family.insert(pid, begun);
+            }
+        }
+        Self(family)
+    }
+
+    /// Lets those that were not killed end as they do when they are left alone, and waits until none is there.
+    pub(super) fn gone(&self) -> Result<(), Finding> {
+        for pid in self.0.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+            let _gone = kill_process(pid, Signal::CONT);
+        }
+        for _ in 0..LOOKS_MAX {
+            let all = processes();
+            let is_there =
+                |(pid, begun): (&i32, &u64)| all.get(pid).is_some_and(|(_, present)| present == begun);
+            if !self.0.iter().any(is_there) {
+                return Ok(());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Err("it was killed, and some of what it started is there still".to_owned())
+    }
+}
+
+/// All processes: each one's parent and the moment of its start, in ticks since the machine's (proc(5), `stat`, fields 4 and 22).
+fn processes() -> BTreeMap<i32, (i32, u64)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name stands in parentheses and may hold anything; what is told begins after the last one.
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+            let parent = fields.nth(1)?.parse().ok()?;
+            let begun = fields.nth(17)?.parse().ok()?;
+            Some((pid, (parent, begun)))
+        })
+        .collect()
+}
