@@ -1,12 +1,12 @@
-//! The processes of a provider that is killed. A tool that it started may be a zombie for seconds, until init comes by; what the tool had locked by its
-//! process id counts as locked as long, so a new life begins when the old one is wholly gone.
+//! The processes of a provider that is killed. A tool that it started may stay a zombie until init comes by, in a container for ever; what the tool had
+//! locked by its process id counts as locked as long. So the suite takes in what a provider leaves, and a new life begins when the old one is gone.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
 use super::case::Finding;
 
@@ -19,11 +19,17 @@ const LOOKS_MAX: usize = 1_500;
 
 /// Processes by their ids, each with the moment of its start, since ids come again.
 #[derive(Debug, Default)]
-pub(super) struct Family(BTreeMap<i32, u64>);
+pub(super) struct Family {
+    /// The provider itself, for whom somebody waits already.
+    root: Option<Pid>,
+    all: BTreeMap<i32, u64>,
+}
 
 impl Family {
     /// Stops a process and everything that it started, so that nothing begins any more, and says who that is.
     pub(super) fn frozen(root: Pid) -> Self {
+        // Where that is refused, init takes them in.
+        let _refused = set_child_subreaper(Some(getpid()));
         let mut family = BTreeMap::new();
         for _ in 0..ROUNDS_MAX {
             let all = processes();
@@ -47,19 +53,27 @@ impl Family {
                 family.insert(pid, begun);
             }
         }
-        Self(family)
+        Self {
+            root: Some(root),
+            all: family,
+        }
     }
 
     /// Lets those that were not killed end as they do when they are left alone, and waits until none is there.
     pub(super) fn gone(&self) -> Result<(), Finding> {
-        for pid in self.0.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+        let pids = || self.all.keys().filter_map(|pid| Pid::from_raw(*pid));
+        for pid in pids() {
             let _gone = kill_process(pid, Signal::CONT);
         }
         for _ in 0..LOOKS_MAX {
+            for pid in pids().filter(|pid| Some(*pid) != self.root) {
+                // Not ours, or not dead yet.
+                let _not_yet = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
             let all = processes();
             let is_there =
                 |(pid, begun): (&i32, &u64)| all.get(pid).is_some_and(|(_, present)| present == begun);
-            if !self.0.iter().any(is_there) {
+            if !self.all.iter().any(is_there) {
                 return Ok(());
             }
             thread::sleep(LOOK_EVERY);
