@@ -39,7 +39,7 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits until a run is over.
+    /// Waits until a run is over. One that did not succeed comes with all of its orders, because any of them may say why.
     ///
     /// # Errors
     /// A fault when the controller stays away, patience ends, or Ctrl-C is pressed; the run goes on in every case.
@@ -90,7 +90,7 @@ impl Watch<'_> {
 
     /// Asks where the run stands; gives it when it is over.
     fn ask(&self, run: &str, news: &mut News<'_>, away: &mut Away) -> anyhow::Result<Option<Run>> {
-        match self.client.run(run) {
+        match self.look(run) {
             Ok(now) => {
                 if let Some(words) = away.answered() {
                     news.controller(&words, "back")?;
@@ -106,6 +106,15 @@ impl Watch<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A run; all of its orders where it ended without success.
+    fn look(&self, run: &str) -> anyhow::Result<Run> {
+        let now = self.client.run(run)?;
+        if now.is_over() && !now.has_succeeded() {
+            return self.client.all_orders(now);
+        }
+        Ok(now)
     }
 }
 

@@ -125,6 +125,9 @@ pub struct Run {
     /// One order for each host; of a large run only the first of them.
     #[serde(default)]
     pub orders: Vec<Order>,
+    /// Where the next of its orders begin; none where all are here.
+    #[serde(default)]
+    pub orders_next: Option<String>,
     /// How it spreads over its hosts; none where it went to all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,

@@ -149,6 +149,20 @@ impl Client {
         self.get(&format!("/api/v1/runs/{run}"))
     }
 
+    /// A run with all of its orders, where it came with the first page of them.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn all_orders(&self, mut run: Run) -> anyhow::Result<Run> {
+        for _ in 0..PAGES_MAX {
+            let Some(next) = run.orders_next.take() else { break };
+            let page: Run = self.get(&format!("/api/v1/runs/{}?cursor={next}", run.id))?;
+            run.orders.extend(page.orders);
+            run.orders_next = page.orders_next;
+        }
+        Ok(run)
+    }
+
     /// Runs, the newest first.
     ///
     /// # Errors

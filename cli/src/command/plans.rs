@@ -14,10 +14,10 @@ use writ_protocol::digest::Digest;
 use writ_protocol::reason::Code;
 
 use super::{Desk, author, review};
-use crate::api::{Client, PlanAnswer, Rollout, Run};
+use crate::api::{Client, Order, PlanAnswer, Rollout, Run};
 use crate::args;
 use crate::exit::Exit;
-use crate::fault::Fault;
+use crate::fault::{Fault, exit_of};
 use crate::interrupt::Interrupt;
 use crate::output::{Format, Teller, money, plain};
 use crate::watch::Watch;
@@ -242,13 +242,18 @@ fn detailed(client: &Client, run: &Run) -> anyhow::Result<Exit> {
     })
 }
 
-/// A run that did not succeed, as an error.
+/// A run that did not succeed, as an error. It is to have all of its orders.
 pub(crate) fn failed(run: &Run) -> Fault {
-    // What ended a rollout says more than the first of the hosts that it ended for.
-    let stopped = Some(Code::RolloutStopped.to_string());
+    // What ended a rollout says more than the first of the hosts that it ended for, and so does what the exit code stands for.
+    let (stopped, exit) = (Some(Code::RolloutStopped.to_string()), run.exit());
+    let told = |order: &&Order| {
+        let code = order.code.as_deref().and_then(|code| code.parse().ok());
+        code.map(exit_of) == Some(exit)
+    };
     let worst = run.orders.iter().find(|order| order.code == stopped);
+    let worst = worst.or_else(|| run.orders.iter().find(told));
     let worst = worst.or_else(|| run.orders.iter().find(|order| order.code.is_some()));
-    let mut fault = Fault::new(run.exit(), format!("{} ended {}", run.id, run.state));
+    let mut fault = Fault::new(exit, format!("{} ended {}", run.id, run.state));
     if let Some(order) = worst {
         fault.code.clone_from(&order.code);
         let detail = order.detail.clone().unwrap_or_default();

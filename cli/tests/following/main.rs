@@ -378,3 +378,35 @@ fn on_a_terminal_the_picture_changes_in_place_and_goes_at_the_end() {
         "the verdict is what stays: {text:?}"
     );
 }
+
+#[test]
+fn a_host_that_failed_behind_the_first_page_decides_exit_and_words() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Stub::serving(|asked, _| {
+        let order = |host: &str, state: &str, code: Option<&str>| json!({"id": "order_1", "agentName": host, "state": state, "code": code, "detail": code.map(|_| "it moved")});
+        let page = |orders: Value, next: Option<&str>| {
+            let mut page = run("failed", "failed");
+            (page["orders"], page["ordersNext"]) = (orders, json!(next));
+            Answer::Json(200, page)
+        };
+        match asked.line.strip_prefix(&format!("GET {RUN}")) {
+            Some("") => page(json!([order("web-1", "succeeded", None)]), Some("web-1")),
+            Some("?cursor=web-1") => page(json!([order("web-2", "failed", Some("W0306"))]), Some("web-2")),
+            Some("?cursor=web-2") => page(json!([order("web-3", "refused", Some("W0312"))]), None),
+            _ => rest(asked),
+        }
+    });
+    let watched = server
+        .writ(home.path(), &["run", "watch", "run_1", "-o", "json"])
+        .output()
+        .unwrap();
+    assert_eq!(watched.status.code(), Some(13), "{}", err(&watched));
+    assert!(
+        err(&watched).contains("web-3 refused it moved"),
+        "{}",
+        err(&watched)
+    );
+    let shown: Value = serde_json::from_slice(&watched.stdout).unwrap();
+    assert_eq!(shown["orders"].as_array().map(Vec::len), Some(3));
+    assert_eq!(shown["ordersNext"], Value::Null);
+}
