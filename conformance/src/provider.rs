@@ -5,6 +5,7 @@
 //! * [`place`] is where it works: a folder of its own, or a lab host.
 //! * `talk` is one life of the program, `ground` what every case stands on, `tree` what the files were before and after.
 //! * `words` has the cases of the protocol, `promises` and `hostile` those of a kind.
+//! * [`matrix`] counts the kinds that come with an agent over platforms.
 //! * [`report`] is what came of it, for people and programs; [`builtin`] has the examples of the kinds that come with an agent.
 //!
 //! A case that cannot run is told as such, with the reason, and never as passed. To add one: a function in the file of its sort, and a row there.
@@ -15,6 +16,7 @@ pub mod examples;
 mod family;
 mod ground;
 mod hostile;
+pub mod matrix;
 pub mod place;
 mod promises;
 pub mod report;
@@ -62,6 +64,9 @@ pub enum ExamineError {
     /// There is no place to work in.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The table of the matrix is not readable.
+    #[error(transparent)]
+    Table(#[from] examples::ExamplesError),
 }
 
 /// Runs every case on a program: those of the protocol once, those of a kind for each kind of the examples.

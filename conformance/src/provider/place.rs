@@ -133,6 +133,11 @@ impl Place {
 
     /// Runs a script where the provider works.
     pub(super) fn sh(&self, script: &str) -> Result<(), String> {
+        self.ask(script).map(drop)
+    }
+
+    /// Runs a script where the provider works; what it wrote.
+    pub(super) fn ask(&self, script: &str) -> Result<String, String> {
         let mut command = match &self.lab {
             Some(lab) => lab.command("sh"),
             None => Command::new("sh"),
@@ -140,12 +145,12 @@ impl Place {
         command.args(["-ec", script]);
         let ran = dressed(command)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .output();
         let output = ran.map_err(|error| format!("sh does not start: {error}"))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(format!(
             "a script of the examples failed: {}",
