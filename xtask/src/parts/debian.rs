@@ -24,7 +24,7 @@ struct Program {
     need: Need,
 }
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 10] = [
     Program {
         name: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -44,6 +44,22 @@ const PROGRAMS: [Program; 7] = [
     Program {
         name: "c++",
         packages: &["g++"],
+        need: Need::Test,
+    },
+    // The Fedora-like lab host of the matrix.
+    Program {
+        name: "rpmbuild",
+        packages: &["rpm"],
+        need: Need::Test,
+    },
+    Program {
+        name: "dnf",
+        packages: &["dnf"],
+        need: Need::Test,
+    },
+    Program {
+        name: "createrepo_c",
+        packages: &["createrepo-c"],
         need: Need::Test,
     },
     Program {
