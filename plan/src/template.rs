@@ -39,6 +39,8 @@ const TEMPLATE_BYTES_TOTAL: usize = 64 << 20;
 const VARS_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of what one member of a `for_each` is made for, counted in the same way.
 const MEMBER_BYTES_MAX: usize = 8 << 10;
+/// Compiled templates kept at once: a family has a handful, and each is used for every member.
+const COMPILED_MAX: usize = 64;
 /// What the current member of a `for_each` is called in templates.
 pub(crate) const EACH: &str = "each";
 
@@ -67,6 +69,10 @@ impl Object for Scope {
 /// Renders the templates of one config.
 pub(crate) struct Renderer {
     scope: Scope,
+    /// The engine, with the templates compiled so far, each under its own text.
+    engine: Environment<'static>,
+    /// How many they are.
+    compiled: usize,
     nodes: BTreeMap<String, Node>,
     names: BTreeSet<String>,
     /// What `vars` hold, bytes.
@@ -107,6 +113,8 @@ impl Renderer {
                 vars: Value::from(values),
                 each: None,
             },
+            engine: environment(),
+            compiled: 0,
             nodes,
             names,
             used: room.used(),
@@ -245,25 +253,40 @@ impl Renderer {
         Ok(())
     }
 
-    fn render(&mut self, source: &str) -> Result<String, Failure> {
+    /// Compiles a template, unless another member of the same family brought it.
+    fn prepare(&mut self, source: &str) -> Result<(), Failure> {
+        if self.engine.get_template(source).is_ok() {
+            return Ok(());
+        }
         syntax::check(source)?;
+        if self.compiled >= COMPILED_MAX {
+            self.engine.clear_templates();
+            self.compiled = 0;
+        }
+        self.engine
+            .add_template_owned(source.to_owned(), source.to_owned())
+            .map_err(|error| Failure::of(&error, 0, Vec::new()))?;
+        self.compiled += 1;
+        Ok(())
+    }
+
+    fn render(&mut self, source: &str) -> Result<String, Failure> {
         self.read(source)?;
+        self.prepare(source)?;
         let fuel = TEMPLATE_FUEL.min(self.fuel);
-        let environment = environment(fuel);
+        self.engine.set_fuel(Some(fuel));
         let mut undeclared = Vec::new();
         let mut output = Bounded(Vec::new());
-        let result = environment.template_from_str(source).and_then(|template| {
-            let captured = template.render_captured_to(Value::from_object(self.scope.clone()), &mut output);
+        let scope = Value::from_object(self.scope.clone());
+        let result = self.engine.get_template(source).and_then(|template| {
+            let captured = template.render_captured_to(scope, &mut output);
             if captured.is_err() {
                 undeclared = template.undeclared_variables(false).into_iter().collect();
             }
-            captured
+            captured.map(|captured| captured.state().fuel_levels().map_or(fuel, |(used, _)| used))
         });
         match result {
-            Ok(captured) => {
-                let used = captured.state().fuel_levels().map_or(fuel, |(used, _)| used);
-                self.fuel = self.fuel.saturating_sub(used);
-            }
+            Ok(used) => self.fuel = self.fuel.saturating_sub(used),
             Err(error) => {
                 self.fuel = self.fuel.saturating_sub(fuel);
                 return Err(Failure::of(&error, output.0.len(), undeclared));
@@ -362,9 +385,8 @@ const FILTERS: &[&str] = &[
     "count", "d", "default", "first", "join", "last", "length", "lower", "trim", "upper",
 ];
 
-fn environment(fuel: u64) -> Environment<'static> {
+fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
-    environment.set_fuel(Some(fuel));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     // As written in the config, not as Python would print it.
