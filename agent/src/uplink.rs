@@ -10,7 +10,7 @@ use writ_chassis::clock::BootInstant;
 use writ_protocol::batch::{self, BatchError, BatchHeader};
 use writ_protocol::id::JournalId;
 use writ_protocol::key::SigningKey;
-use writ_protocol::limits::{BATCHES_IN_FLIGHT, RESEND_AFTER};
+use writ_protocol::limits::{BATCH_FRAMES_MAX, BATCHES_IN_FLIGHT, RESEND_AFTER};
 use writ_protocol::manifest::Identity;
 use writ_protocol::time::Timestamp;
 
@@ -183,6 +183,11 @@ impl Uplink {
             .then(|| self.quiet_since.plus(self.wait).max(self.free_at()))
     }
 
+    /// Whether what is to be sent next fills a batch, so that it need not wait for company.
+    pub const fn has_full_batch(&self) -> bool {
+        self.durable.saturating_add(1).saturating_sub(self.next) >= BATCH_FRAMES_MAX as u64
+    }
+
     /// Whether the broker has everything that is durable.
     pub const fn is_handed_over(&self) -> bool {
         self.next > self.durable && self.in_flight == 0
@@ -344,6 +349,17 @@ mod tests {
         );
         up.note_answer(1, 10, true);
         assert_eq!(up.resend_at(), Some(at(20)));
+    }
+
+    #[test]
+    fn a_full_batch_waits_for_no_company() {
+        let mut up = Uplink::new(5, at(0));
+        up.note_durable(104);
+        assert!(!up.has_full_batch(), "one is missing");
+        up.note_durable(105);
+        assert!(up.has_full_batch());
+        up.note_sent(105, at(0));
+        assert!(!up.has_full_batch(), "it is on its way");
     }
 
     #[test]

@@ -108,8 +108,14 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| ParseDigestError)?;
-        Self::from_slice(&bytes)
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() {
+            return Err(ParseDigestError);
+        }
+        HEXLOWER
+            .decode_mut(text.as_bytes(), &mut bytes)
+            .map_err(|_| ParseDigestError)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use writ_chassis::clock::Clock;
 use writ_protocol::id::OrderId;
-use writ_protocol::limits::BATCH_LINGER;
+use writ_protocol::limits::{BATCH_FRAMES_MAX, BATCH_LINGER};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Record, StepOutcome};
 use writ_protocol::time::Timestamp;
@@ -36,6 +36,7 @@ impl Write {
 /// What writing brought.
 struct Written {
     durable: Position,
+    has_flushed: bool,
     count: u64,
     accepted: Vec<(OrderId, u64)>,
     owes_memory: bool,
@@ -63,6 +64,12 @@ impl Agent {
                 }
                 Effect::Sync => flush = true,
                 act => acts.push(act),
+            }
+        }
+        let is_harmless = self.core.is_looking() && acts.iter().all(|act| matches!(act, Effect::Observe(_)));
+        if is_harmless {
+            for act in std::mem::take(&mut acts) {
+                self.act(act);
             }
         }
         if !writes.is_empty() {
@@ -133,12 +140,15 @@ impl Agent {
                 }
             }
             write_results(journal, &mut results, by.0)?;
-            if flush {
+            // A full batch goes while the rest is still being looked at; nothing that is not durable leaves the host.
+            let is_batch = journal.end().seq.saturating_sub(journal.durable().seq) >= BATCH_FRAMES_MAX as u64;
+            if flush || is_batch {
                 journal.sync()?;
                 journal.remember(water.0, water.1);
             }
             Ok(Written {
                 durable: journal.durable(),
+                has_flushed: flush || is_batch,
                 count: journal.end().seq.saturating_sub(before),
                 accepted,
                 owes_memory: journal.owes_memory(),
@@ -157,10 +167,11 @@ impl Agent {
         if is_urgent {
             self.uplink.put_first(written.durable.seq, now);
             self.timers.send_at = Some(now);
-        } else if flush && !self.uplink.is_settled() {
+        } else if written.has_flushed && !self.uplink.is_settled() {
             let is_first = now.since(self.timers.sent_at) >= PAUSE;
             let linger = if is_first { FIRST_LINGER } else { BATCH_LINGER };
-            self.timers.send_at.get_or_insert(now.plus(linger));
+            let at = if self.uplink.has_full_batch() { now } else { now.plus(linger) };
+            self.timers.send_at = Some(self.timers.send_at.map_or(at, |before| before.min(at)));
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ use crate::machine;
 
 /// Seconds that a stop waits for the running step: somebody sits there and waits.
 const DRAIN_SECONDS: u64 = 5;
+/// Length of a segment of the journal: the last one stays, and is read again by the next run.
+const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Where, and as whom.
 #[derive(Debug, Args)]
@@ -58,6 +60,12 @@ pub(super) async fn serve(once: Once) -> Result<(), Error> {
     config.steps.cgroup = once.cgroup;
     // What was carried out here is nobody's to watch: the desk goes, and the agent with it.
     config.drift.enabled = false;
+    // Every start reads the journal whole, and here each run is a start: what the desk has acknowledged is on its disk, in the state that this
+    // one lies in, and nobody asks for it once more. Its bundles are there as well.
+    config.journal.retain_bytes = 0;
+    config.journal.retain_hours = 0;
+    config.journal.segment_bytes = SEGMENT_BYTES;
+    config.steps.bundle_cache_bytes = 0;
     config.validate()?;
     let lifecycle = Lifecycle::with_signals(config.drain() + GRACE)?;
     let agent = Box::pin(open(config, (once.name, once.silence), lifecycle.handle())).await?;

@@ -152,9 +152,18 @@ fn told(printer: Printer, path: &Path, problems: &[Diagnostic]) -> anyhow::Resul
 /// A config that is known to compile, with the files it names.
 ///
 /// # Errors
-/// When something cannot be read. Problems of the config are shown, and are a fault with [`Exit::Invalid`].
+/// As [`compiled`].
 pub(crate) fn sources(desk: &Desk, path: &Path, given: &Given) -> anyhow::Result<Sources> {
     let found = read(path, given)?.and_then(|sources| compile::compile(&sources).map(|_| sources));
+    found.or_else(|problems| Err(not_valid(desk, path, &problems)?.into()))
+}
+
+/// A config as it compiles.
+///
+/// # Errors
+/// When something cannot be read. Problems of the config are shown, and are a fault with [`Exit::Invalid`].
+pub(crate) fn compiled(desk: &Desk, path: &Path, given: &Given) -> anyhow::Result<Compiled> {
+    let found = read(path, given)?.and_then(|sources| compile::compile(&sources));
     found.or_else(|problems| Err(not_valid(desk, path, &problems)?.into()))
 }
 

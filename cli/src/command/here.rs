@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use writ_plan::compile::{self, Compiled, Given};
+use writ_plan::compile::{Compiled, Given};
 use writ_plan::plan::Plan;
 use writ_protocol::exec::RunMode;
 use writ_protocol::id::RunId;
@@ -207,9 +207,7 @@ fn look<'a>(desk: &'a Desk, asked: &Asked<'_>) -> anyhow::Result<Looked<'a>> {
         dev_fast: ledger.places().trials()?,
         ..author::given(asked.values)?
     };
-    let sources = author::sources(desk, asked.path, &given)?;
-    let compiled = compile::compile(&sources)
-        .map_err(|_| Fault::new(Exit::Invalid, "the config changed while it was read"))?;
+    let compiled = author::compiled(desk, asked.path, &given)?;
     let mut work = Work::begin(start(desk, (ledger, asked.patience))?, &compiled, &line)?;
     let found = work.carry_out(OrderKind::Check, None)?;
     if found.ended.done.outcome != OrderOutcome::Succeeded {

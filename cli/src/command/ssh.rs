@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use writ_plan::compile::{self, Compiled, Given};
+use writ_plan::compile::{Compiled, Given};
 use writ_plan::plan::{HostPlan, Plan};
 use writ_plan::rollout::Share;
 use writ_protocol::digest::Digest;
@@ -229,9 +229,7 @@ impl<'a> Door<'a> {
             dev_fast: self.ledger.places().trials()?,
             ..author::given(wanted.values)?
         };
-        let sources = author::sources(self.desk, wanted.path, &given)?;
-        let compiled = compile::compile(&sources)
-            .map_err(|_| Fault::new(Exit::Invalid, "the config changed while it was read"))?;
+        let compiled = author::compiled(self.desk, wanted.path, &given)?;
         let hosts = hosts::named(self.words, &compiled)?;
         let bundle = self.ledger.bundle(work::packed(&compiled))?;
         let found = self.each(&hosts, |host| self.look_at(host, (&compiled, &bundle)));
