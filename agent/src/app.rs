@@ -228,6 +228,8 @@ enum Event {
     Bundle(OrderId, Result<Box<Bundle>, Failure>),
     /// A step was looked at, and with it some that follow.
     Observed(ahead::Looks),
+    /// A step was carried out, and what follows it was looked at.
+    Applied(Input, ahead::Looks),
     /// Plans that are wanted on this host since before the start.
     Loaded(Vec<drift::Loaded>),
     Noticed(Noticed),

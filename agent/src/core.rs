@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use writ_chassis::clock::BootInstant;
 use writ_protocol::digest::Digest;
+use writ_protocol::exec::StepMode;
 use writ_protocol::hello::LeaseHeld;
 use writ_protocol::id::{HaltId, OrderId};
 use writ_protocol::limits::{CLOCK_SKEW_MAX, CLOCK_SLACK};
@@ -238,6 +239,22 @@ impl AgentCore {
             let held = self.held.get(&running.order_id);
             running.rehearsal.is_under_way() || held.is_some_and(|held| held.order.kind == OrderKind::Check)
         })
+    }
+
+    /// The step whose turn comes after one that is being carried out, to be looked at right behind it. None after one that must not be repeated: how
+    /// that ended is written before anything else is done.
+    pub fn following(&self, index: usize) -> Option<StepRef> {
+        let running = self.running.as_ref()?;
+        let held = self.held.get(&running.order_id)?;
+        let is_plain = |step: &&StepPlan| step.mode != StepMode::Once;
+        running.steps.get(index).filter(is_plain)?;
+        let next = index.checked_add(1)?;
+        let is_open = running.ended.get(next) == Some(&None);
+        let step = running
+            .steps
+            .get(next)
+            .filter(|step| is_open && !step.only_when_notified)?;
+        Some(steps::step_ref(held, running, next, step, 1))
     }
 
     /// The order that is being carried out.

@@ -65,6 +65,12 @@ pub trait Executor: Send + Sync + Debug {
         vec![self.observe(job)]
     }
 
+    /// Looks at a step of an order that changes things, when its turn has come, and at steps right after it up to the first that differs: what is
+    /// as it should be needs no more than the look. Bounded as [`Executor::observe_ahead`]; empty where looking is not cheap.
+    fn observe_on(&self, _job: &Job) -> Vec<Result<Seen, Failure>> {
+        Vec::new()
+    }
+
     /// Carries a step out, and looks at it again.
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran;
 

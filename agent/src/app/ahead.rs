@@ -1,8 +1,9 @@
 //! Looks taken ahead: what was seen of steps that follow a step that was asked for, until the rules ask for them. A host of ten thousand files
 //! would otherwise go to another thread and back for each.
 //!
-//! Only where looking changes nothing is it done ahead ([`AgentCore::is_looking`](crate::core::AgentCore::is_looking)), and what was seen ahead is
-//! used within the go in which it came, or never.
+//! Steps are seen ahead as far as nothing changes between them: all of them while an order only looks
+//! ([`AgentCore::is_looking`](crate::core::AgentCore::is_looking)), and up to the first that differs right after a change. What was seen ahead is used
+//! within the go in which it came, or never.
 
 use std::collections::VecDeque;
 

@@ -87,6 +87,10 @@ impl Agent {
                 inputs.extend(looks.next());
                 self.work.ahead = Some(looks);
             }
+            Event::Applied(input, looks) => {
+                inputs.push(input);
+                self.work.ahead = Some(looks);
+            }
             Event::Loaded(loaded) => self.note_loaded(loaded),
             Event::Noticed(noticed) => self.note_noticed(noticed),
             Event::Looked { turn, found } => self.note_looked(turn, found),

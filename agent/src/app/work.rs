@@ -87,7 +87,7 @@ impl Agent {
         }
     }
 
-    /// Looks at a step, and at some that follow where looking changes nothing.
+    /// Looks at a step, and at some that follow it.
     pub(super) fn observe(&self, step: StepRef) {
         let (order_id, first) = (step.order.order_id, step.index);
         let is_alone = !self.core.is_looking();
@@ -95,10 +95,14 @@ impl Agent {
         let lifecycle = self.lifecycle.clone();
         self.lifecycle.spawn_contained("agent.observe", async move {
             let seen = on_thread(&lifecycle, executor, "executor.observe", move |executor| {
-                if is_alone {
+                if !is_alone {
+                    return executor.observe_ahead(&job);
+                }
+                let seen = executor.observe_on(&job);
+                if seen.is_empty() {
                     vec![executor.observe(&job)]
                 } else {
-                    executor.observe_ahead(&job)
+                    seen
                 }
             })
             .await;
@@ -112,12 +116,13 @@ impl Agent {
         });
     }
 
-    /// Carries a step out, its output live on the bus.
+    /// Carries a step out, its output live on the bus; and looks at what follows, where that is cheap, before anybody asks.
     pub(super) fn apply(&self, step: StepRef) {
         let (order_id, index) = (step.order.order_id, step.index);
         let (order, name) = (order_id.to_string(), step.id.clone());
         let trace_id = self.work.trace_id(order_id);
         tracing::info!(order.id = %order_id, step = %name, attempt = step.attempt, trace_id, "step starts");
+        let next = self.core.following(index).map(|next| self.job(next));
         let (job, report, executor) = (self.job(step), self.report.clone(), Arc::clone(&self.executor));
         let (lifecycle, clock) = (self.lifecycle.clone(), Arc::clone(&self.clock));
         let (lines, mut live) = mpsc::channel::<LogLine>(LOG_LINES_MAX);
@@ -153,13 +158,24 @@ impl Agent {
                         let _gap = lines.try_send(line);
                     }
                 };
-                executor.apply(&job, &mut on_output)
+                let ran = executor.apply(&job, &mut on_output);
+                let next = next.filter(|_| ran.failure.is_none());
+                let seen = next.map_or_else(Vec::new, |next| executor.observe_on(&next));
+                (ran, seen)
             };
-            let ran = on_thread(&lifecycle, executor, "executor.apply", work).await;
-            let ran = Box::new(ran.unwrap_or_else(|failure| Ran::failed(failure, clock.now())));
-            let _stopping = report
-                .send(Event::Input(Input::Applied { order_id, index, ran }))
-                .await;
+            let done = on_thread(&lifecycle, executor, "executor.apply", work).await;
+            let (ran, seen) = done.unwrap_or_else(|failure| (Ran::failed(failure, clock.now()), Vec::new()));
+            let looks = Looks {
+                order_id,
+                first: index.saturating_add(1),
+                seen: seen.into(),
+            };
+            let input = Input::Applied {
+                order_id,
+                index,
+                ran: Box::new(ran),
+            };
+            let _stopping = report.send(Event::Applied(input, looks)).await;
         });
     }
 }

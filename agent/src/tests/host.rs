@@ -1,7 +1,7 @@
 //! A host that only pretends, for tests: every step is done once it was carried out, and what was is counted over all lives of an agent.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use writ_protocol::digest::Digest;
@@ -26,6 +26,8 @@ pub(crate) struct FakeHost {
     pub(crate) stopped: (Mutex<bool>, std::sync::Condvar),
     /// How many steps hang now.
     pub(crate) hanging: AtomicUsize,
+    /// Looks on after a change, up to the first step that differs.
+    pub(crate) looks_on: AtomicBool,
     /// How many steps it was looked at for, look by look.
     pub(crate) looks: Mutex<Vec<usize>>,
 }
@@ -77,6 +79,22 @@ impl Executor for FakeHost {
         let rest = self.steps.iter().skip(job.step.index);
         self.looks.lock().expect("lock").push(rest.len());
         rest.map(|step| Ok(self.see(&step.id))).collect()
+    }
+
+    fn observe_on(&self, job: &Job) -> Vec<Result<Seen, Failure>> {
+        if !self.looks_on.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let rest: Vec<Seen> = self
+            .steps
+            .iter()
+            .skip(job.step.index)
+            .map(|step| self.see(&step.id))
+            .collect();
+        let settled = rest.iter().take_while(|seen| seen.changes.is_empty()).count();
+        let seen: Vec<_> = rest.into_iter().take(settled + 1).map(Ok).collect();
+        self.looks.lock().expect("lock").push(seen.len());
+        seen
     }
 
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {

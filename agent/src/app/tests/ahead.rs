@@ -1,5 +1,7 @@
 //! Steps seen before the rules ask for them: one look serves many, in order, and none outlives its go.
 
+use std::sync::atomic::Ordering;
+
 use writ_protocol::exec::StepMode;
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::record::{OrderOutcome, StepOutcome};
@@ -63,6 +65,51 @@ async fn an_apply_looks_at_each_step_when_its_turn_has_come() {
             .iter()
             .all(|(_, outcome, _)| *outcome == StepOutcome::Changed)
     );
+}
+
+#[tokio::test]
+async fn what_follows_a_change_is_looked_at_behind_it_up_to_the_next_change() {
+    let mut steps = steps();
+    steps[1].notify = vec![2];
+    steps[7].mode = StepMode::Once;
+    let world = World::new(steps.clone());
+    world.host.looks_on.store(true, Ordering::SeqCst);
+    let settled = steps
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| (20..40).contains(number));
+    world
+        .host
+        .satisfied
+        .lock()
+        .expect("lock")
+        .extend(settled.map(|(_, step)| step.id.clone()));
+    world.bus.publish(manifest(1, vec![order(1, OrderKind::Apply)]));
+    let end = live(&world).await;
+    assert_eq!(end.outcome, OrderOutcome::Succeeded);
+    let wanted: Vec<_> = steps
+        .iter()
+        .enumerate()
+        .map(|(number, step)| {
+            let outcome = if (20..40).contains(&number) {
+                StepOutcome::Unchanged
+            } else {
+                StepOutcome::Changed
+            };
+            (step.id.clone(), outcome, 1)
+        })
+        .collect();
+    assert_eq!(results(&world), wanted);
+    let looks = world.host.looks.lock().expect("lock").clone();
+    assert_eq!(looks.iter().filter(|seen| **seen > 1).count(), 1, "{looks:?}");
+    assert_eq!(
+        looks.iter().max(),
+        Some(&21),
+        "twenty that are settled, and the next that differs"
+    );
+    // What was seen of the notified step before it was notified is not taken for what is seen of it then.
+    assert_eq!(looks.iter().sum::<usize>(), STEPS + 1, "{looks:?}");
+    assert_eq!(world.host.applied.lock().expect("lock").len(), STEPS - 20);
 }
 
 #[tokio::test]
