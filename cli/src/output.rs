@@ -58,8 +58,8 @@ impl Teller {
     /// Says a line.
     pub fn say(&self, line: &str) {
         if !self.quiet {
-            // Nobody who does not listen is worth failing for.
-            writeln!(anstream::stderr(), "{line}").ok();
+            // In one piece: thousands of lines are said while something is carried out. Nobody who does not listen is worth failing for.
+            anstream::stderr().write_all(format!("{line}\n").as_bytes()).ok();
         }
     }
 

@@ -19,6 +19,9 @@ use crate::package::{dpkg, rpm};
 use crate::tool::Tools;
 use crate::{command, file, group, package, service, user};
 
+/// Where what is kept in memory is read from: accounts, and the databases of dpkg and rpm.
+const DATABASES: [&str; 4] = ["/etc/", "/var/lib/", "/usr/lib/sysimage/", "/usr/share/rpm/"];
+
 /// A host. What is read of its accounts and packages is kept until the files it came from change.
 #[derive(Debug)]
 pub struct Host {
@@ -148,7 +151,9 @@ impl Host {
             Spec::User(spec) => user::apply(spec, changes, tools, sinks),
             Spec::Group(spec) => group::apply(spec, changes, tools, sinks),
         };
-        self.forget();
+        if !leaves_databases(resource) {
+            self.forget();
+        }
         done
     }
 
@@ -220,10 +225,21 @@ impl Host {
         self.rpm.forget();
     }
 
-    /// Whatever changed something may have changed anything.
+    /// Whatever ran something may have changed anything.
     fn forget(&self) {
         self.accounts.forget();
         self.logins.forget();
         self.forget_packages();
     }
+}
+
+/// Whether a change of this resource touches nothing that is kept in memory: a file that lies elsewhere than the host's databases do. Of one in there
+/// the stamp tells too; that is not relied on.
+fn leaves_databases(resource: &Resource) -> bool {
+    let is_near = |path: &str| {
+        DATABASES
+            .iter()
+            .any(|folder| path.starts_with(folder) || folder.starts_with(path))
+    };
+    matches!(&resource.spec, Spec::File(spec) if !is_near(&spec.path))
 }

@@ -170,12 +170,11 @@ impl Agent {
         } else if written.has_flushed && !self.uplink.is_settled() {
             let is_first = now.since(self.timers.sent_at) >= PAUSE;
             let linger = if is_first { FIRST_LINGER } else { BATCH_LINGER };
-            let at = if self.uplink.has_full_batch() {
-                now
-            } else {
-                now.plus(linger)
-            };
-            self.timers.send_at = Some(self.timers.send_at.map_or(at, |before| before.min(at)));
+            let at = *self.timers.send_at.get_or_insert(now.plus(linger));
+            // A wait after a failure stands, however much gathers meanwhile.
+            if self.uplink.has_full_batch() && self.timers.send_retry.failures() == 0 {
+                self.timers.send_at = Some(at.min(now));
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
+use writ_protocol::limits::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX, BATCH_LINGER};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{Alarm, Record};
 
@@ -215,7 +215,14 @@ impl Agent {
         let now = self.clock.boot();
         if taken {
             self.timers.send_retry.reset();
-            if let Some(at) = self.uplink.due(now) {
+            if let Some(due) = self.uplink.due(now) {
+                // An answer is no reason to send a handful: many small batches cost the ledger as much as many full ones.
+                let is_full = self.uplink.has_full_batch();
+                let at = if is_full {
+                    due
+                } else {
+                    due.max(self.timers.sent_at.plus(BATCH_LINGER))
+                };
                 self.timers.send_at.get_or_insert(at);
             }
         } else {
