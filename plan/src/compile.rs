@@ -14,6 +14,7 @@ mod order;
 mod resource;
 mod select;
 mod settings;
+mod shell;
 mod system;
 
 use std::collections::{BTreeMap, BTreeSet};

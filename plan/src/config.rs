@@ -188,8 +188,11 @@ record! {
     CommandItem is "`command`" {
         /// Name, unique among commands.
         command: Text,
-        /// Program and arguments; no shell is involved.
-        argv: Vec<Text>,
+        /// Program and arguments; no shell is involved. This or `shell`.
+        argv: Option<Vec<Text>>,
+        /// A text for `/bin/sh -c`, taken as it is written: values come by `env`. This or `argv`.
+        #[schemars(extend("type" = "string"))]
+        shell: Option<Text>,
         /// Working directory.
         #[schemars(extend("type" = "string"))]
         cwd: Option<Text>,

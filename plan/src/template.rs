@@ -192,6 +192,17 @@ impl Renderer {
         }
     }
 
+    /// A text that is no template, counted as read.
+    pub(crate) fn as_written(&mut self, text: &Text, sink: &mut Sink<'_>) -> Option<String> {
+        match self.read(&text.value) {
+            Ok(()) => Some(text.value.clone()),
+            Err(failure) => {
+                sink.push(self.problem(&failure, text.mark, ""));
+                None
+            }
+        }
+    }
+
     /// The output of a template file; `at` is where the config names it.
     pub(crate) fn file(
         &mut self,

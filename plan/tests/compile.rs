@@ -263,3 +263,17 @@ proptest! {
         prop_assert_eq!(found.blobs, wanted.blobs);
     }
 }
+
+#[test]
+fn a_shell_gets_its_text_as_it_is_written() {
+    let text = "docker ps --format '{{.Names}}' | grep -q \"$NAME\" && echo {{ other }}\n";
+    let config = format!(
+        "version: 1\nproject: web\ntargets: {{ hosts: [a] }}\nvars: {{ name: x }}\nresources:\n  - command: look\n    shell: |\n      {text}    env: {{ NAME: \"{{{{ name }}}}\" }}\n"
+    );
+    let compiled = compiled(&inline(&config));
+    let Spec::Command(command) = &compiled.graph.resources[0].spec else {
+        panic!("a command");
+    };
+    assert_eq!(command.argv, ["/bin/sh", "-c", text]);
+    assert_eq!(command.env.get("NAME").map(String::as_str), Some("x"));
+}

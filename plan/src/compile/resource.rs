@@ -7,15 +7,15 @@ use writ_protocol::exec::{Isolation, StepMode};
 use writ_protocol::graph::{CommandSpec, FileSpec, FileState, Spec};
 use writ_protocol::limits::ARTEFACTS_MAX;
 
-use super::{Draft, Named, Room, check, content, settings};
+use super::{Draft, Named, Room, check, content, settings, shell};
 use crate::config::{CommandItem, FileItem, quantity};
 use crate::diagnostic::{Mark, Problem, Sink, code};
-use crate::yaml::read::Text;
+use crate::yaml::read::{Text, Whole as _};
 
 /// Most words of an `argv`, `only_if` or `unless`, variables of an `env`, and references of one resource.
 const WORDS_MAX: usize = 1_024;
 /// Most bytes of one `argv` or `env`: what the kernel takes for one word.
-const WORDS_BYTES_MAX: usize = 128 << 10;
+pub(super) const WORDS_BYTES_MAX: usize = 128 << 10;
 /// What begins the names of variables that the agent sets.
 const OWN_VARIABLES: &str = "WRIT_";
 
@@ -193,7 +193,7 @@ pub(super) fn account(text: Option<&Text>, what: &str, room: &mut Room<'_, '_>) 
 pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<Draft> {
     let name = room.renderer.text(&command.command, room.sink);
     let name = name.and_then(|name| check::name(&name, command.command.mark, "command", room.sink));
-    let argv = words(&command.argv, "argv", command.command.mark, room);
+    let argv = program(command, room);
     let only_if = guard(command.only_if.as_deref(), "only_if", command.command.mark, room);
     let unless = guard(command.unless.as_deref(), "unless", command.command.mark, room);
     let cwd = command.cwd.as_ref().and_then(|text| path(text, room));
@@ -256,6 +256,32 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
         mode: mode?,
         spec,
     })
+}
+
+/// What a command starts: its `argv`, or a shell with its text.
+fn program(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<Vec<String>> {
+    let at = command.command.mark;
+    match (&command.argv, &command.shell) {
+        (Some(argv), None) => words(argv, "argv", at, room),
+        (None, Some(text)) => shell::program(text, room),
+        (Some(_), Some(text)) => {
+            let message = "a command has an `argv` or a `shell`, not both";
+            room.sink.push(
+                Problem::new(code::CONTRADICTION, text.mark, message)
+                    .hint("keep `argv` where no shell is needed"),
+            );
+            None
+        }
+        // What it has may stand there and be malformed, which was told.
+        (None, None) if !command.whole() => None,
+        (None, None) => {
+            room.sink.push(
+                Problem::new(code::MISSING_FIELD, at, "`command` needs `argv` or `shell`")
+                    .hint("write `argv: [program, argument, …]`"),
+            );
+            None
+        }
+    }
 }
 
 fn guard(list: Option<&[Text]>, what: &str, at: Mark, room: &mut Room<'_, '_>) -> Option<Vec<String>> {
