@@ -274,6 +274,6 @@ fn a_shell_gets_its_text_as_it_is_written() {
     let Spec::Command(command) = &compiled.graph.resources[0].spec else {
         panic!("a command");
     };
-    assert_eq!(command.argv, ["/bin/sh", "-c", text]);
+    assert_eq!(command.argv, ["/bin/sh", "-c", text.trim_end()]);
     assert_eq!(command.env.get("NAME").map(String::as_str), Some("x"));
 }

@@ -38,6 +38,8 @@ pub(super) fn program(text: &Text, room: &mut Room<'_, '_>) -> Option<Vec<String
         return None;
     }
     let written = check::plain_text(written, text.mark, "shell", room.sink)?;
+    // The end of a block of lines means nothing to a shell, and a plan is read by people.
+    let written = written.trim_end_matches('\n').to_owned();
     Some(vec![SHELL.to_owned(), "-c".to_owned(), written])
 }
 
