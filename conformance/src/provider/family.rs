@@ -28,8 +28,7 @@ pub(super) struct Family {
 impl Family {
     /// Stops a process and everything that it started, so that nothing begins any more, and says who that is.
     pub(super) fn frozen(root: Pid) -> Self {
-        // Where that is refused, init takes them in.
-        let _refused = set_child_subreaper(Some(getpid()));
+        adopt();
         let mut family = BTreeMap::new();
         for _ in 0..ROUNDS_MAX {
             let all = processes();
@@ -80,6 +79,43 @@ impl Family {
         }
         Err("it was killed, and some of what it started is there still".to_owned())
     }
+}
+
+/// Orphans of what this process starts come to it from now on; where that is refused, init takes them in.
+pub(super) fn adopt() {
+    let _refused = set_child_subreaper(Some(getpid()));
+}
+
+/// Waits for what ended of those that came to us out of another process namespace: it cannot end as long as one of them is a zombie. Nobody else
+/// here waits for them, for all that this process starts is in its own.
+pub(super) fn bury_strangers() {
+    let own = getpid();
+    let strangers = processes()
+        .into_iter()
+        .filter(|(_, (parent, _))| *parent == own.as_raw_nonzero().get())
+        .filter_map(|(pid, _)| Pid::from_raw(pid))
+        .filter(|pid| depth(*pid) > depth(own));
+    for pid in strangers {
+        let _not_yet = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// In how many process namespaces it has a number, seen from here (proc(5), `status`, `NSpid`).
+fn depth(pid: Pid) -> usize {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = fs::read_to_string(path).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.unwrap_or_default().split_whitespace().count()
+}
+
+/// A process that another one started and that is there.
+pub(super) fn child_of(parent: u32) -> Option<u32> {
+    let parent = i32::try_from(parent).ok()?;
+    let is_child = |(pid, (of, _)): (i32, (i32, u64))| (of == parent).then_some(pid);
+    processes()
+        .into_iter()
+        .find_map(is_child)
+        .and_then(|pid| u32::try_from(pid).ok())
 }
 
 /// All processes: each one's parent and the moment of its start, in ticks since the machine's (proc(5), `stat`, fields 4 and 22).

@@ -1,5 +1,5 @@
 //! Where a provider works while it is examined: a folder of its own on this machine, or a lab host, which is an overlay over the machine's own root in
-//! a mount namespace. Of either nothing stays.
+//! namespaces of its own: its mounts, and its processes, of which the first takes in those that others leave. Of either nothing stays.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
@@ -8,20 +8,24 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::Program;
+use super::family::{adopt, bury_strangers, child_of};
 
 /// The environment of a provider: where to find tools, and a language.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where a lab host has the program, and where the provider may work.
 const LAB_PROGRAM: &str = "/run/writ-provider";
 const LAB_FOLDER: &str = "/srv/writ-conformance";
-/// How often the processes of a lab host are looked for, until none is left.
-const SWEEPS_MAX: u32 = 8;
 /// Longest words of a script in a finding, characters.
 const SAID_CHARS_MAX: usize = 400;
+/// Between two looks whether a lab host is gone, and the most of them: ten seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOKS_MAX: u32 = 2_000;
 
 const LAB: &str = r#"
 set -e
@@ -29,12 +33,14 @@ s=$1
 mount -t tmpfs -o mode=0755 tmpfs "$s"
 mkdir "$s/upper" "$s/work" "$s/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$s/upper,workdir=$s/work" "$s/root"
-for d in proc sys dev; do mount --rbind /$d "$s/root/$d"; done
+for d in sys dev; do mount --rbind /$d "$s/root/$d"; done
+mount -t proc proc "$s/root/proc"
 for d in tmp run; do mount -t tmpfs tmpfs "$s/root/$d"; done
 : > "$s/root$3"
 mount --bind "$2" "$s/root$3"
 mkdir -p "$s/root$4"
-exec chroot "$s/root" sh -c 'echo ready; exec cat'
+# No exec: a shell that waits is an init that takes in orphans, so that a daemon which was stopped is gone and no zombie.
+exec chroot "$s/root" sh -c 'echo ready; cat; :'
 "#;
 
 /// Why there is no place to work in.
@@ -207,15 +213,27 @@ impl Drop for Scratch {
 
 #[derive(Debug)]
 struct Lab {
+    /// Waits for the lab host's first process.
     holder: Child,
+    /// That process, as it is numbered here; the holder itself until it is there.
+    first: u32,
 }
 
 impl Lab {
     fn start(scratch: &Scratch, program: &Path) -> Result<Self, PlaceError> {
+        adopt();
         let mount = scratch.0.join("lab");
         fs::create_dir(&mount)?;
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", LAB, "lab"]);
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
+        command.args(["sh", "-c", LAB, "lab"]);
         command.arg(&mount).arg(program).args([LAB_PROGRAM, LAB_FOLDER]);
         let mut holder = command
             .stdin(Stdio::piped())
@@ -229,19 +247,20 @@ impl Lab {
         if let Some(out) = holder.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;
         }
-        let lab = Self { holder };
+        let first = child_of(holder.id()).unwrap_or(holder.id());
+        let lab = Self { holder, first };
         // Whatever a provider changes must not be the machine: the root is another one, or there is no lab host.
         let device = |path: &Path| fs::metadata(path).map(|root| root.dev()).ok();
         let is_apart = device(&lab.root()).is_some_and(|own| Some(own) != device(Path::new("/")));
         if line.trim() == "ready" && is_apart {
             return Ok(lab);
         }
-        let why = "this machine gives no overlay in a mount namespace".to_owned();
+        let why = "this machine gives no overlay, or no processes of their own, in a namespace".to_owned();
         Err(PlaceError::NoLab { why })
     }
 
     fn root(&self) -> PathBuf {
-        format!("/proc/{}/root", self.holder.id()).into()
+        format!("/proc/{}/root", self.first).into()
     }
 
     fn command(&self, program: &str) -> Command {
@@ -250,44 +269,31 @@ impl Lab {
         let folder = format!("--wd={}", self.root().display());
         command.args([
             "--mount",
+            "--pid",
             "--root",
             &folder,
             "--target",
-            &self.holder.id().to_string(),
+            &self.first.to_string(),
             "--",
             program,
         ]);
         command
     }
-
-    /// Ends everything that runs in the namespace, which is its end.
-    fn sweep(&self) {
-        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let Some(own) = space(&self.holder.id().to_string()) else {
-            return;
-        };
-        for _ in 0..SWEEPS_MAX {
-            let pids = fs::read_dir("/proc").into_iter().flatten();
-            let pids = pids.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            let inside: Vec<i32> = pids
-                .filter(|pid| space(pid).as_ref() == Some(&own))
-                .filter_map(|pid| pid.parse().ok())
-                .filter(|pid| u32::try_from(*pid).ok() != Some(self.holder.id()))
-                .collect();
-            if inside.is_empty() {
-                return;
-            }
-            for pid in inside.into_iter().filter_map(Pid::from_raw) {
-                // It may have ended by itself.
-                let _gone = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.sweep();
+        // With the first process the kernel ends all others, and their mounts go with the last of them.
+        if let Some(first) = i32::try_from(self.first).ok().and_then(Pid::from_raw) {
+            let _gone = kill_process(first, Signal::KILL);
+        }
+        for _ in 0..LOOKS_MAX {
+            bury_strangers();
+            if !matches!(self.holder.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
         let _killed = self.holder.kill();
         let _reaped = self.holder.wait();
     }
