@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
 use crate::check;
 use crate::coverage::{EXACT, Instruments, NO_NEXTEST};
 use crate::fuzz;
@@ -27,9 +25,9 @@ pub(crate) struct Options {
     /// torture, swarm)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Unit and system tests run with counters, and what they reach is held to its bounds (steps `exact` and `coverage`). A second build of all that is ours
+    /// Unit and system tests run on the programs that people have, without the compiler's counters; what they reach is not held to its bounds then
     #[arg(long)]
-    coverage: bool,
+    plain: bool,
     /// Arguments for the test runner, after `--`: a part of a test's name, for example
     #[arg(last = true)]
     runner: Vec<String>,
@@ -43,25 +41,21 @@ pub(crate) fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> 
     })];
     steps.extend(check::steps(place));
     // With counters, tests are a build of their own.
-    let what = if options.coverage {
-        "--bins"
-    } else {
-        "--all-targets"
-    };
+    let what = if options.plain { "--all-targets" } else { "--bins" };
     steps.push(essential("build", move || {
         call(place.cargo().args(["build", "--workspace", what]))?;
         Ok(String::new())
     }));
     steps.push(tests("rules", move || watched::step(place)));
     let runner = options.runner.as_slice();
-    if options.coverage {
+    if options.plain {
+        steps.push(tests("unit", move || run_plainly(place, Which::Unit, runner)));
+        steps.push(tests("system", move || run_plainly(place, Which::System, runner)));
+    } else {
         steps.push(tests("unit", move || run_counted(place, Which::Unit, runner)));
         steps.push(tests("system", move || run_counted(place, Which::System, runner)));
         steps.push(tests("exact", move || run_counted(place, Which::Exact, runner)));
         steps.push(tests("coverage", move || held(place, runner)));
-    } else {
-        steps.push(tests("unit", move || run_plainly(place, Which::Unit, runner)));
-        steps.push(tests("system", move || run_plainly(place, Which::System, runner)));
     }
     steps.push(tests("doctest", move || {
         call(place.cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
@@ -85,9 +79,14 @@ enum Which {
     Exact,
 }
 
-/// Runs tests with counters, but for those whose figures counters would change.
+/// Runs tests with counters, but for those whose figures counters would change. Without nextest they run without.
 fn run_counted(place: &Place, which: Which, runner: &[String]) -> anyhow::Result<String> {
-    let instruments = Instruments::ready(place)?.context(NO_NEXTEST)?;
+    let Some(instruments) = Instruments::ready(place)? else {
+        return match which {
+            Which::Unit | Which::System => run_plainly(place, which, runner),
+            Which::Exact => Ok("among the unit tests".to_owned()),
+        };
+    };
     match which {
         Which::Unit => {
             instruments.forget()?;
@@ -141,7 +140,8 @@ fn held(place: &Place, runner: &[String]) -> anyhow::Result<String> {
     if !runner.is_empty() {
         return Ok("not held: only a part of the tests ran".to_owned());
     }
-    Instruments::ready(place)?.context(NO_NEXTEST)?.hold()
+    let instruments = Instruments::ready(place)?;
+    instruments.map_or_else(|| Ok(format!("not held: {NO_NEXTEST}")), |counts| counts.hold())
 }
 
 fn essential<'a>(name: &'static str, act: impl FnMut() -> anyhow::Result<String> + 'a) -> Step<'a> {
