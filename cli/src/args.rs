@@ -131,9 +131,8 @@ pub(crate) enum Command {
     Evidence(Evidence),
     /// What a code means and what to do
     Explain(Explain),
-    /// The JSON Schema of a config, for editors
-    #[command(after_help = "Example:\n  writ schema > config.schema.json")]
-    Schema,
+    /// The schema of a config, for editors: JSON Schema, or definitions of CUE
+    Schema(Schema),
     /// What is wrong here and how to mend it
     #[command(after_help = "Examples:\n  writ doctor\n  writ doctor -o json")]
     Doctor,

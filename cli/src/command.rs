@@ -6,6 +6,7 @@ mod author;
 mod budgets;
 mod cost_reports;
 mod costs;
+mod cue;
 mod demo;
 mod dev;
 mod doctor;
@@ -139,7 +140,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Alert(command) => alerts::run(&desk, &command),
         Command::Evidence(command) => evidence::run(&desk, command),
         Command::Explain(args) => explain::explain(&desk, &args),
-        Command::Schema => explain::print_schema(&desk),
+        Command::Schema(args) => explain::print_schema(&desk, args.format),
         Command::Doctor => doctor::run(&desk),
         Command::Dev(command) => dev::run(&desk, command),
         Command::Completion { shell } => help::completion(&desk, shell),

@@ -64,7 +64,8 @@ pub const fn exit_of(code: Code) -> Exit {
         | Code::BadConfiguration
         | Code::NoTargets
         | Code::GraphInvalid
-        | Code::ExamplesUnusable => Exit::Invalid,
+        | Code::ExamplesUnusable
+        | Code::CueFails => Exit::Invalid,
         Code::Unauthenticated => Exit::Unauthenticated,
         Code::Forbidden => Exit::PolicyDenied,
         Code::Unavailable | Code::SshUnreachable => Exit::Unreachable,

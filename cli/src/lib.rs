@@ -19,6 +19,7 @@ pub mod output;
 mod since;
 pub mod ssh;
 mod tail;
+mod tool;
 mod watch;
 
 use std::process::ExitCode;

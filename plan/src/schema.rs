@@ -1,9 +1,13 @@
-//! The JSON Schema of a config, from the types that read it: editors complete and check with it.
+//! The schema of a config, from the types that read it: editors complete and check with it. In JSON, and in CUE (`cue`).
+
+mod cue;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::config::Config;
+
+pub use cue::CUE_PACKAGE;
 
 /// The schema, draft 2020-12. `docs/schema/config.schema.json` holds the same, kept by a test.
 pub fn json_schema() -> Value {
@@ -16,6 +20,11 @@ pub fn json_schema() -> Value {
         root.insert("title".into(), "Writ config".into());
     }
     value
+}
+
+/// The same as definitions of CUE, in a package of their own. `docs/schema/config.cue` holds it, kept by a test.
+pub fn cue_definitions() -> String {
+    cue::definitions(&json_schema())
 }
 
 /// A field that is not there is left out; `null` is a mistake, and the schema says so.

@@ -115,6 +115,8 @@ site blog.example /srv/blog.example
 fn the_schema_of_the_repository_is_the_one_of_the_types() {
     let schema = serde_json::to_string_pretty(&writ_plan::schema::json_schema()).expect("is JSON") + "\n";
     golden(&root().join("docs/schema/config.schema.json"), &schema);
+    let definitions = writ_plan::schema::cue_definitions();
+    golden(&root().join("docs/schema/config.cue"), &definitions);
 }
 
 const EVERYTHING: &str = r#"

@@ -77,6 +77,10 @@ codes! {
     ProviderFails = 165, "provider failed the conformance suite";
     /// The examples that a provider is to be asked for cannot be used.
     ExamplesUnusable = 166, "examples of a provider cannot be used";
+    /// A config in CUE, and nothing that evaluates it.
+    CueMissing = 170, "cue is not installed";
+    /// What `cue` says of a config.
+    CueFails = 171, "config in CUE does not evaluate";
 
     // 02xx: trust.
     /// A signature is missing, wrong, or by a key without the role.

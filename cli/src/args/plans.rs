@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use writ_plan::rollout::Share;
 
 use super::{Additions, Door};
@@ -12,14 +12,45 @@ use crate::since::Since;
 pub(crate) const CONFIG: &str = "writ.yaml";
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  writ init\n  writ init site --force")]
+#[command(after_help = "Examples:\n  writ init\n  writ init site --force\n  writ init site --format cue")]
 pub(crate) struct Init {
     /// The folder
     #[arg(default_value = ".", value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// In which language; a config in CUE needs the cue tool
+    #[arg(long, value_enum, default_value_t = ConfigFormat::Yaml)]
+    pub(crate) format: ConfigFormat,
     /// Overwrite what is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What a config is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigFormat {
+    /// YAML
+    Yaml,
+    /// CUE, with its definitions beside it
+    Cue,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  writ schema > config.schema.json\n  writ schema --format cue > schema.cue"
+)]
+pub(crate) struct Schema {
+    /// In which form
+    #[arg(long, value_enum, default_value_t = SchemaFormat::JsonSchema)]
+    pub(crate) format: SchemaFormat,
+}
+
+/// A form of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaFormat {
+    /// JSON Schema, draft 2020-12
+    JsonSchema,
+    /// Definitions of CUE
+    Cue,
 }
 
 #[derive(Debug, Args)]

@@ -10,11 +10,12 @@ use anyhow::{Context as _, bail};
 use writ_plan::compile::{self, Compiled, Explained, Given, Place, Sources, VarFile};
 use writ_plan::diagnostic::{self, Diagnostic};
 use writ_plan::inventory::Inventory;
+use writ_plan::schema;
 use writ_protocol::digest::Digest;
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
-use super::{Desk, problems};
-use crate::args::{Additions, CONFIG, Init, Validate, Values};
+use super::{Desk, cue, problems};
+use crate::args::{Additions, CONFIG, ConfigFormat, Init, Validate, Values};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::local::Places;
@@ -25,19 +26,39 @@ use crate::output::{Format, Printer, plain};
 const SHOWN: usize = 20;
 /// What `writ init` writes.
 const SAMPLE: &str = include_str!("sample.yaml");
+/// The same in CUE, and how it is called.
+const SAMPLE_CUE: &str = include_str!("sample.cue");
+const CONFIG_CUE: &str = "writ.cue";
+/// Where the definitions of a config are written, beside it.
+const DEFINITIONS: &str = "schema.cue";
 
 pub(crate) fn init(desk: &Desk, args: &Init) -> anyhow::Result<Exit> {
-    let path = args.folder.join(CONFIG);
-    if path.exists() && !args.force {
-        let what = format!("{} is there already", path.display());
-        return Err(Fault::new(Exit::Failed, what)
-            .help("--force writes over it")
-            .into());
+    let definitions = schema::cue_definitions();
+    let files = match args.format {
+        ConfigFormat::Yaml => vec![(CONFIG, SAMPLE)],
+        ConfigFormat::Cue => vec![(CONFIG_CUE, SAMPLE_CUE), (DEFINITIONS, definitions.as_str())],
+    };
+    for (name, _) in &files {
+        let path = args.folder.join(name);
+        if path.exists() && !args.force {
+            let what = format!("{} is there already", path.display());
+            return Err(Fault::new(Exit::Failed, what)
+                .help("--force writes over it")
+                .into());
+        }
     }
     fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
-    fs::write(&path, SAMPLE).with_context(|| format!("writing {}", path.display()))?;
-    desk.teller
-        .say(&format!("wrote {}; next: writ validate {0}", path.display()));
+    for (name, text) in &files {
+        let path = args.folder.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let names = files.iter().map(|(name, _)| args.folder.join(name));
+    let names: Vec<String> = names.map(|path| path.display().to_string()).collect();
+    desk.teller.say(&format!(
+        "wrote {}; next: writ validate {}",
+        names.join(" and "),
+        names.first().map_or(CONFIG, String::as_str)
+    ));
     Ok(Exit::Done)
 }
 
@@ -264,7 +285,10 @@ fn given_values(values: &Values) -> anyhow::Result<Given> {
 
 /// Reads a config and the files it names.
 fn read(path: &Path, given: &Given) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
-    let (config_name, config_text) = read_text(path).map_err(|error| hint(path, error))?;
+    let (mut config_name, mut config_text) = read_text(path).map_err(|error| hint(path, error))?;
+    if cue::is_cue(path) {
+        (config_name, config_text) = cue::exported(path, &config_text)?;
+    }
     let mut sources = Sources {
         config_name,
         config_text,

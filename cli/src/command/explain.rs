@@ -5,7 +5,7 @@ use writ_plan::schema;
 use writ_protocol::reason::Code;
 
 use super::{Desk, author};
-use crate::args::{Explain, Explained};
+use crate::args::{Explain, Explained, SchemaFormat};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::nearest;
@@ -48,8 +48,12 @@ pub(crate) fn explain(desk: &Desk, args: &Explain) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The JSON Schema of a config, as it stands in `docs/schema/config.schema.json`.
-pub(crate) fn print_schema(desk: &Desk) -> anyhow::Result<Exit> {
+/// The schema of a config, as it stands in `docs/schema`.
+pub(crate) fn print_schema(desk: &Desk, format: SchemaFormat) -> anyhow::Result<Exit> {
+    if format == SchemaFormat::Cue {
+        desk.printer.text(schema::cue_definitions().trim_end())?;
+        return Ok(Exit::Done);
+    }
     let schema = schema::json_schema();
     let text = serde_json::to_string_pretty(&schema)?;
     desk.printer.show(&schema, || text)?;

@@ -1,24 +1,20 @@
 //! `writ inventory import`: the files and the script of an Ansible inventory are read here, what they mean is [`crate::ansible`]'s.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process_group};
 use writ_protocol::reason::Code;
 
 use super::Desk;
 use crate::ansible::{self, AnsibleError, INVENTORY_BYTES_MAX, INVENTORY_FILES_MAX, Note, Source, Sources};
 use crate::args::Inventory;
-use crate::clock::Deadline;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::interrupt::LOOK;
 use crate::output::{Format, Printer, plain};
+use crate::tool::{self, Bounds, text_of};
 
 /// Most notes that are told; more of them are counted.
 const NOTES_TOLD: usize = 200;
@@ -177,73 +173,25 @@ fn source(path: &Path) -> anyhow::Result<Source> {
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-    text_of(file, &path.display().to_string())
-}
-
-fn text_of(from: impl Read, what: &str) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    let read = from.take(INVENTORY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-    read.with_context(|| format!("reading {what}"))?;
-    if bytes.len() > INVENTORY_BYTES_MAX {
-        let what = format!("{what} is longer than {INVENTORY_BYTES_MAX} bytes");
-        return Err(Fault::coded(Code::TooLarge, what).into());
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| Fault::coded(Code::Malformed, format!("{what} is not UTF-8 text")).into())
+    text_of(file, INVENTORY_BYTES_MAX, &path.display().to_string())
 }
 
 /// What a script prints for `--list`. It and what it started is ended when its time is over or it prints too much.
 fn run_script(path: &Path, patience: Duration) -> anyhow::Result<String> {
-    use std::os::unix::process::CommandExt as _;
     let whole = std::path::absolute(path).with_context(|| format!("finding {}", path.display()))?;
-    let mut child = Command::new(&whole)
-        .arg("--list")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {}", path.display()))?;
-    let output = child.stdout.take().context("the script's output")?;
-    let (to, from) = sync_channel(1);
-    let name = format!("what {} prints", path.display());
-    std::thread::spawn(move || to.send(text_of(output, &name)));
-    let deadline = Deadline::after(patience);
-    let text = match from.recv_timeout(deadline.left()) {
-        Ok(text) => text,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            end(&mut child);
-            return Err(late(path, patience).into());
-        }
+    let mut command = Command::new(&whole);
+    command.arg("--list");
+    let bounds = Bounds {
+        patience,
+        bytes: INVENTORY_BYTES_MAX,
+        late: "--timeout SECONDS gives it longer",
     };
-    if text.is_err() {
-        end(&mut child);
+    let told = tool::ask(command, &path.display().to_string(), bounds)?;
+    if told.status.success() {
+        return Ok(told.text);
     }
-    let text = text?;
-    loop {
-        match child.try_wait().context("waiting for the script")? {
-            Some(status) if status.success() => return Ok(text),
-            Some(status) => {
-                let what = format!("{} ended with {status}", path.display());
-                return Err(Fault::new(Exit::Failed, what)
-                    .help("what it said stands above")
-                    .into());
-            }
-            None if deadline.left().is_zero() => {
-                end(&mut child);
-                return Err(late(path, patience).into());
-            }
-            None => std::thread::sleep(LOOK),
-        }
-    }
-}
-
-fn late(path: &Path, patience: Duration) -> Fault {
-    let what = format!("{} was not done within {} s", path.display(), patience.as_secs());
-    Fault::new(Exit::TimedOut, what).help("--timeout SECONDS gives it longer")
-}
-
-fn end(child: &mut Child) {
-    // Where it is gone already there is nothing to end.
-    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
-    drop(child.wait());
+    let what = format!("{} ended with {}", path.display(), told.status);
+    Err(Fault::new(Exit::Failed, what)
+        .help("what it said stands above")
+        .into())
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use writ_plan::diagnostic::{Diagnostic, code};
 
+use super::cue;
+
 /// Where the form of a SARIF log is described.
 const SARIF_SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -31,6 +33,11 @@ fn uri(place: &str) -> String {
     text
 }
 
+/// The file of a problem, and whether its lines are the file's: of a config in CUE they are those of what was made of it.
+fn file(problem: &Diagnostic) -> (&str, bool) {
+    cue::file_of(&problem.file).map_or((problem.file.as_str(), true), |file| (file, false))
+}
+
 /// One log with one run, whose rules are the codes that were found.
 pub(crate) fn sarif(config: &Path, problems: &[Diagnostic]) -> Value {
     let mut rules: Vec<&(&str, &str)> = code::TABLE
@@ -45,18 +52,21 @@ pub(crate) fn sarif(config: &Path, problems: &[Diagnostic]) -> Value {
     let results: Vec<Value> = problems
         .iter()
         .map(|problem| {
+            let (file, has_lines) = file(problem);
+            let mut location = json!({ "artifactLocation": { "uri": uri(&place(config, file)) } });
+            if has_lines && let Some(location) = location.as_object_mut() {
+                let region = json!({
+                    "startLine": problem.line,
+                    "startColumn": problem.column,
+                    "endColumn": problem.column.saturating_add(problem.length),
+                });
+                location.insert("region".to_owned(), region);
+            }
             json!({
                 "ruleId": problem.code,
                 "level": "error",
                 "message": { "text": words(problem) },
-                "locations": [{ "physicalLocation": {
-                    "artifactLocation": { "uri": uri(&place(config, &problem.file)) },
-                    "region": {
-                        "startLine": problem.line,
-                        "startColumn": problem.column,
-                        "endColumn": problem.column.saturating_add(problem.length),
-                    },
-                } }],
+                "locations": [{ "physicalLocation": location }],
             })
         })
         .collect();
@@ -74,12 +84,13 @@ pub(crate) fn sarif(config: &Path, problems: &[Diagnostic]) -> Value {
 /// One `::error` line for each problem.
 pub(crate) fn github(config: &Path, problems: &[Diagnostic]) -> String {
     let line = |problem: &Diagnostic| {
+        let (file, has_lines) = file(problem);
         let end = problem.column.saturating_add(problem.length);
+        let lines = format!("line={},col={},endColumn={end},", problem.line, problem.column);
         format!(
-            "::error file={},line={},col={},endColumn={end},title={}::{}\n",
-            property(&place(config, &problem.file)),
-            problem.line,
-            problem.column,
+            "::error file={},{}title={}::{}\n",
+            property(&place(config, file)),
+            if has_lines { lines.as_str() } else { "" },
             property(&problem.code),
             data(&words(problem)),
         )
