@@ -102,6 +102,8 @@ impl Step<'_, '_> {
             argv: argv.to_vec(),
             cwd: self.spec.cwd.clone().unwrap_or_else(|| "/".to_owned()),
             env: self.environment(),
+            input: None,
+            looks: false,
             limits: self.resource.limits,
             isolation: self.spec.isolation,
             network: match self.context.network {

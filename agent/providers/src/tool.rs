@@ -123,6 +123,8 @@ impl<'a, 'c> Tools<'a, 'c> {
             argv,
             cwd: "/".to_owned(),
             env: environment(env),
+            input: None,
+            looks: false,
             limits,
             // It is there to change the host.
             isolation: Isolation::None,

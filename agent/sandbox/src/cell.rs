@@ -55,9 +55,11 @@ struct Kind {
 }
 
 impl Kind {
-    /// `None` for steps that no cell is made for: those of less isolation need little, and a shared network must be joined first.
+    /// `None` for steps that no cell is made for: those of less isolation need little, a shared network must be joined first, and an input comes with
+    /// its step.
     fn of(spec: &Spec) -> Option<Self> {
-        let is_made = spec.isolation == Isolation::Strict && !matches!(spec.network, Network::Shared(_));
+        let is_alone = !matches!(spec.network, Network::Shared(_)) && spec.input.is_none();
+        let is_made = spec.isolation == Isolation::Strict && is_alone;
         is_made.then(|| Self {
             isolation: spec.isolation,
             network: launch::sight(&spec.network),
@@ -309,7 +311,7 @@ impl Cell {
         let host = Host::look().map_err(Error::io("look at what a root is made from"))?;
         let cgroup = cgroups.map(|all| all.step(OWN)).transpose();
         let cgroup = cgroup.map_err(Error::io("make the step's cgroup"))?;
-        let mut launched = Launched::open(starter)?;
+        let mut launched = Launched::open(starter, None)?;
         launched.prepare(&launch::ground(kind.isolation, kind.network, cgroup.as_ref())?)?;
         let mut inside = [0; 2];
         let mut failed = None;

@@ -22,7 +22,11 @@ pub(crate) enum Stop {
 
 /// Stops the runs of one piece of work from any thread, and tells what they use; clones speak of the same work.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<Shared>);
+pub struct Control {
+    all: Arc<Shared>,
+    /// A stop of one run alone.
+    part: Option<Arc<Mutex<Stop>>>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -48,19 +52,29 @@ impl Control {
     pub fn new() -> Result<Self, Error> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(Error::os("make an event descriptor"))?;
-        Ok(Self(Arc::new(Shared {
+        let all = Arc::new(Shared {
             wake,
             stop: Mutex::new(Stop::No),
             used: Mutex::new(Used {
                 ended: Usage::none(Meter::Agent),
                 present: None,
             }),
-        })))
+        });
+        Ok(Self { all, part: None })
+    }
+
+    /// A handle for one run of this work, by which that alone is stopped; what stops the work stops it too.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            all: Arc::clone(&self.all),
+            part: Some(Arc::default()),
+        }
     }
 
     /// What the runs under this handle have used so far: those that ended, and the one under way as it was looked at less than half a second ago.
     pub fn used(&self) -> Usage {
-        let held = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.all.used.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = held.ended.clone();
         if let Some(present) = &held.present {
             sum.add(present);
@@ -70,12 +84,16 @@ impl Control {
 
     /// Says what the run under way has used so far.
     pub(crate) fn note_used(&self, present: Usage) {
-        self.0.used.lock().unwrap_or_else(PoisonError::into_inner).present = Some(present);
+        self.all
+            .used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .present = Some(present);
     }
 
     /// Books a run that is over; where nobody knows what it used in the end, what was seen of it last.
     pub(crate) fn book_used(&self, ended: Option<&Usage>) {
-        let mut held = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.all.used.lock().unwrap_or_else(PoisonError::into_inner);
         let present = held.present.take();
         if let Some(usage) = ended.cloned().or(present) {
             held.ended.add(&usage);
@@ -93,13 +111,14 @@ impl Control {
     }
 
     fn ask(&self, stop: Stop) {
-        let mut held = self.0.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        let stops = self.part.as_deref().unwrap_or(&self.all.stop);
+        let mut held = stops.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*held, &stop) {
             (Stop::No, _) | (Stop::Terminate(_), Stop::Kill(_)) => *held = stop,
             (Stop::Terminate(_) | Stop::Kill(_), _) => return,
         }
         // A full counter means that the watcher was woken already.
-        let _woken = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
+        let _woken = rustix::io::write(&self.all.wake, &1_u64.to_ne_bytes());
     }
 
     /// Why a stop was asked for; `None` while none was. For work between runs.
@@ -111,17 +130,22 @@ impl Control {
     }
 
     pub(crate) fn wanted(&self) -> Stop {
-        self.0.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let of = |stop: &Mutex<Stop>| stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let part = self.part.as_deref().map(of);
+        match (of(&self.all.stop), part) {
+            (Stop::No, Some(part)) | (Stop::Terminate(_), Some(part @ Stop::Kill(_))) => part,
+            (all, _) => all,
+        }
     }
 
     /// Readable when something was asked; stays so until [`Self::calm`].
     pub(crate) fn wake(&self) -> BorrowedFd<'_> {
-        self.0.wake.as_fd()
+        self.all.wake.as_fd()
     }
 
     pub(crate) fn calm(&self) {
         let mut counter = [0; 8];
-        let _read = rustix::io::read(&self.0.wake, &mut counter);
+        let _read = rustix::io::read(&self.all.wake, &mut counter);
     }
 }
 
@@ -145,6 +169,18 @@ mod tests {
         control.book_used(None);
         control.book_used(None);
         assert_eq!(control.used(), used(27));
+    }
+
+    #[test]
+    fn a_part_is_stopped_alone_and_with_all() {
+        let all = Control::new().expect("makes a handle");
+        let (one, other) = (all.part(), all.part());
+        one.kill("it lies");
+        assert_eq!((all.asked(), other.asked()), (None, None));
+        assert_eq!(one.asked().as_deref(), Some("it lies"));
+        all.terminate("drain");
+        assert_eq!(other.wanted(), Stop::Terminate("drain".into()));
+        assert_eq!(one.wanted(), Stop::Kill("it lies".into()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Has the starter make a reaper, and tells it what to do. Nothing here forks.
 
+use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Launched {
     /// A reaper that knows what to run.
     pub(crate) fn start(starter: &Starter, spec: &Spec, cgroup: Option<&StepCgroup>) -> Result<Self, Error> {
         let text = instruction(spec, cgroup, false)?;
-        let launched = Self::open(starter)?;
+        let launched = Self::open(starter, spec.input.as_deref())?;
         let sent = wire::send_task(launched.socket.as_fd(), &text).and_then(|()| match &spec.network {
             Network::Shared(loopback) => wire::send_handles(launched.socket.as_fd(), &loopback.handles()),
             Network::Own | Network::Host => Ok(()),
@@ -51,14 +52,27 @@ impl Launched {
         sent.map_err(|error| took_nothing(&error)).map(|()| launched)
     }
 
-    /// A reaper that waits to be told.
-    pub(crate) fn open(starter: &Starter) -> Result<Self, Error> {
+    /// A reaper that waits to be told, and whose program will read this.
+    pub(crate) fn open(starter: &Starter, input: Option<&OwnedFd>) -> Result<Self, Error> {
         let (socket, theirs) = wire::pair().map_err(Error::os("make the shim's socket"))?;
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(SEND_WAIT_MAX))
             .map_err(Error::os("set up the shim's socket"))?;
         let (stdout, stdout_theirs) = pipe()?;
         let (stderr, stderr_theirs) = pipe()?;
-        let child = starter.reaper([theirs.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()])?;
+        let empty;
+        let input = match input {
+            Some(input) => input.as_fd(),
+            None => {
+                empty = File::open("/dev/null").map_err(Error::io("open an empty input"))?;
+                empty.as_fd()
+            }
+        };
+        let child = starter.reaper([
+            theirs.as_fd(),
+            input,
+            stdout_theirs.as_fd(),
+            stderr_theirs.as_fd(),
+        ])?;
         // Our copies of the reaper's ends go with this function: their last holder's end must be seen as the end.
         Ok(Self {
             child,
@@ -160,6 +174,7 @@ fn instruction(spec: &Spec, cgroup: Option<&StepCgroup>, waits_for_leave: bool) 
         cwd: spec.cwd.clone(),
         env: spec.env.clone(),
         rlimits: rlimits(&spec.limits),
+        looks: spec.looks,
         ground: ground(spec.isolation, sight(&spec.network), cgroup)?,
         waits_for_leave,
     };

@@ -1,4 +1,4 @@
-//! What the agent and the starter say to each other over one socket: three ends of a step down, the process id of its reaper up.
+//! What the agent and the starter say to each other over one socket: four ends of a step down, the process id of its reaper up.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,8 +9,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// The ends that a reaper gets: the socket for its instruction, standard output, standard error.
-pub(crate) const ENDS: usize = 3;
+/// The ends that a reaper gets: the socket for its instruction, standard input, standard output, standard error.
+pub(crate) const ENDS: usize = 4;
 /// What goes with them, because a message must not be empty.
 const REQUEST: &[u8] = b"reaper";
 /// A process id, in the machine's byte order.
@@ -114,9 +114,10 @@ mod tests {
     fn ends_go_down_in_their_order_and_an_answer_comes_up() {
         let (agent, starter) = pair().expect("makes a pair");
         let (mut out, into) = io::pipe().expect("makes a pipe");
-        ask(agent.as_fd(), [starter.as_fd(), out.as_fd(), into.as_fd()]).expect("asks");
+        let ends = [starter.as_fd(), out.as_fd(), out.as_fd(), into.as_fd()];
+        ask(agent.as_fd(), ends).expect("asks");
         drop(into);
-        let [_, _, last] = hear(starter.as_fd()).expect("hears").expect("a request");
+        let [_, _, _, last] = hear(starter.as_fd()).expect("hears").expect("a request");
         std::fs::File::from(last).write_all(b"x").expect("writes");
         let mut said = String::new();
         out.read_to_string(&mut said).expect("reads to the end");

@@ -55,7 +55,7 @@ pub(crate) fn make(starter: &Starter, port: Option<u16>) -> Result<(Loopback, Op
     }
     let null = std::fs::File::options().write(true).open("/dev/null");
     let null = null.map_err(Error::io("open /dev/null"))?;
-    let maker = starter.reaper([theirs.as_fd(), null.as_fd(), null.as_fd()])?;
+    let maker = starter.reaper([theirs.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()])?;
     drop(theirs);
     let made = ask(&socket, port);
     maker.kill();

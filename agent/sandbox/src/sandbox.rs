@@ -227,6 +227,9 @@ fn check(spec: &Spec) -> Result<(), Error> {
     if matches!(spec.network, Network::Shared(_)) && spec.isolation < Isolation::Namespaces {
         return refuse("a shared loopback is for isolation namespaces and strict".to_owned());
     }
+    if spec.looks && spec.isolation != Isolation::Namespaces {
+        return refuse("what only looks is for isolation namespaces".to_owned());
+    }
     if !Path::new(&spec.cwd).is_absolute() {
         return refuse(format!("working directory {:?} is not absolute", spec.cwd));
     }

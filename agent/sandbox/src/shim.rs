@@ -86,11 +86,13 @@ fn reap(socket: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whoever is not the program must not hold its output open, or its end would not be seen. Standard input is empty, and so are these from now on.
+/// Whoever is not the program must not hold its streams open, or their end would not be seen. They are empty from now on.
 fn close_output() -> Result<(), Failure> {
-    let wrong = |e| Failure::setup("close the output", e);
-    rustix::stdio::dup2_stdout(rustix::stdio::stdin()).map_err(wrong)?;
-    rustix::stdio::dup2_stderr(rustix::stdio::stdin()).map_err(wrong)
+    let wrong = |e: std::io::Error| Failure::setup("close the output", e);
+    let empty = File::open("/dev/null").map_err(wrong)?;
+    rustix::stdio::dup2_stdin(&empty).map_err(|e| wrong(e.into()))?;
+    rustix::stdio::dup2_stdout(&empty).map_err(|e| wrong(e.into()))?;
+    rustix::stdio::dup2_stderr(&empty).map_err(|e| wrong(e.into()))
 }
 
 fn receive_shared(socket: &OwnedFd) -> Result<Joined, Failure> {
@@ -164,7 +166,9 @@ fn first_child(
         return Err(Failure::setup("watch the agent", "it is gone"));
     }
     match job {
-        Job::Now(instruction) if !ground.has_init() => program::become_it(socket, instruction, None),
+        Job::Now(instruction) if !ground.has_init() => {
+            program::become_it(socket, instruction, &program::Wall::Open)
+        }
         job => namespaces::run_init(socket, (ground, job), reaper, shared),
     }
 }

@@ -1,6 +1,7 @@
 //! What to run and what came of it.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +16,23 @@ pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 /// Most bytes handed to the output callback at once.
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 16 << 10;
 
-/// One program and the bounds it runs under. Its input is always empty.
+/// One program and the bounds it runs under.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Program and arguments; a program without a slash is looked up in `PATH` of `env`.
     pub argv: Vec<String>,
     /// Working directory, absolute.
     pub cwd: String,
+    /// What it reads at its standard input, such as the far end of a pipe; nothing where absent.
+    pub input: Option<Arc<OwnedFd>>,
     /// The complete environment: nothing is inherited.
     pub env: BTreeMap<String, String>,
     /// Bounds; every one is enforced or the run is refused.
     pub limits: Limits,
     /// Least isolation; a host that cannot give it refuses.
     pub isolation: Isolation,
+    /// Whether it may only look: it reads every file, and changes none. For [`Isolation::Namespaces`], where the host's tree is to be seen.
+    pub looks: bool,
     /// What is to be seen of the network. Without [`Isolation::Namespaces`] it is always the host's.
     pub network: Network,
     /// Time between SIGTERM and SIGKILL after [`crate::Control::terminate`].

@@ -73,6 +73,8 @@ pub(crate) struct Instruction {
     pub(crate) cwd: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) rlimits: Rlimits,
+    /// It reads every file and changes none.
+    pub(crate) looks: bool,
     /// What it is run on.
     pub(crate) ground: Ground,
     /// It must not become the program before it hears that it may.
@@ -371,6 +373,7 @@ mod tests {
             cwd: "/".into(),
             env: BTreeMap::new(),
             rlimits,
+            looks: false,
             ground: Ground {
                 isolation: Isolation::Namespaces,
                 network: Sight::Own,

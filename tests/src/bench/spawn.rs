@@ -88,6 +88,8 @@ pub(super) fn step(sandbox: &Sandbox, isolation: Isolation) -> anyhow::Result<()
         env: BTreeMap::new(),
         limits: Limits::default(),
         isolation,
+        input: None,
+        looks: false,
         network: Network::Own,
         grace: writ_sandbox::TERMINATE_GRACE,
     };

@@ -102,7 +102,7 @@ fn wait_and_become_it(
     inside.go()?;
     drop((host, inside));
     let room = Room::furnish(site, brought, &instruction, reaper)?;
-    program::become_it(socket, &instruction, Some(&room))
+    program::become_it(socket, &instruction, &program::Wall::Room(room))
 }
 
 /// In the init: waits for the program's end, ends what it left, and says so when nobody is left.

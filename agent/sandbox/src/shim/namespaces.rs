@@ -9,7 +9,8 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use writ_protocol::exec::Isolation;
 
-use super::strict::{self, Brought, Room, Site};
+use super::program::Wall;
+use super::strict::{self, Brought, Look, Room, Site};
 use super::{Job, Never, cell, die_with_parent, loopback, program};
 use crate::kernel::{self, Fork, Rusage};
 use crate::loopback::Joined;
@@ -77,18 +78,24 @@ pub(super) fn run_init(
         let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         rustix::mount::mount("proc", "/proc", "proc", quiet, None)
             .map_err(|e| Failure::isolation("mount /proc", e))?;
+        if instruction.looks {
+            strict::close_mounts()?;
+        }
         None
     };
     let program = match kernel::fork().map_err(|e| Failure::setup("fork", e))? {
         Fork::Parent(program) => program.as_raw_nonzero().get(),
         Fork::Child => {
             die_with_parent()?;
-            let furnish = |(site, brought)| {
-                strict::give_up_bounds()?;
-                Room::furnish(site, brought, instruction, reaper)
+            let wall = match room {
+                Some((site, brought)) => {
+                    strict::give_up_bounds()?;
+                    Wall::Room(Room::furnish(site, brought, instruction, reaper)?)
+                }
+                None if instruction.looks => Wall::Look(Look::new(reaper)?),
+                None => Wall::Open,
             };
-            let room = room.map(furnish).transpose()?;
-            return program::become_it(socket, instruction, room.as_ref());
+            return program::become_it(socket, instruction, &wall);
         }
     };
     outlive(socket, program)?;

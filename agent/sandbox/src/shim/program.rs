@@ -8,15 +8,38 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit};
 use writ_protocol::exec::{EffectiveLimit, Isolation};
 
-use super::strict::Room;
+use super::strict::{Look, Room};
 use super::{Never, die_with_parent};
 use crate::wire::{self, Failure, Instruction, Report, Rlimits};
 
-pub(super) fn become_it(
-    socket: &OwnedFd,
-    instruction: &Instruction,
-    room: Option<&Room>,
-) -> Result<Never, Failure> {
+/// What stands between a program and the host, beyond its limits.
+pub(super) enum Wall {
+    /// Namespaces at most.
+    Open,
+    /// A root of its own.
+    Room(Room),
+    /// The host's tree, read-only.
+    Look(Look),
+}
+
+impl Wall {
+    const fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Room(room) => Some(room),
+            Self::Open | Self::Look(_) => None,
+        }
+    }
+
+    const fn look(&self) -> Option<&Look> {
+        match self {
+            Self::Look(look) => Some(look),
+            Self::Open | Self::Room(_) => None,
+        }
+    }
+}
+
+pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction, wall: &Wall) -> Result<Never, Failure> {
+    let room = wall.room();
     let (program, arguments) = instruction
         .argv
         .split_first()
@@ -26,6 +49,10 @@ pub(super) fn become_it(
     if let Some(room) = room {
         room.give_up_privileges()?;
         // Taking other ids clears it.
+        die_with_parent()?;
+    }
+    if let Some(look) = wall.look() {
+        look.give_up_privileges()?;
         die_with_parent()?;
     }
     let cwd = room.map_or(Path::new(&instruction.cwd), Room::cwd);
@@ -38,6 +65,7 @@ pub(super) fn become_it(
         .env_clear()
         .envs(&instruction.env);
     let confined = room.map(Room::close).transpose()?;
+    let seen = wall.look().map(Look::close).transpose()?;
     let mut limits = install(&instruction.rlimits)?;
     let isolation = if confined.is_some() {
         Isolation::Strict
@@ -45,6 +73,7 @@ pub(super) fn become_it(
         instruction.ground.isolation.min(Isolation::Namespaces)
     };
     limits.extend(confined.unwrap_or_default());
+    limits.extend(seen.unwrap_or_default());
     if instruction.waits_for_leave {
         wire::receive_leave(socket.as_fd()).map_err(|e| Failure::setup("wait to be let go on", e))?;
     }

@@ -63,7 +63,8 @@ fn take_line() -> io::Result<OwnedFd> {
 
 /// In the reaper: the ends take their places; the socket's is kept.
 fn take_ends(ends: [OwnedFd; ENDS]) -> io::Result<OwnedFd> {
-    let [socket, stdout, stderr] = ends;
+    let [socket, stdin, stdout, stderr] = ends;
+    rustix::stdio::dup2_stdin(&stdin)?;
     rustix::stdio::dup2_stdout(&stdout)?;
     rustix::stdio::dup2_stderr(&stderr)?;
     Ok(socket)

@@ -6,6 +6,7 @@
 mod filter;
 mod identity;
 mod landlock;
+mod look;
 mod root;
 mod seal;
 mod way;
@@ -22,6 +23,7 @@ use self::seal::Mount;
 use crate::kernel;
 use crate::wire::{Failure, Instruction};
 
+pub(super) use self::look::{Look, close_mounts};
 pub(crate) use self::root::ROOT_SOURCES;
 pub(super) use self::root::{Brought, Site};
 pub(super) use self::way::Way;
@@ -122,19 +124,7 @@ impl Room {
         if self.identity.is_taken {
             rows.push(("Groups:", String::new()));
         }
-        for (name, wanted) in rows {
-            let read = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim);
-            if read != Some(wanted.as_str()) {
-                let read = read.unwrap_or("nothing");
-                return Err(Failure::isolation(
-                    &format!("read back {name}"),
-                    format!("it is {read}, not {wanted}"),
-                ));
-            }
-        }
+        read_back_rows(status, &rows)?;
         Ok(vec![
             limit("uid", uid.into(), uid.into()),
             limit("capabilities", 0, 0),
@@ -175,9 +165,16 @@ pub(super) fn make_ready() {
 /// # Errors
 /// What the kernel says.
 pub(super) fn give_up_bounds() -> Result<(), Failure> {
+    give_up_bounds_but(CapabilitySet::empty())
+}
+
+fn give_up_bounds_but(kept: CapabilitySet) -> Result<(), Failure> {
     let wrong = |what: &'static str| move |e: rustix::io::Errno| Failure::isolation(what, e);
     for capability in 0..CAPABILITIES_MAX {
         let one = CapabilitySet::from_bits_retain(1 << capability);
+        if kept.contains(one) {
+            continue;
+        }
         match rustix::thread::remove_capability_from_bounding_set(one) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) if capability > 0 => break,
@@ -185,6 +182,24 @@ pub(super) fn give_up_bounds() -> Result<(), Failure> {
         }
     }
     rustix::thread::clear_ambient_capability_set().map_err(wrong("drop ambient capabilities"))
+}
+
+/// Compares lines of `/proc/self/status` with what they should say.
+fn read_back_rows(status: &str, rows: &[(&str, String)]) -> Result<(), Failure> {
+    for (name, wanted) in rows {
+        let read = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim);
+        if read != Some(wanted.as_str()) {
+            let read = read.unwrap_or("nothing");
+            return Err(Failure::isolation(
+                &format!("read back {name}"),
+                format!("it is {read}, not {wanted}"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &str) -> Result<String, Failure> {

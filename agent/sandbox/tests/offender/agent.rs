@@ -67,6 +67,8 @@ pub(crate) fn serves(request: &str) {
         env: env.into(),
         limits: request.limits,
         isolation: request.isolation,
+        input: None,
+        looks: false,
         network,
         grace: Duration::from_secs(1),
     };
@@ -144,6 +146,8 @@ pub(crate) fn keeps_a_cell() {
         env: [].into(),
         limits: Limits::default(),
         isolation: Isolation::Strict,
+        input: None,
+        looks: false,
         network: Network::Own,
         grace: Duration::from_secs(1),
     };
@@ -165,6 +169,8 @@ fn runs(isolation: Isolation, script: &str, mark: &str, mut on_up: impl FnMut())
         .into(),
         limits: Limits::default(),
         isolation,
+        input: None,
+        looks: false,
         network: Network::Own,
         grace: Duration::from_secs(1),
     };

@@ -11,6 +11,7 @@ mod attacks;
 mod cell;
 mod ending;
 mod limits;
+mod looks;
 mod output;
 mod stage;
 mod starter;

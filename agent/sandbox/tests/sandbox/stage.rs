@@ -104,6 +104,8 @@ impl Stage {
             ]),
             limits: Limits::default(),
             isolation: self.isolation,
+            input: None,
+            looks: false,
             network: Network::Own,
             grace: Duration::from_millis(200),
         }
