@@ -234,6 +234,7 @@ async fn assemble(
     };
     let executor = HostExecutor::new(sandbox, ProviderHost::new(Path::new("/"))?, Arc::clone(&clock))
         .knowing(machine::known)
+        .keeping(config.program_dir())
         .guarded(policy::guard(config.egress.policy.as_deref()), who);
     let options = Options {
         journal: config.journal,

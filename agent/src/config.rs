@@ -242,6 +242,11 @@ impl AgentConfig {
         self.state_dir.join("bundles")
     }
 
+    /// Where programs of providers lie while an order needs them.
+    pub fn program_dir(&self) -> PathBuf {
+        self.state_dir.join("programs")
+    }
+
     /// How long a stop waits for the running step.
     pub const fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)

@@ -107,7 +107,12 @@ pub fn plan_of(graph: &Graph) -> Vec<StepPlan> {
             limits: resource.limits,
             only_when_notified: match &resource.spec {
                 Spec::Command(command) => command.only_when_notified,
-                Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => false,
+                Spec::File(_)
+                | Spec::Package(_)
+                | Spec::Service(_)
+                | Spec::User(_)
+                | Spec::Group(_)
+                | Spec::External(_) => false,
             },
         })
         .collect()

@@ -158,7 +158,8 @@ const fn wants_nothing(spec: &Spec) -> bool {
         Spec::Package(package) => matches!(package.state, PackageState::Absent { .. }),
         Spec::User(user) => matches!(user.state, UserState::Absent { .. }),
         Spec::Group(group) => matches!(group.state, GroupState::Absent),
-        Spec::Service(_) | Spec::Command(_) => false,
+        // What a spec means only its provider knows.
+        Spec::Service(_) | Spec::Command(_) | Spec::External(_) => false,
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! `writ-plan` makes graphs, agents run them; [`Graph::validate`] holds what both may rely on, and an agent calls it again on what it received.
 
+mod check;
 mod condition;
+mod external;
 mod selection;
 mod system;
 
@@ -12,13 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::digest::Digest;
-use crate::egress::{DESTINATIONS_MAX, Destination};
+use crate::egress::Destination;
 use crate::exec::{Isolation, Limits, RunMode, StepMode};
-use crate::limits::{ARTEFACTS_MAX, GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
+use crate::limits::{GRAPH_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESOURCES_MAX};
 
 pub use condition::{
     CONDITION_DEPTH_MAX, CONDITION_PARTS_MAX, CONDITION_VALUE_BYTES_MAX, CONDITION_VALUES_MAX, Comparison,
     Condition, Fact, Facts,
+};
+pub use external::{
+    ExternalSpec, PROGRAM_BYTES_MAX, WANTED_BYTES_MAX, WANTED_DEPTH_MAX, WANTED_NODES_MAX, Wanted,
+    check_wanted,
 };
 pub use selection::{SELECTION_WORDS_MAX, Selection};
 pub use system::{
@@ -86,6 +92,8 @@ pub enum Spec {
     User(UserSpec),
     /// A group of the host's own files.
     Group(GroupSpec),
+    /// A thing that a provider of the config keeps in a state.
+    External(ExternalSpec),
 }
 
 /// A path of the host and what should be there.
@@ -165,21 +173,6 @@ pub struct CommandSpec {
     /// Where it may reach on the network, sorted, each once; nowhere where absent, and then left out of the bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Destination>,
-}
-
-impl CommandSpec {
-    fn check_egress(&self) -> Result<(), String> {
-        if self.egress.len() > DESTINATIONS_MAX {
-            return Err(format!("more than {DESTINATIONS_MAX} destinations"));
-        }
-        if !self.egress.is_sorted_by(|one, next| one < next) {
-            return Err("its destinations are not sorted, or one stands twice".to_owned());
-        }
-        if !self.egress.is_empty() && self.isolation == Isolation::None {
-            return Err("it names destinations, which isolation none cannot hold it to".to_owned());
-        }
-        Ok(())
-    }
 }
 
 /// Why a graph was refused.
@@ -278,6 +271,7 @@ impl Graph {
                 state: FileState::Content { digest, length },
                 ..
             }) => Some((*digest, *length)),
+            Spec::External(external) => Some((external.program, external.length)),
             _ => None,
         });
         contents.collect()
@@ -298,59 +292,17 @@ impl Resource {
         {
             return refuse("the id is empty, too long or has control characters");
         }
-        let system = match &self.spec {
+        let own = match &self.spec {
+            Spec::File(file) => file.validate(),
+            Spec::Command(command) => command.validate(),
             Spec::Package(package) => package.validate(),
             Spec::Service(service) => service.validate(),
             Spec::User(user) => user.validate(),
             Spec::Group(group) => group.validate(),
-            Spec::File(_) | Spec::Command(_) => Ok(()),
+            Spec::External(external) => external.validate(),
         };
-        if let Err(text) = system.and_then(|()| self.when.as_ref().map_or(Ok(()), Condition::validate)) {
-            return refuse(&text);
-        }
-        match &self.spec {
-            Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => {}
-            Spec::File(file) => {
-                if let Err(text) = check_path(&file.path) {
-                    return refuse(&text);
-                }
-                if file.path == "/" {
-                    return refuse("the root directory cannot be managed");
-                }
-                if file.mode.is_some_and(|mode| mode > 0o7777) {
-                    return refuse("mode is above 07777");
-                }
-            }
-            Spec::Command(command) => {
-                if command.argv.first().is_none_or(String::is_empty) {
-                    return refuse("argv is empty");
-                }
-                if command.artefacts.len() > ARTEFACTS_MAX {
-                    return refuse("more artefacts than one step may bring back");
-                }
-                if let Err(text) = command.check_egress() {
-                    return refuse(&text);
-                }
-                let paths = command
-                    .artefacts
-                    .iter()
-                    .chain(&command.creates)
-                    .chain(&command.cwd);
-                for path in paths {
-                    if let Err(text) = check_path(path) {
-                        return refuse(&text);
-                    }
-                }
-                if command
-                    .env
-                    .iter()
-                    .any(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
-                {
-                    return refuse("an environment name is empty or holds = or a zero byte");
-                }
-            }
-        }
-        Ok(())
+        own.and_then(|()| self.when.as_ref().map_or(Ok(()), Condition::validate))
+            .or_else(|text| refuse(&text))
     }
 }
 

@@ -304,7 +304,11 @@ impl Kind {
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), String> {
+/// Whether a text names a provider or a kind.
+///
+/// # Errors
+/// The rule that it breaks, in words; `what` names it.
+pub fn check_name(what: &str, name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if begins && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_plain) {

@@ -1,6 +1,7 @@
 //! What an engine's caller lends to a provider, and what it gets back.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use writ_protocol::digest::Digest;
@@ -18,6 +19,8 @@ pub struct Context<'a> {
     pub control: &'a Control,
     /// Blobs of the bundle by digest; they were verified when the bundle was.
     pub blob: &'a dyn Fn(&Digest) -> Option<&'a [u8]>,
+    /// A folder that only the agent reaches, for programs out of the bundle; without one none is run.
+    pub programs: Option<&'a Path>,
     /// Who the step is.
     pub ids: &'a StepIds,
     /// The network that the commands of an order share; each has its own where absent.

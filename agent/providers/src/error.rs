@@ -106,6 +106,22 @@ pub enum Error {
         #[source]
         source: writ_sandbox::Error,
     },
+    /// A provider of the config did not do what a provider owes.
+    #[error(
+        "provider {provider:?}, asked for {kind:?} of {id:?}, {did}; try it by itself: writ provider test"
+    )]
+    Provider {
+        /// The resource.
+        id: String,
+        /// What the config calls the provider.
+        provider: String,
+        /// The kind.
+        kind: String,
+        /// What it did instead.
+        did: String,
+        /// Whether it was ended at a limit.
+        is_limit: bool,
+    },
     /// A command names destinations and there is no proxy to reach them by.
     #[error("{id:?} names destinations and this agent has no proxy for it; nothing was run")]
     NoWayOut {
@@ -225,7 +241,7 @@ impl Error {
     pub const fn code(&self) -> Code {
         match self {
             Self::Sandbox { source, .. } => source.code(),
-            Self::Limit { .. } => Code::LimitExceeded,
+            Self::Limit { .. } | Self::Provider { is_limit: true, .. } => Code::LimitExceeded,
             Self::Stopped { .. } => Code::Halted,
             Self::NoWayOut { .. } => Code::IsolationUnavailable,
             Self::Artefact { .. } => Code::ArtefactRefused,
@@ -238,6 +254,7 @@ impl Error {
             | Self::ForeignLink { .. }
             | Self::UnknownAccount { .. }
             | Self::Guard { .. }
+            | Self::Provider { .. }
             | Self::ToolMissing { .. }
             | Self::Tool { .. }
             | Self::Locked { .. }

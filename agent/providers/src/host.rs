@@ -17,7 +17,7 @@ use crate::logins::{self, Logins};
 use crate::observation::{Change, Observation, Observed};
 use crate::package::{dpkg, rpm};
 use crate::tool::Tools;
-use crate::{command, file, group, package, service, user};
+use crate::{command, external, file, group, package, service, user};
 
 /// Where what is kept in memory is read from: accounts, and the databases of dpkg and rpm.
 const DATABASES: [&str; 4] = ["/etc/", "/var/lib/", "/usr/lib/sysimage/", "/usr/share/rpm/"];
@@ -36,7 +36,7 @@ pub struct Host {
 
 impl Host {
     /// The host whose paths begin at `root`: `/`, and a directory in tests. System tools of another root run inside it, by `chroot`;
-    /// commands and guards always run on this machine.
+    /// commands, guards and providers of the config always run on this machine.
     ///
     /// # Errors
     /// [`Error::Path`] when the directory cannot be opened.
@@ -104,6 +104,16 @@ impl Host {
                 &self.logins(),
             )))),
             Spec::Group(spec) => Ok(free(Observation::Group(group::observe(spec, &self.logins())))),
+            Spec::External(spec) => {
+                let step = external::Step {
+                    resource,
+                    spec,
+                    context,
+                };
+                let (seen, usage) = step.observe()?;
+                let observation = Observation::External(seen);
+                Ok(Observed { observation, usage })
+            }
         }
     }
 
@@ -119,6 +129,7 @@ impl Host {
             (Spec::Service(spec), Observation::Service(seen)) => Ok(service::diff(spec, seen)),
             (Spec::User(spec), Observation::User(seen)) => Ok(user::diff(spec, seen, &self.logins())),
             (Spec::Group(spec), Observation::Group(seen)) => Ok(group::diff(spec, seen)),
+            (Spec::External(_), Observation::External(seen)) => Ok(seen.changes.clone()),
             _ => Err(Error::Mismatch {
                 id: resource.id.clone(),
             }),
@@ -150,6 +161,12 @@ impl Host {
             Spec::Service(spec) => service::apply(spec, changes, tools, sinks),
             Spec::User(spec) => user::apply(spec, changes, tools, sinks),
             Spec::Group(spec) => group::apply(spec, changes, tools, sinks),
+            Spec::External(spec) => external::Step {
+                resource,
+                spec,
+                context,
+            }
+            .apply(changes, sinks),
         };
         if !leaves_databases(resource) {
             self.forget();
@@ -167,7 +184,12 @@ impl Host {
     /// Whether observing this resource can tell that its work is done. A command without a guard of its own always would run.
     pub const fn can_be_checked(resource: &Resource) -> bool {
         match &resource.spec {
-            Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => true,
+            Spec::File(_)
+            | Spec::Package(_)
+            | Spec::Service(_)
+            | Spec::User(_)
+            | Spec::Group(_)
+            | Spec::External(_) => true,
             Spec::Command(spec) => spec.creates.is_some() || spec.only_if.is_some() || spec.unless.is_some(),
         }
     }

@@ -16,6 +16,7 @@ mod cache;
 mod command;
 mod context;
 mod error;
+mod external;
 mod file;
 mod group;
 mod host;
@@ -32,9 +33,11 @@ mod walk;
 pub use command::{DEFAULT_PATH, GUARD_WALL_MAX};
 pub use context::{Applied, Artefact, Context, Sinks, StepIds};
 pub use error::Error;
+pub use external::LOOK_WALL_MAX;
 pub use host::Host;
 pub use observation::{
-    Change, CommandObservation, FileObservation, Found, GroupObservation, LoginObservation, Observation,
-    Observed, Owner, PackageFound, PackageObservation, ServiceObservation, UserObservation,
+    Change, CommandObservation, ExternalObservation, FileObservation, Found, GroupObservation,
+    LoginObservation, Observation, Observed, Owner, PackageFound, PackageObservation, ServiceObservation,
+    UserObservation,
 };
 pub use serve::BuiltIns;

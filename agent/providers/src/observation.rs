@@ -27,6 +27,8 @@ pub enum Observation {
     User(UserObservation),
     /// Of a group resource.
     Group(GroupObservation),
+    /// Of a resource that a provider of the config keeps.
+    External(ExternalObservation),
 }
 
 impl Observation {
@@ -133,6 +135,17 @@ pub struct CommandObservation {
     pub would_run: bool,
     /// Which guard says so, in words.
     pub why: String,
+}
+
+/// What a provider of the config saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExternalObservation {
+    /// In its own words.
+    pub seen: serde_json::Value,
+    /// What it says that differs. It follows from what was seen and what is wanted, and so is no part of what a plan rests on.
+    #[serde(skip)]
+    pub changes: Vec<Change>,
 }
 
 /// One difference between what is wanted and what is there.

@@ -66,6 +66,7 @@ impl BuiltIns {
             sandbox: &self.sandbox,
             control: &control,
             blob: &blob,
+            programs: None,
             ids: &self.ids,
             network: None,
             door: None,
@@ -145,6 +146,11 @@ fn resource(work: &Work<'_>) -> Result<Resource, Problem> {
     {
         return Err(invalid(
             "artefacts and egress are an agent's own work, and not served here",
+        ));
+    }
+    if matches!(spec, Spec::External(_)) {
+        return Err(invalid(
+            "a provider of a config's own is an agent's to start, and not served here",
         ));
     }
     let limits = Limits {

@@ -234,7 +234,8 @@ pub(crate) fn is_program(root: &OwnedFd, path: &str) -> bool {
     }
 }
 
-fn said(text: &str) -> String {
+/// The last words of a text, for an error.
+pub(crate) fn said(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)

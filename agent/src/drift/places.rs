@@ -30,6 +30,8 @@ const OF_SERVICES: [&str; 5] = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc4.d", "/etc/
 pub const fn is_watched(resource: &Resource) -> bool {
     match &resource.spec {
         Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => true,
+        // Its program is one of the plan.
+        Spec::External(_) => false,
         Spec::Command(spec) => {
             let has_guard = spec.only_if.is_some() || spec.unless.is_some();
             spec.creates.is_some() && !has_guard && !spec.only_when_notified
@@ -106,6 +108,7 @@ fn paths(resource: &Resource) -> Vec<PathBuf> {
         Spec::Group(_) => all(&ACCOUNTS),
         Spec::Package(_) => all(&PACKAGES),
         Spec::Service(spec) => of_service(spec),
+        Spec::External(_) => Vec::new(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The executor of a real host: providers in a sandbox.
 
 mod files;
+mod programs;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use writ_chassis::clock::Clock;
@@ -15,6 +17,7 @@ use writ_protocol::record;
 use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
 use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
+use self::programs::Programs;
 use super::network::{Network, Networks};
 use super::survey::Found;
 use super::{Executor, Job, OnOutput};
@@ -38,6 +41,7 @@ pub struct HostExecutor {
     /// What the host knows of itself, for conditions.
     facts: fn() -> Facts,
     networks: Networks,
+    programs: Programs,
     /// This agent, as the policy of the host's operator knows it.
     who: Asker,
     present: Mutex<Present>,
@@ -64,6 +68,7 @@ impl HostExecutor {
             host,
             networks: Networks::new(Arc::new(SystemResolver), Arc::clone(&clock)),
             clock,
+            programs: Programs::default(),
             facts: Facts::new,
             who: Asker::default(),
             present: Mutex::default(),
@@ -74,6 +79,13 @@ impl HostExecutor {
     #[must_use]
     pub fn knowing(self, facts: fn() -> Facts) -> Self {
         Self { facts, ..self }
+    }
+
+    /// The same, with a folder of its own for programs of providers; what lies there goes. Without one no provider of a config is run.
+    #[must_use]
+    pub fn keeping(self, programs: PathBuf) -> Self {
+        let programs = Programs::at(programs);
+        Self { programs, ..self }
     }
 
     /// The same, finding addresses of names in another way.
@@ -144,11 +156,13 @@ impl HostExecutor {
             .networks
             .of(order_id, bundle.graph(), &resource, &self.sandbox)
             .map_err(|error| failure(error.code(), &error))?;
+        let programs = self.programs.of(order_id, &resource)?;
         let blob = |digest: &Digest| bundle.blob(digest);
         let context = Context {
             sandbox: &self.sandbox,
             control: &control,
             blob: &blob,
+            programs: programs.as_deref(),
             ids: &ids,
             network: network.as_deref().map(Network::loopback),
             door: network.as_deref().and_then(Network::door),
@@ -231,7 +245,12 @@ impl HostExecutor {
     /// Whether what was brought about can be seen, and is there.
     fn check(&self, resource: &Resource, context: &Context<'_>, before: Digest) -> Result<Digest, Failure> {
         let is_visible = match &resource.spec {
-            Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => true,
+            Spec::File(_)
+            | Spec::Package(_)
+            | Spec::Service(_)
+            | Spec::User(_)
+            | Spec::Group(_)
+            | Spec::External(_) => true,
             // A guard that says "not again" is the only thing that tells whether a command took effect.
             Spec::Command(command) => command.creates.is_some(),
         };
@@ -396,6 +415,7 @@ impl Executor for HostExecutor {
 
     fn forget(&self, order_id: OrderId) {
         self.networks.forget(order_id);
+        self.programs.forget(order_id);
     }
 
     fn stop(&self, order_id: OrderId, hard: bool, reason: &str) {

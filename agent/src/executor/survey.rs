@@ -44,6 +44,7 @@ impl HostExecutor {
             sandbox: self.sandbox(),
             control: &control,
             blob: &|_| None,
+            programs: None,
             ids: &ids,
             network: None,
             door: None,

@@ -216,6 +216,11 @@ const fn is_unseen(resource: &Resource) -> bool {
                 && spec.unless.is_none()
                 && !spec.only_when_notified
         }
-        Spec::File(_) | Spec::Package(_) | Spec::Service(_) | Spec::User(_) | Spec::Group(_) => false,
+        Spec::File(_)
+        | Spec::Package(_)
+        | Spec::Service(_)
+        | Spec::User(_)
+        | Spec::Group(_)
+        | Spec::External(_) => false,
     }
 }

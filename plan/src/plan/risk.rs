@@ -78,6 +78,7 @@ pub(super) fn of(resource: &Resource, action: Action, changes: &[Change]) -> Vec
                 risks.push(Risk::ReachesNetwork);
             }
         }
+        Spec::External(_) => risks.push(Risk::RunsAsRoot),
         Spec::File(_) | Spec::Package(_) | Spec::User(_) | Spec::Group(_) => {}
     }
     risks

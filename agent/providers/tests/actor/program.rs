@@ -36,6 +36,7 @@ fn main() {
         sandbox: &sandbox,
         control: &control,
         blob: &blob,
+        programs: None,
         ids: &ids,
         network: None,
         door: None,

@@ -9,6 +9,7 @@ mod accounts;
 mod artefacts;
 mod checks;
 mod commands;
+mod externals;
 mod files;
 mod hostile;
 mod keep;

@@ -18,6 +18,7 @@ pub(crate) struct Stage {
     sandbox: Sandbox,
     pub(crate) control: Control,
     blobs: HashMap<Digest, Vec<u8>>,
+    pub(crate) programs: TempDir,
     ids: StepIds,
     pub(crate) notified: bool,
     pub(crate) artefacts: Vec<Artefact>,
@@ -76,6 +77,7 @@ impl Stage {
             sandbox,
             control,
             blobs,
+            programs: tempfile::tempdir().expect("makes a directory"),
             ids,
             notified: false,
             artefacts,
@@ -100,6 +102,11 @@ impl Stage {
         }
     }
 
+    /// A blob under a name that may be another's.
+    pub(crate) fn lie(&mut self, digest: Digest, bytes: &[u8]) {
+        self.blobs.insert(digest, bytes.to_vec());
+    }
+
     fn context<R>(&self, work: impl FnOnce(&Context<'_>) -> R) -> R {
         let blob = |digest: &Digest| self.blobs.get(digest).map(Vec::as_slice);
         let (sandbox, control, ids) = (&self.sandbox, &self.control, &self.ids);
@@ -107,6 +114,7 @@ impl Stage {
             sandbox,
             control,
             blob: &blob,
+            programs: Some(self.programs.path()),
             ids,
             network: None,
             door: None,
