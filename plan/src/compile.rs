@@ -7,6 +7,7 @@ pub(crate) mod check;
 mod condition;
 mod content;
 mod explain;
+mod external;
 mod family;
 mod given;
 pub(crate) mod include;
@@ -34,6 +35,7 @@ use crate::template::Renderer;
 use crate::yaml;
 use content::Contents;
 pub use explain::{Explained, Place, Replaced, values};
+use external::Providers;
 pub use given::{Given, VarFile};
 use include::Loaded;
 use select::Known;
@@ -45,7 +47,7 @@ pub struct Sources {
     pub config_name: String,
     /// The config.
     pub config_text: String,
-    /// Included files, templates and sources by their clean path relative to the config's folder; [`files_missing`] says which.
+    /// Included files, templates, sources and programs of providers by their clean path relative to the config's folder; [`files_missing`] says which.
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -113,7 +115,7 @@ fn problems_of(sources: &Sources) -> Vec<Diagnostic> {
     compile(sources).err().unwrap_or_default()
 }
 
-/// The files (included ones, templates and sources) that a config names: relative clean paths, sorted, each once. As long as it includes
+/// The files (included ones, templates, sources and programs of providers) that a config names: relative clean paths, sorted, each once. As long as it includes
 /// files, only these: what they hold decides what else is named, and [`files_missing`] goes on from there.
 ///
 /// # Errors
@@ -172,6 +174,7 @@ struct Room<'a, 'b> {
     /// The folders of the texts, by their numbers.
     folders: Vec<String>,
     limits: Limits,
+    providers: Providers,
 }
 
 fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>) -> Option<Compiled> {
@@ -199,7 +202,9 @@ fn compile_into<'a>(sources: &'a Sources, given: &'a Given, sink: &mut Sink<'a>)
         contents: Contents::new(&sources.files, mode.is_strict().then_some(&given.dev_fast)),
         folders: loaded.folders.clone(),
         limits,
+        providers: Providers::new(),
     };
+    room.providers = external::providers(config, &mut room);
     let found = family::read(loaded.items(), &mut room)?;
     let Room { sink, contents, .. } = room;
     let known = Known::of(&found);
@@ -279,6 +284,7 @@ fn read_item(item: &Item, head: &Head<'_>, room: &mut Room<'_, '_>) -> Option<Dr
         Item::Service(service) => system::service(service, room),
         Item::User(user) => system::user(user, room),
         Item::Group(group) => system::group(group, room),
+        Item::External(external) => external::external(external, room),
         Item::Broken(_) => None,
     };
     draft.map(|draft| Draft { when, tags, ..draft })

@@ -2,9 +2,11 @@
 //!
 //! To add a resource type: a [`record!`] here, an arm in [`Item`], its translation in `compile`, and the regenerated schema.
 
+mod external;
 pub(crate) mod quantity;
 mod system;
 
+pub(crate) use external::{ExternalItem, ProviderItem};
 pub(crate) use system::{GroupItem, PackageItem, ServiceItem, UserItem};
 
 use crate::diagnostic::{Problem, Sink, code};
@@ -14,7 +16,9 @@ use crate::yaml::{Kind, Node};
 /// The version of the config's form that this build reads.
 pub const CONFIG_VERSION: i64 = 1;
 /// Resource types of this version.
-const TYPES: &[&str] = &["file", "package", "service", "user", "group", "command"];
+const TYPES: &[&str] = &[
+    "file", "package", "service", "user", "group", "command", "external",
+];
 /// Fields that a config cannot do without.
 const REQUIRED: &[&str] = &["version", "project", "targets", "resources"];
 
@@ -44,6 +48,8 @@ record! {
         defaults: Option<Entries<Anything>>,
         /// Values for templates: `{{ name }}`.
         vars: Option<Entries<Anything>>,
+        /// Programs that keep things of their own kinds in a state, by name: `external` resources name them.
+        providers: Option<Entries<ProviderItem>>,
         /// What to keep in which state.
         #[schemars(required)]
         resources: Option<Vec<Item>>,
@@ -252,6 +258,8 @@ pub(crate) enum Item {
     User(UserItem),
     /// `- group: name`
     Group(GroupItem),
+    /// `- external: name`
+    External(ExternalItem),
     /// An item with a reported problem; its id, where it can be told, still counts as known.
     #[schemars(skip)]
     Broken(Option<(&'static str, Text)>),
@@ -281,6 +289,7 @@ impl Item {
             Self::Service(item) => ("service", &item.service, &item.for_each, &item.when, &item.tags),
             Self::User(item) => ("user", &item.user, &item.for_each, &item.when, &item.tags),
             Self::Group(item) => ("group", &item.group, &item.for_each, &item.when, &item.tags),
+            Self::External(item) => ("external", &item.external, &item.for_each, &item.when, &item.tags),
             Self::Broken(_) => return None,
         };
         Some(Head {
@@ -324,6 +333,7 @@ impl FromNode for Item {
             Some("service") => ServiceItem::from_node(node, "service", sink).map(Self::Service),
             Some("user") => UserItem::from_node(node, "user", sink).map(Self::User),
             Some("group") => GroupItem::from_node(node, "group", sink).map(Self::Group),
+            Some("external") => ExternalItem::from_node(node, "external", sink).map(Self::External),
             Some(_) => CommandItem::from_node(node, "command", sink).map(Self::Command),
             None => None,
         };
@@ -403,6 +413,7 @@ fn fields(kind: &str) -> &'static [&'static str] {
         "service" => ServiceItem::FIELDS,
         "user" => UserItem::FIELDS,
         "group" => GroupItem::FIELDS,
+        "external" => ExternalItem::FIELDS,
         _ => CommandItem::FIELDS,
     }
 }

@@ -78,9 +78,37 @@ pub struct ChangeEntry {
     /// The condition that the host does not meet, where it does not: the resource is not for it. Left out of the bytes elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_applying: Option<String>,
+    /// The provider of the config that keeps it, where one does. Left out of the bytes elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
     /// What a reviewer should look at twice. Left out of the bytes where there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub risks: Vec<Risk>,
+}
+
+/// A provider of the config, as the plan pins it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provider {
+    /// What the config calls it.
+    pub name: String,
+    /// Which of its kinds the resource is of.
+    pub kind: String,
+    /// SHA-256 of its program: no other is started.
+    pub digest: Digest,
+}
+
+impl Provider {
+    fn of(resource: &Resource) -> Option<Self> {
+        match &resource.spec {
+            Spec::External(external) => Some(Self {
+                name: external.provider.clone(),
+                kind: external.kind.clone(),
+                digest: external.program,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What would be done to a resource.
@@ -143,6 +171,7 @@ impl ChangeEntry {
         Self {
             not_applying: when.map(ToString::to_string),
             resource: resource.id.clone(),
+            provider: Provider::of(resource),
             risks: risk::of(resource, action, &changes),
             action,
             changes,

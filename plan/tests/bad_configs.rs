@@ -13,6 +13,7 @@ fn sources(name: &str, text: &str) -> Sources {
     let mut files = BTreeMap::from([
         ("site.conf.j2".to_owned(), template),
         ("a.txt".to_owned(), b"a".to_vec()),
+        ("notes".to_owned(), b"#!/bin/sh\n".to_vec()),
     ]);
     let included = [
         (

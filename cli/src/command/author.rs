@@ -343,7 +343,8 @@ fn every_problem(sources: &Sources, known: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let Err(mut all) = compile::compile(sources) else {
         return known;
     };
-    all.retain(|one| one.code != diagnostic::code::FILE_MISSING || known.contains(one));
+    let missing = [diagnostic::code::FILE_MISSING, diagnostic::code::PROVIDER_PROGRAM];
+    all.retain(|one| !missing.contains(&one.code.as_ref()) || known.contains(one));
     if all.len() < known.len() { known } else { all }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::is_labelled;
-use writ_protocol::graph::FileState;
+use writ_protocol::graph::{FileState, PROGRAM_BYTES_MAX};
 use writ_protocol::limits::{BLOBS_MAX, BUNDLE_BYTES_MAX, GRAPH_BYTES_MAX, PATH_BYTES_MAX};
 
 use super::include::Loaded;
@@ -120,6 +120,51 @@ pub(super) fn missing(name: &str, mark: Mark, files: &BTreeMap<String, Vec<u8>>)
         .hint("paths are relative to the folder of the file that names them")
 }
 
+/// How a program begins that the kernel starts: one of its own format, or a script that names its interpreter.
+const PROGRAM_BEGINNINGS: [&[u8]; 2] = [b"\x7fELF", b"#!"];
+
+/// The program of a provider, as a content: its digest and its length.
+pub(super) fn program(provider: &str, name: &Text, room: &mut Room<'_, '_>) -> Option<(Digest, u64)> {
+    let path = file_name(name, &room.folders, &mut room.renderer, room.sink)?;
+    let provider = check::short(provider);
+    let mut refuse = |message: String, hint: &str| {
+        let problem = Problem::new(code::PROVIDER_PROGRAM, name.mark, message);
+        let known = room.contents.files.keys().map(String::as_str);
+        room.sink.push(problem.meant(&path, known).hint(hint));
+    };
+    let Some(bytes) = room.contents.files.get(&path) else {
+        let message = format!("the program of provider `{provider}`, `{path}`, is not beside the config");
+        refuse(
+            message,
+            "give its path from the config's folder; `writ provider new` writes one to begin with",
+        );
+        return None;
+    };
+    if bytes.len() > PROGRAM_BYTES_MAX {
+        let message = format!(
+            "the program of provider `{provider}` has {} bytes, at most {PROGRAM_BYTES_MAX} are accepted",
+            bytes.len()
+        );
+        refuse(message, "build it for release and strip it");
+        return None;
+    }
+    if !PROGRAM_BEGINNINGS
+        .iter()
+        .any(|beginning| bytes.starts_with(beginning))
+    {
+        let message = format!("`{path}` is no program that a host could start");
+        refuse(
+            message,
+            "name an ELF program, or a script that begins with `#!` and its interpreter",
+        );
+        return None;
+    }
+    match room.contents.source(path, name.mark, room.sink)? {
+        FileState::Content { digest, length } => Some((digest, length)),
+        FileState::Directory | FileState::Symlink { .. } | FileState::Absent => None,
+    }
+}
+
 /// The content of a file resource: exactly one of `content`, `template` and `source`.
 pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileState> {
     match (&file.content, &file.template, &file.source) {
@@ -161,6 +206,9 @@ pub(super) fn state(file: &FileItem, room: &mut Room<'_, '_>) -> Option<FileStat
 /// The files that a config names.
 pub(super) fn names(loaded: &Loaded, renderer: &mut Renderer, sink: &mut Sink<'_>) -> Vec<String> {
     let mut names = BTreeSet::new();
+    for (_, provider) in loaded.config.providers.iter().flat_map(|all| &all.0) {
+        names.extend(file_name(&provider.program, &loaded.folders, renderer, sink));
+    }
     for item in loaded.items() {
         let Item::File(file) = item else { continue };
         family::each(item, renderer, sink, |renderer, sink| {

@@ -1,7 +1,7 @@
 //! Items with `for_each`: one resource for each member, and what others call them.
 //!
 //! A family is called as its item is written, `*` for what differs: `command:backup`, `file:/srv/*.conf`. Where the name itself says which
-//! member it is, that is the member's id (`file:/srv/shop.conf`); commands, whose names are labels, get the key behind it
+//! member it is, that is the member's id (`file:/srv/shop.conf`); commands and what providers keep, whose names are labels, get the key behind it
 //! (`command:backup[shop]`). Ids come from keys and never from places in a list, so that a member keeps its id when another goes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +73,8 @@ fn expand(item: &Item, head: &Head<'_>, list: &Node, found: &mut Found, room: &m
     let before = room.sink.count();
     let name = family_name(head, room);
     let differs = uses_each(&head.name.value);
-    if !differs && head.kind != "command" {
+    let is_labelled = matches!(head.kind, "command" | "external");
+    if !differs && !is_labelled {
         let message = format!(
             "every member of this `for_each` is the same {}, `{}`",
             head.kind,

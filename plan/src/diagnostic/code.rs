@@ -42,6 +42,9 @@ pub const TABLE: &[(&str, &str)] = &[
     (DESTINATION, "destination is malformed"),
     (NOT_STRICT, "input is from a dev-fast run"),
     (ROLLOUT, "rollout is malformed"),
+    (PROVIDER, "provider is unknown"),
+    (PROVIDER_PROGRAM, "program of a provider cannot be used"),
+    (PROVIDER_SPEC, "spec of an external resource is out of bounds"),
 ];
 
 /// The config is longer than its bound.
@@ -124,6 +127,12 @@ pub const DESTINATION: &str = "W0137";
 pub const NOT_STRICT: &str = "W0138";
 /// What a rollout says of its hosts.
 pub const ROLLOUT: &str = "W0160";
+/// An `external` resource names a provider that is not in `providers`.
+pub const PROVIDER: &str = "W0167";
+/// The program of a provider is not there, too large, or no program.
+pub const PROVIDER_PROGRAM: &str = "W0168";
+/// A spec of an `external` resource is too large, too deep, has too many values or a number that is no whole one.
+pub const PROVIDER_SPEC: &str = "W0169";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::render::{VALUE_CHARS, sign};
+use super::render::{VALUE_CHARS, provider, sign};
 use super::{Action, ChangeEntry, Plan};
 use crate::diagnostic::clean;
 
@@ -24,14 +24,20 @@ pub struct Difference {
 }
 
 impl Plan {
-    /// Where another plan says otherwise than this one, by host and resource. What needs no change in either is left out, whatever was seen of it.
+    /// Where another plan says otherwise than this one, by host and resource. What needs no change in either is left out, whatever was seen of it,
+    /// unless another provider would keep it.
     pub fn compare(&self, other: &Self) -> Vec<Difference> {
         let (mine, theirs) = (entries(self), entries(other));
         let keys: BTreeSet<_> = mine.keys().chain(theirs.keys()).collect();
         let differing = keys.into_iter().filter_map(|key| {
             let (was, is) = (mine.get(key).copied(), theirs.get(key).copied());
             let matters = |entry: Option<&ChangeEntry>| entry.is_some_and(|e| e.action != Action::None);
-            (was != is && (matters(was) || matters(is))).then(|| Difference {
+            // Whoever is to keep a thing is reviewed, also while there is nothing to be done.
+            let is_kept_by_another = match (was, is) {
+                (Some(was), Some(is)) => was.provider != is.provider,
+                _ => false,
+            };
+            (was != is && (matters(was) || matters(is) || is_kept_by_another)).then(|| Difference {
                 host: key.0.to_owned(),
                 resource: key.1.to_owned(),
                 was: was.cloned(),
@@ -84,7 +90,9 @@ fn side_of(side: char, resource: &str, entry: Option<&ChangeEntry>, text: &mut S
     let Some(entry) = entry else {
         return writeln!(text, "  {side}   {resource}  not in this plan");
     };
-    let seen = entry.observed.short();
+    let by = entry.provider.as_ref();
+    let by = by.map_or_else(String::new, |one| format!(", {}", provider(one)));
+    let seen = format!("{}{by}", entry.observed.short());
     if let Some(when) = &entry.not_applying {
         let when = clean(when, VALUE_CHARS);
         return writeln!(text, "  {side} . {resource}  does not apply: {when}");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use writ_protocol::digest::Digest;
 
-use super::{Action, HostPlan, Plan, Risk};
+use super::{Action, ChangeEntry, HostPlan, Plan, Provider, Risk};
 use crate::diagnostic::clean;
 
 /// Hosts of a group that are named before "and more".
@@ -113,7 +113,7 @@ fn write_changes(host: &HostPlan, out: &mut String) -> std::fmt::Result {
             "  {} {}{}",
             sign(entry.action),
             clean(&entry.resource, VALUE_CHARS),
-            risks(&entry.risks)
+            remarks(entry)
         )?;
         let width = entry
             .changes
@@ -151,13 +151,21 @@ fn write_not_applying(host: &HostPlan, out: &mut String) -> std::fmt::Result {
     }
 }
 
-/// The labels of a change, where it has any: `  (runs as root, no guard)`.
-fn risks(risks: &[Risk]) -> String {
-    if risks.is_empty() {
+/// Who makes a change and its labels, where there are any: `  (by acme-notes 1a2b3c4d5e6f, runs as root)`.
+fn remarks(entry: &ChangeEntry) -> String {
+    let provider = entry.provider.iter().map(provider);
+    let labels = entry.risks.iter().map(|risk| risk.label().to_owned());
+    let remarks: Vec<String> = provider.chain(labels).collect();
+    if remarks.is_empty() {
         return String::new();
     }
-    let labels: Vec<&str> = risks.iter().map(|risk| risk.label()).collect();
-    format!("  ({})", labels.join(", "))
+    format!("  ({})", remarks.join(", "))
+}
+
+/// A provider of the config, and the digest of its program.
+pub(super) fn provider(provider: &Provider) -> String {
+    let name = clean(&provider.name, VALUE_CHARS);
+    format!("by {name} {}", provider.digest.short())
 }
 
 /// How many changes of the plan carry each label; empty where none does.
