@@ -26,8 +26,9 @@ fn examples(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The files that examples include.
+/// The files that examples name.
 fn included() -> BTreeMap<String, Vec<u8>> {
+    let program = ("bin/acme-notes".to_owned(), b"#!/bin/sh\n".to_vec());
     ["roles/web.yaml", "roles/database.yaml"]
         .iter()
         .map(|name| {
@@ -36,12 +37,13 @@ fn included() -> BTreeMap<String, Vec<u8>> {
                 format!("resources: [{{ file: /etc/{name}, content: x }}]\n").into_bytes(),
             )
         })
+        .chain([program])
         .collect()
 }
 
 #[test]
 fn every_example_compiles() {
-    for (name, least) in [("providers.md", 6), ("config.md", 1)] {
+    for (name, least) in [("providers.md", 7), ("config.md", 1)] {
         let examples = examples(name);
         for config_text in &examples {
             let sources = Sources {
@@ -68,19 +70,21 @@ fn every_field_stands_in_its_table() {
     let items = schema["$defs"].as_object().expect("definitions");
     let mut missing = Vec::new();
     for (kind, item) in [
-        ("file", "FileItem"),
-        ("package", "PackageItem"),
-        ("service", "ServiceItem"),
-        ("user", "UserItem"),
-        ("group", "GroupItem"),
-        ("command", "CommandItem"),
+        ("## file", "FileItem"),
+        ("## package", "PackageItem"),
+        ("## service", "ServiceItem"),
+        ("## user", "UserItem"),
+        ("## group", "GroupItem"),
+        ("## command", "CommandItem"),
+        ("### In a config", "ExternalItem"),
     ] {
-        let section = page.split(&format!("\n## {kind}\n")).nth(1).expect("a section");
-        let section = section.split("\n## ").next().unwrap_or_default();
+        let section = page.split(&format!("\n{kind}\n")).nth(1).expect("a section");
+        let section = section.split("\n#").next().unwrap_or_default();
         let first_cells: String = section
             .lines()
             .filter(|line| line.starts_with("| `"))
             .filter_map(|line| line.split(" | ").next())
+            .map(|cell| cell.replace('|', " "))
             .collect();
         let fields = items[item]["properties"].as_object().map(|p| p.keys().cloned());
         for field in fields.into_iter().flatten() {

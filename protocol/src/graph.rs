@@ -375,6 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn a_graph_of_words_that_are_not_known_is_refused_by_their_name() {
+        let bytes = graph(vec![file("/a", &[])]).encode().expect("encodes");
+        let at = bytes
+            .windows(5)
+            .position(|word| word == b"\xa4file")
+            .expect("is there");
+        let mut later = bytes;
+        later[at + 1..at + 5].copy_from_slice(b"moon");
+        let told = Graph::decode(&later).expect_err("is refused");
+        let GraphError::Codec(error) = told else {
+            panic!("{told}");
+        };
+        assert!(error.to_string().contains("unknown variant `moon`"), "{error}");
+    }
+
+    #[test]
     fn order_ids_and_paths_are_checked() {
         for (bad, why) in [
             (
