@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use writ_cli::api::Step;
 use writ_cli::dev::programs;
 use writ_plan::compile::Sources;
 use writ_protocol::digest::Digest;
@@ -103,7 +104,7 @@ fn a_note_is_planned_reviewed_carried_out_and_left_alone() -> anyhow::Result<()>
         "{plan}"
     );
 
-    bench.good(&["apply", "--local", "one.plan"])?;
+    bench.good(&["apply", "--local", "one.plan", "--auto-approve"])?;
     ensure!(fs::read_to_string(bench.path("note"))? == "hello");
     let again = bench.good(&["run", "-y", "-o", "json"])?;
     ensure!(again.contains("\"unchanged\""), "{again}");
@@ -113,7 +114,7 @@ fn a_note_is_planned_reviewed_carried_out_and_left_alone() -> anyhow::Result<()>
     fs::write(bench.path("note"), "by hand")?;
     bench.good(&["plan", "--local", "writ.yaml", "--out", "two.plan"])?;
     fs::write(bench.path("note"), "by another hand")?;
-    let stale = bench.writ(&["apply", "--local", "two.plan"])?;
+    let stale = bench.writ(&["apply", "--local", "two.plan", "--auto-approve"])?;
     ensure!(stale.status.code() == Some(13), "{}", words(&stale));
     ensure!(fs::read_to_string(bench.path("note"))? == "by another hand");
 
@@ -220,10 +221,12 @@ fn a_fleet_gets_the_program_with_the_bundle() -> anyhow::Result<()> {
         let failed = world.end_of(&client.submit_check(&sources(dies))?.id)?;
         assert!(!failed.has_succeeded(), "{failed:?}");
         let steps = world.steps(&failed)?;
-        let told = steps
-            .iter()
-            .any(|step| format!("{:?}", step.rest).contains("it ended with exit code 3"));
-        assert!(told, "{steps:?}");
+        let told = |step: &Step| {
+            step.detail
+                .as_deref()
+                .is_some_and(|text| text.contains("it ended with exit code 3"))
+        };
+        assert!(steps.iter().any(told), "{steps:?}");
         Ok(())
     })
 }

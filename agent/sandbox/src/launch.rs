@@ -60,12 +60,11 @@ impl Launched {
         let (stdout, stdout_theirs) = pipe()?;
         let (stderr, stderr_theirs) = pipe()?;
         let empty;
-        let input = match input {
-            Some(input) => input.as_fd(),
-            None => {
-                empty = File::open("/dev/null").map_err(Error::io("open an empty input"))?;
-                empty.as_fd()
-            }
+        let input = if let Some(input) = input {
+            input.as_fd()
+        } else {
+            empty = File::open("/dev/null").map_err(Error::io("open an empty input"))?;
+            empty.as_fd()
         };
         let child = starter.reaper([
             theirs.as_fd(),

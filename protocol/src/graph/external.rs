@@ -235,17 +235,33 @@ mod tests {
 
     #[test]
     fn a_spec_reads_back_and_has_one_form_whatever_the_order_of_its_keys() {
-        let both = [("b", Wanted::Integer(-3)), ("a", Wanted::Text("x".into()))];
+        let both = [("b", Wanted::Integer(-300)), ("a", Wanted::Text("x".into()))];
         let map = |order: [usize; 2]| {
             let entries = order.map(|at| (both[at].0.to_owned(), both[at].1.clone()));
             Wanted::Map(entries.into())
         };
         let one = external(vec![
             ("m", map([0, 1])),
-            ("l", Wanted::List(vec![Wanted::Flag(true)])),
+            (
+                "l",
+                Wanted::List(vec![
+                    Wanted::Flag(true),
+                    Wanted::Null,
+                    Wanted::Integer(i64::MAX),
+                    Wanted::Integer(300),
+                ]),
+            ),
         ]);
         let other = external(vec![
-            ("l", Wanted::List(vec![Wanted::Flag(true)])),
+            (
+                "l",
+                Wanted::List(vec![
+                    Wanted::Flag(true),
+                    Wanted::Null,
+                    Wanted::Integer(i64::MAX),
+                    Wanted::Integer(300),
+                ]),
+            ),
             ("m", map([1, 0])),
         ]);
         let bytes = codec::to_msgpack("spec", &one).expect("encodes");
@@ -253,7 +269,7 @@ mod tests {
         let read: ExternalSpec = codec::from_msgpack("spec", &bytes, 4_096).expect("decodes");
         assert_eq!(read, one);
         one.validate().expect("is well");
-        assert_eq!(one.words()["m"]["b"], -3);
+        assert_eq!(one.words()["m"]["b"], -300);
     }
 
     #[test]
