@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -18,8 +17,6 @@ use writ_tests::world::{Options, story};
 const PYTHON: &str = include_str!("../../agent/provider-sdk/templates/python/main.py");
 /// Where the template answers its first question.
 const OBSERVED: &str = "write(\"observed\", id=number, observation=observe(subject, lent))";
-/// No step of these stories may keep anybody waiting for longer.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn spoilt(from: &str, to: &str) -> anyhow::Result<String> {
     ensure!(PYTHON.contains(from), "the template has no {from:?}");
@@ -184,14 +181,12 @@ fn a_spoilt_provider_fails_its_step_and_says_what_it_did() -> anyhow::Result<()>
         ),
     ] {
         let bench = Bench::new(&spoilt(from, to)?, limits)?;
-        let begun = Instant::now();
         let run = bench.writ(&["run", "-y"])?;
         let said = words(&run);
         ensure!(
             !run.status.success() && said.contains(told),
             "wanted {told:?}: {said}"
         );
-        ensure!(begun.elapsed() < PATIENCE, "{told}");
         ensure!(!bench.path("note").exists(), "{told}: {said}");
         ensure!(bench.programs() == 0, "programs go with their order: {told}");
     }

@@ -122,7 +122,7 @@ impl Step<'_, '_> {
         let mut outcome = match ran {
             Ok(outcome) => outcome,
             Err(writ_sandbox::Error::Start { detail, .. }) => {
-                return Err(self.fault(format!("cannot be started: {detail}"), &ears, false));
+                return Err(self.fault(&format!("cannot be started: {detail}"), &ears, false));
             }
             Err(source) => {
                 let id = self.resource.id.clone();
@@ -168,9 +168,14 @@ impl Step<'_, '_> {
             });
         }
         let (did, is_limit) = match (ears.fault(), asked, &outcome.exit) {
-            (Some(fault), ..) => (fault, false),
-            (None, _, Exit::Limit(limit)) => (format!("reached its {limit} limit and was ended"), true),
-            (None, Err(fault), Exit::Killed(_)) => (fault, false),
+            (Some(fault), ..) | (None, Err(fault), Exit::Killed(_)) => (fault, false),
+            (None, Err(fault), Exit::Limit(limit)) => (
+                format!("{fault}; it reached its {limit} limit and was ended"),
+                true,
+            ),
+            (None, Ok(_), Exit::Limit(limit)) => {
+                (format!("answered, and then reached its {limit} limit"), true)
+            }
             (None, Ok(_), Exit::Killed(reason)) => (reason.clone(), false),
             (None, Err(fault), exit) => (format!("{fault}; it ended with {}", ended(exit)), false),
             (None, Ok(answer), Exit::Code(0)) => return Ok(answer),
@@ -180,10 +185,10 @@ impl Step<'_, '_> {
             // Nobody outside asked for it: it was at fault.
             outcome.exit = Exit::Limit("provider".to_owned());
         }
-        Err(self.fault(did, ears, is_limit))
+        Err(self.fault(&did, ears, is_limit))
     }
 
-    fn fault(&self, did: String, ears: &Ears, is_limit: bool) -> Error {
+    fn fault(&self, did: &str, ears: &Ears, is_limit: bool) -> Error {
         let said = tool::said(&ears.words());
         let said = if said == "nothing" {
             String::new()

@@ -97,7 +97,7 @@ resources:
 
 fn plan(program: &[u8], changes: Vec<Change>) -> Plan {
     let compiled = compile(&sources(ONE, program)).expect("compiles");
-    let resource = &compiled.graph.resources[0];
+    let resource = compiled.graph.resources.first().expect("a resource");
     let entry = ChangeEntry::of_check(resource, changes, Digest::of(b"seen"));
     let host = HostPlan {
         agent_id: format!("agent_{:032x}", 7).parse().expect("an id"),

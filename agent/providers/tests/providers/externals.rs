@@ -2,7 +2,6 @@
 //! says what the provider did.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::Exit;
@@ -97,16 +96,18 @@ fn one_that_writes_while_it_looks_is_held_and_told() {
     assert!(!stage.path("note").exists());
 }
 
+/// A look by a template that is spoilt in this way fails, and says this.
+fn fault(changes: &[(&str, &str)], wanted: &str) {
+    let mut stage = Stage::real();
+    let resource = note(&mut stage, &spoilt(changes), Some("hello"));
+    let error = stage.see(&resource).expect_err(wanted);
+    let text = told(&error);
+    assert!(text.contains(wanted), "wanted {wanted:?}: {text}");
+    assert_eq!(error.code(), Code::StepFailed, "{text}");
+}
+
 #[test]
-fn each_fault_is_told_for_what_it_is() {
-    let fault = |changes: &[(&str, &str)], wanted: &str| {
-        let mut stage = Stage::real();
-        let resource = note(&mut stage, &spoilt(changes), Some("hello"));
-        let error = stage.see(&resource).expect_err(wanted);
-        let text = told(&error);
-        assert!(text.contains(wanted), "wanted {wanted:?}: {text}");
-        assert_eq!(error.code(), Code::StepFailed, "{text}");
-    };
+fn each_fault_of_an_answer_is_told_for_what_it_is() {
     let observed = "write(\"observed\", id=number, observation=observe(subject, lent))";
     for (replacement, wanted) in [
         (
@@ -150,6 +151,10 @@ fn each_fault_is_told_for_what_it_is() {
     ] {
         fault(&[(observed, replacement)], wanted);
     }
+}
+
+#[test]
+fn each_fault_of_a_program_is_told_for_what_it_is() {
     fault(
         &[("VERSION = 1", "VERSION = 9")],
         "speaks version 9 of the protocol",
@@ -183,11 +188,9 @@ fn one_that_hangs_is_ended_at_its_limit() {
     let hangs = spoilt(&[(observed, "import time; time.sleep(1000)")]);
     let mut resource = note(&mut stage, &hangs, Some("hello"));
     resource.limits.wall_ms = 1_500;
-    let begun = Instant::now();
     let error = stage.see(&resource).expect_err("it hangs");
     assert!(told(&error).contains("reached its wall limit"), "{error}");
     assert_eq!(error.code(), Code::LimitExceeded);
-    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
