@@ -238,6 +238,9 @@ fn a_program_that_is_not_what_its_digest_says_is_never_started() {
     stage.lie(digest, PYTHON.as_bytes());
     let place = stage.programs.path().join(digest.to_hex());
     std::fs::write(&place, &other).expect("writes");
+    // Even one that looks as the agent leaves its own.
+    let rights = std::os::unix::fs::PermissionsExt::from_mode(0o555);
+    std::fs::set_permissions(&place, rights).expect("closes it");
     stage.see(&resource).expect("the true one looks");
     std::fs::remove_file(&place).expect("removes");
     let victim = stage.path("victim");
