@@ -260,3 +260,28 @@ fn a_stop_ends_it_and_is_told_as_a_stop() {
     let error = stage.see(&resource).expect_err("was stopped");
     assert_eq!(error.code(), Code::Halted, "{error}");
 }
+
+#[test]
+fn one_that_is_at_work_is_stopped_with_its_order() {
+    let mut stage = Stage::real();
+    let waits = spoilt(&[(
+        "    say(\"writing the note\")\n",
+        "    open(path + '.begun', 'w').close()\n    import time; time.sleep(1000)\n",
+    )]);
+    let resource = note(&mut stage, &waits, Some("hello"));
+    let changes = stage.changes(&resource).expect("differs");
+    let (begun, control) = (stage.path("note.begun"), stage.control.clone());
+    let stopper = std::thread::spawn(move || {
+        while !begun.exists() {
+            std::thread::yield_now();
+        }
+        control.terminate("cancelled");
+    });
+    let applied = stage.apply(&resource, &changes).expect("ran");
+    stopper.join().expect("stops it");
+    let failure = applied.failure.expect("it was stopped");
+    assert_eq!(failure.code(), Code::Halted, "{failure}");
+    let exit = applied.run.expect("a process ran").exit;
+    assert_eq!(exit, Exit::Killed("cancelled".to_owned()));
+    assert!(!stage.path("note").exists());
+}
