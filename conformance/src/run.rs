@@ -98,6 +98,7 @@ pub fn graph() -> Graph {
             exit_codes: vec![0],
             isolation: Isolation::Namespaces,
             artefacts: vec!["/srv/app/report.txt".to_owned()],
+            user: None,
             egress: vec![],
         }),
     };

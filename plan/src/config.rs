@@ -215,6 +215,9 @@ record! {
         when_notified: Option<Flag>,
         /// Exit codes that mean success; `[0]` unless said otherwise.
         exit_codes: Option<Vec<Integer>>,
+        /// Whose rights it and its guards have; the agent's, which is nearly always root, unless said otherwise.
+        #[schemars(extend("type" = "string"))]
+        user: Option<Text>,
         /// What a crash in the middle means: run again, check and run again, or never start twice.
         #[schemars(extend("type" = "string", "enum" = ["idempotent", "checked", "once"]))]
         mode: Option<Text>,

@@ -277,6 +277,14 @@ resources:
     argv: [x]
     creates: /y
     isolation: none
+  - command: humble
+    argv: [x]
+    creates: /y
+    user: web
+  - command: proud
+    argv: [x]
+    creates: /y
+    user: root
 ";
 
 fn risky_changes() -> Vec<(&'static str, Change, Vec<Risk>)> {
@@ -335,6 +343,12 @@ fn risky_changes() -> Vec<(&'static str, Change, Vec<Risk>)> {
             "command:bound",
             change("run", "no /y", "x"),
             vec![Risk::RunsAsRoot, Risk::ReachesNetwork],
+        ),
+        ("command:humble", change("run", "no /y", "x"), vec![]),
+        (
+            "command:proud",
+            change("run", "no /y", "x"),
+            vec![Risk::RunsAsRoot],
         ),
     ]
 }

@@ -153,7 +153,7 @@ pub struct CommandSpec {
     pub argv: Vec<String>,
     /// Working directory; `/` where absent.
     pub cwd: Option<String>,
-    /// The whole environment besides `PATH`, `HOME`, `LANG`, `WRIT_RUN_ID`, `WRIT_ORDER_ID` and `WRIT_IDEMPOTENCY_KEY`.
+    /// The whole environment besides `PATH`, `HOME`, `LANG`, with `user` `USER` and `LOGNAME`, `WRIT_RUN_ID`, `WRIT_ORDER_ID` and `WRIT_IDEMPOTENCY_KEY`.
     #[serde(deserialize_with = "codec::unique_map")]
     pub env: BTreeMap<String, String>,
     /// Runs only while this path does not exist.
@@ -170,6 +170,10 @@ pub struct CommandSpec {
     pub isolation: Isolation,
     /// Files to bring back as artefacts when it ran, absolute paths.
     pub artefacts: Vec<String>,
+    /// Whose rights it and its guards have, by name; the agent's where absent, and then left out of the bytes. Not with [`Isolation::Strict`], which has
+    /// ids of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Where it may reach on the network, sorted, each once; nowhere where absent, and then left out of the bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Destination>,

@@ -14,6 +14,7 @@ use writ_sandbox::{Network, Outcome, Spec, Stream, TERMINATE_GRACE};
 use crate::context::{Applied, Context, Sinks};
 use crate::error::Error;
 use crate::host::Host;
+use crate::logins::Somebody;
 use crate::observation::{Change, CommandObservation};
 
 pub use guard::GUARD_WALL_MAX;
@@ -68,13 +69,14 @@ pub(crate) fn diff(spec: &CommandSpec, seen: &CommandObservation) -> Vec<Change>
 impl Step<'_, '_> {
     /// Runs the program, whatever the guards say: whoever calls has asked them.
     pub(crate) fn apply(&self, sinks: &mut Sinks<'_>) -> Result<Applied, Error> {
-        let mut spec = self.sandbox_spec(&self.spec.argv);
+        let user = self.user()?;
+        let mut spec = self.sandbox_spec(&self.spec.argv, user.as_ref());
         self.open_way_out(&mut spec)?;
         let outcome = self.run(&spec, sinks.on_output)?;
         let usage = outcome.usage.clone();
         let mut failure = self.judge(&outcome);
         for path in &self.spec.artefacts {
-            match artefact::collect(self.host.root(), path) {
+            match artefact::collect(self.host.root(), path, user.as_ref().map(|user| user.ids.uid)) {
                 Ok(artefact) => (sinks.on_artefact)(artefact),
                 // Of a program that failed, what there is helps; what there is not was to be expected.
                 Err(error) => {
@@ -97,13 +99,45 @@ impl Step<'_, '_> {
         })
     }
 
-    fn sandbox_spec(&self, argv: &[String]) -> Spec {
+    /// Who runs it, where that is not the agent's own user.
+    fn user(&self) -> Result<Option<Somebody>, Error> {
+        let Some(name) = &self.spec.user else {
+            return Ok(None);
+        };
+        let missing = |problem: String, hint| Error::Missing {
+            id: self.resource.id.clone(),
+            problem,
+            hint,
+        };
+        let found = self.host.logins().somebody(name).ok_or_else(|| {
+            missing(
+                format!("there is no user {name} for the command to run as"),
+                "make the user before: a `user` resource in `depends_on`",
+            )
+        })?;
+        let own = rustix::process::geteuid();
+        if !own.is_root() && own.as_raw() != found.ids.uid {
+            return Err(missing(
+                format!(
+                    "the command is to run as {name}, and this agent runs as another user and is not root"
+                ),
+                "run the agent as root, or leave `user` out",
+            ));
+        }
+        Ok(Some(found))
+    }
+
+    fn sandbox_spec(&self, argv: &[String], user: Option<&Somebody>) -> Spec {
         Spec {
             argv: argv.to_vec(),
             cwd: self.spec.cwd.clone().unwrap_or_else(|| "/".to_owned()),
-            env: self.environment(),
+            env: self.environment(user),
             input: None,
             looks: false,
+            // Who is not root has no other ids than the user's already.
+            user: user
+                .filter(|_| rustix::process::geteuid().is_root())
+                .map(|user| user.ids.clone()),
             limits: self.resource.limits,
             isolation: self.spec.isolation,
             network: match self.context.network {
@@ -139,12 +173,19 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    fn environment(&self) -> BTreeMap<String, String> {
+    fn environment(&self, user: Option<&Somebody>) -> BTreeMap<String, String> {
         let mut env = self.spec.env.clone();
+        for name in ["USER", "LOGNAME"] {
+            if let Some(user) = user {
+                env.entry(name.to_owned()).or_insert_with(|| user.name.clone());
+            }
+        }
         let accounts = self.host.accounts();
         // A strict step is not the agent's user and sees nobody's home; what it has to itself is /tmp.
         let home = if self.spec.isolation >= Isolation::Strict {
             "/tmp"
+        } else if let Some(user) = user {
+            &user.home
         } else {
             accounts.home(rustix::process::geteuid().as_raw()).unwrap_or("/")
         };

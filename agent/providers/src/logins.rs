@@ -22,6 +22,14 @@ pub(crate) struct Logins {
     has_gshadow: bool,
 }
 
+/// A user as whom a program can run.
+#[derive(Clone, Debug)]
+pub(crate) struct Somebody {
+    pub(crate) name: String,
+    pub(crate) home: String,
+    pub(crate) ids: writ_sandbox::User,
+}
+
 /// A line of passwd.
 #[derive(Debug)]
 pub(crate) struct User {
@@ -72,6 +80,31 @@ impl Logins {
         let names = gshadow.lines().filter_map(|line| line.split_once(':'));
         logins.gshadow = names.map(|(name, _)| name.to_owned()).collect();
         logins
+    }
+
+    /// A user with all the groups that name it, as initgroups(3) takes them from the files.
+    pub(crate) fn somebody(&self, name: &str) -> Option<Somebody> {
+        let user = self.users.get(name)?;
+        let is_member = |group: &&Group| group.members.iter().any(|member| member == name);
+        let mut groups: Vec<u32> = self
+            .groups
+            .values()
+            .filter(is_member)
+            .map(|group| group.gid)
+            .collect();
+        groups.push(user.gid);
+        groups.sort_unstable();
+        groups.dedup();
+        let home = user.home.starts_with('/').then(|| user.home.clone());
+        Some(Somebody {
+            name: name.to_owned(),
+            home: home.unwrap_or_else(|| "/".to_owned()),
+            ids: writ_sandbox::User {
+                uid: user.uid,
+                gid: user.gid,
+                groups,
+            },
+        })
     }
 
     pub(crate) fn group_name(&self, gid: u32) -> Option<&str> {

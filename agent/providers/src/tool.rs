@@ -125,6 +125,7 @@ impl<'a, 'c> Tools<'a, 'c> {
             env: environment(env),
             input: None,
             looks: false,
+            user: None,
             limits,
             // It is there to change the host.
             isolation: Isolation::None,

@@ -23,6 +23,8 @@ use crate::watch::Watch;
 
 /// How long the shim is kept ready: the steps of an order follow one another within this, and an idle host has none.
 const LINGER: Duration = Duration::from_secs(30);
+/// Most groups that the kernel lets a process be in (`NGROUPS_MAX`, limits.h).
+const GROUPS_MAX: usize = 65_536;
 
 /// Where step cgroups are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +231,17 @@ fn check(spec: &Spec) -> Result<(), Error> {
     }
     if spec.looks && spec.isolation != Isolation::Namespaces {
         return refuse("what only looks is for isolation namespaces".to_owned());
+    }
+    if let Some(user) = &spec.user {
+        if spec.looks || spec.isolation >= Isolation::Strict {
+            return refuse("a user is for isolation none and namespaces".to_owned());
+        }
+        if user.groups.len() > GROUPS_MAX {
+            return refuse(format!("a user is in at most {GROUPS_MAX} groups"));
+        }
+        if !geteuid().is_root() {
+            return refuse("only an agent that is root runs a program as another user".to_owned());
+        }
     }
     if !Path::new(&spec.cwd).is_absolute() {
         return refuse(format!("working directory {:?} is not absolute", spec.cwd));

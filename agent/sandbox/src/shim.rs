@@ -9,6 +9,7 @@ mod namespaces;
 mod program;
 mod starter;
 mod strict;
+mod user;
 
 use std::ffi::OsStr;
 use std::fs::File;

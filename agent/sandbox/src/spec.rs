@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use writ_protocol::exec::{EffectiveLimit, Exit, Isolation, KillConfidence, Limits, Usage};
 
 use crate::capture::CapturedOutput;
@@ -33,10 +34,25 @@ pub struct Spec {
     pub isolation: Isolation,
     /// Whether it may only look: it reads every file, and changes none. For [`Isolation::Namespaces`], where the host's tree is to be seen.
     pub looks: bool,
+    /// Whose ids and rights it has; the agent's where absent. Only under an agent that is root, and not with [`Isolation::Strict`] or `looks`, which
+    /// have ids of their own.
+    pub user: Option<User>,
     /// What is to be seen of the network. Without [`Isolation::Namespaces`] it is always the host's.
     pub network: Network,
     /// Time between SIGTERM and SIGKILL after [`crate::Control::terminate`].
     pub grace: Duration,
+}
+
+/// A user of the host, as the kernel knows one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups; the order says nothing.
+    pub groups: Vec<u32>,
 }
 
 /// What a program sees of the network.

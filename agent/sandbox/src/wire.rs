@@ -15,6 +15,8 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use writ_protocol::exec::{EffectiveLimit, Isolation};
 
+use crate::spec::User;
+
 /// Longest instruction, bytes of JSON: program, arguments and environment.
 pub(crate) const INSTRUCTION_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instruction in one message: well below the socket's buffer.
@@ -75,6 +77,8 @@ pub(crate) struct Instruction {
     pub(crate) rlimits: Rlimits,
     /// It reads every file and changes none.
     pub(crate) looks: bool,
+    /// Whose ids it takes.
+    pub(crate) user: Option<User>,
     /// What it is run on.
     pub(crate) ground: Ground,
     /// It must not become the program before it hears that it may.
@@ -374,6 +378,7 @@ mod tests {
             env: BTreeMap::new(),
             rlimits,
             looks: false,
+            user: None,
             ground: Ground {
                 isolation: Isolation::Namespaces,
                 network: Sight::Own,

@@ -96,6 +96,7 @@ fn command(id: &str, script: &str, artefacts: Vec<String>, wall_ms: u64) -> Reso
         exit_codes: vec![0],
         isolation: Isolation::None,
         artefacts,
+        user: None,
         egress: vec![],
     };
     Resource {

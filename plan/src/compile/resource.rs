@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use writ_protocol::egress::{DESTINATIONS_MAX, Destination};
 use writ_protocol::exec::{Isolation, StepMode};
-use writ_protocol::graph::{CommandSpec, FileSpec, FileState, Spec};
+use writ_protocol::graph::{self, CommandSpec, FileSpec, FileState, Spec};
 use writ_protocol::limits::ARTEFACTS_MAX;
 
 use super::{Draft, Named, Room, check, content, settings, shell};
@@ -225,6 +225,7 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
             check::choice(text, "isolation", ISOLATIONS, room.sink)
         });
     let egress = egress(command, isolation, room);
+    let user = runs_as(command, isolation, room);
     let limits = settings::limits(command.limits.as_ref(), room.limits, room.sink);
     let id = format!("command:{}", name?);
     let references = References {
@@ -243,6 +244,7 @@ pub(super) fn command(command: &CommandItem, room: &mut Room<'_, '_>) -> Option<
         exit_codes,
         isolation: isolation?,
         artefacts,
+        user,
         egress,
     });
     Some(Draft {
@@ -346,6 +348,27 @@ fn environment(command: &CommandItem, room: &mut Room<'_, '_>) -> BTreeMap<Strin
 }
 
 /// Where the command may reach, sorted, each once.
+/// As whom a command runs.
+fn runs_as(command: &CommandItem, isolation: Option<Isolation>, room: &mut Room<'_, '_>) -> Option<String> {
+    let text = command.user.as_ref()?;
+    let name = room.renderer.text(text, room.sink)?;
+    if let Err(message) = graph::check_account_name("user", &name) {
+        room.sink.push(
+            Problem::new(code::NAME, text.mark, message)
+                .hint("name a user of the host, such as `user: postgres`"),
+        );
+        return None;
+    }
+    if isolation == Some(Isolation::Strict) {
+        let message = "`user` says nothing with `isolation: strict`: such a step is the owner of its working directory, or has an id of its own";
+        room.sink.push(
+            Problem::new(code::CONTRADICTION, text.mark, message)
+                .hint("remove one of the two, or make the user the owner of `cwd`"),
+        );
+    }
+    Some(name)
+}
+
 fn egress(command: &CommandItem, isolation: Option<Isolation>, room: &mut Room<'_, '_>) -> Vec<Destination> {
     let list = command.egress.as_deref().unwrap_or_default();
     if let Some(first) = list.first() {

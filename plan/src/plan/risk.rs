@@ -65,7 +65,9 @@ pub(super) fn of(resource: &Resource, action: Action, changes: &[Change]) -> Vec
             }
         }
         Spec::Command(command) => {
-            risks.push(Risk::RunsAsRoot);
+            if command.user.as_deref().is_none_or(|user| user == "root") {
+                risks.push(Risk::RunsAsRoot);
+            }
             let is_guarded = command.creates.is_some()
                 || command.only_if.is_some()
                 || command.unless.is_some()

@@ -1,6 +1,6 @@
 //! The rules of files and commands, which an agent may rely on.
 
-use super::{CommandSpec, FileSpec, check_path};
+use super::{CommandSpec, FileSpec, check_account_name, check_path};
 use crate::egress::DESTINATIONS_MAX;
 use crate::exec::Isolation;
 use crate::limits::ARTEFACTS_MAX;
@@ -27,6 +27,12 @@ impl CommandSpec {
             return Err("more artefacts than one step may bring back".to_owned());
         }
         self.check_egress()?;
+        if let Some(user) = &self.user {
+            check_account_name("user", user)?;
+            if self.isolation == Isolation::Strict {
+                return Err("it names a user, and isolation strict has ids of its own".to_owned());
+            }
+        }
         let paths = self.artefacts.iter().chain(&self.creates).chain(&self.cwd);
         for path in paths {
             check_path(path)?;

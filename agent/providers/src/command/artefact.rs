@@ -14,7 +14,8 @@ use crate::context::Artefact;
 use crate::error::Error;
 use crate::walk::to_parent;
 
-pub(super) fn collect(root: &OwnedFd, path: &str) -> Result<Artefact, Error> {
+/// The file at `path`. Where the step ran as `user` it must be that user's: the agent can read more than the step could, and a link is made quickly.
+pub(super) fn collect(root: &OwnedFd, path: &str, user: Option<u32>) -> Result<Artefact, Error> {
     let refuse = |rule: String| Error::Artefact {
         path: path.to_owned(),
         rule,
@@ -36,6 +37,12 @@ pub(super) fn collect(root: &OwnedFd, path: &str) -> Result<Artefact, Error> {
         rustix::fs::fstat(&file).map_err(|errno| refuse(format!("it cannot be looked at: {errno}")))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(refuse("it is not a regular file".to_owned()));
+    }
+    if user.is_some_and(|user| user != stat.st_uid) {
+        return Err(refuse(format!(
+            "it belongs to uid {}, and not to the user that the command ran as",
+            stat.st_uid
+        )));
     }
     let length = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
     let too_large = || {

@@ -33,6 +33,9 @@ impl Step<'_, '_> {
         {
             return Ok((false, format!("{path} exists")));
         }
+        if let Some(why) = self.awaits_its_user() {
+            return Ok((true, why));
+        }
         if let Some(argv) = &self.spec.only_if {
             let code = self.code("only_if", argv, usage)?;
             if code != 0 {
@@ -45,6 +48,14 @@ impl Step<'_, '_> {
             return Ok((false, "unless exited with 0".to_owned()));
         }
         Ok((true, self.reason()))
+    }
+
+    /// Guards are asked as the user that the command runs as. Where there is no such user yet, one that the same config makes is waited for, and nothing
+    /// speaks against the command before.
+    fn awaits_its_user(&self) -> Option<String> {
+        let name = self.spec.user.as_deref()?;
+        let is_there = self.host.logins().users.contains_key(name);
+        (!is_there).then(|| format!("there is no user {name} yet who could be asked"))
     }
 
     /// Why it runs, of all the guards it has.
@@ -93,7 +104,8 @@ impl Step<'_, '_> {
 
     /// The exit code of a guard. Anything but an exit is no answer.
     fn code(&self, guard: &'static str, argv: &[String], usage: &mut Usage) -> Result<i32, Error> {
-        let mut spec = self.sandbox_spec(argv);
+        let user = self.user()?;
+        let mut spec = self.sandbox_spec(argv, user.as_ref());
         let wall = u64::try_from(GUARD_WALL_MAX.as_millis()).unwrap_or(u64::MAX);
         spec.limits.wall_ms = spec.limits.wall_ms.min(wall);
         spec.limits.output_bytes = SHOWN_BYTES_MAX;

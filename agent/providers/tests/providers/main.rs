@@ -17,3 +17,4 @@ mod lab;
 mod packages;
 mod services;
 mod stage;
+mod users;

@@ -236,6 +236,7 @@ pub(crate) fn shell(script: &str) -> CommandSpec {
         exit_codes: vec![0],
         isolation: Isolation::Namespaces,
         artefacts: vec![],
+        user: None,
         egress: vec![],
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use writ_protocol::exec::{EffectiveLimit, Isolation};
 
 use super::strict::{Look, Room};
-use super::{Never, die_with_parent};
+use super::{Never, die_with_parent, user};
 use crate::wire::{self, Failure, Instruction, Report, Rlimits};
 
 /// What stands between a program and the host, beyond its limits.
@@ -55,6 +55,10 @@ pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction, wall: &Wall
         look.give_up_privileges()?;
         die_with_parent()?;
     }
+    if let Some(user) = &instruction.user {
+        user::become_it(user)?;
+        die_with_parent()?;
+    }
     let cwd = room.map_or(Path::new(&instruction.cwd), Room::cwd);
     std::env::set_current_dir(cwd).map_err(|e| Failure::start(&instruction.cwd, e))?;
     // Everything that needs memory comes before the memory limit.
@@ -66,7 +70,7 @@ pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction, wall: &Wall
         .envs(&instruction.env);
     let confined = room.map(Room::close).transpose()?;
     let seen = wall.look().map(Look::close).transpose()?;
-    let mut limits = install(&instruction.rlimits)?;
+    let mut limits = install(&instruction.rlimits, instruction.user.is_some())?;
     let isolation = if confined.is_some() {
         Isolation::Strict
     } else {
@@ -81,8 +85,9 @@ pub(super) fn become_it(socket: &OwnedFd, instruction: &Instruction, wall: &Wall
     Err(Failure::start(program, command.exec()))
 }
 
-/// Sets every limit and reads it back. The memory limit is last: this process may itself be larger.
-fn install(wanted: &Rlimits) -> Result<Vec<EffectiveLimit>, Failure> {
+/// Sets every limit and reads it back. The memory limit is last: this process may itself be larger. That on processes counts all that its user
+/// has on the host: where the user is somebody whose other processes are no matter of the step's, the agent counts instead.
+fn install(wanted: &Rlimits, is_somebody: bool) -> Result<Vec<EffectiveLimit>, Failure> {
     let table = [
         ("core", Resource::Core, 0, 0),
         // SIGXCPU at the limit, SIGKILL a second later for those who ignore it.
@@ -99,6 +104,10 @@ fn install(wanted: &Rlimits) -> Result<Vec<EffectiveLimit>, Failure> {
     ];
     let mut effective = Vec::with_capacity(table.len());
     for (name, resource, soft, hard) in table {
+        if is_somebody && name == "nproc" {
+            effective.push(row(name, soft));
+            continue;
+        }
         rustix::process::setrlimit(
             resource,
             Rlimit {
@@ -112,12 +121,16 @@ fn install(wanted: &Rlimits) -> Result<Vec<EffectiveLimit>, Failure> {
             let detail = format!("it reads back as {:?} and {:?}", read.current, read.maximum);
             return Err(Failure::limit(name, soft, detail));
         }
-        effective.push(EffectiveLimit {
-            name: name.to_owned(),
-            requested: soft,
-            effective: soft,
-            by: "rlimit".to_owned(),
-        });
+        effective.push(row(name, soft));
     }
     Ok(effective)
+}
+
+fn row(name: &str, value: u64) -> EffectiveLimit {
+    EffectiveLimit {
+        name: name.to_owned(),
+        requested: value,
+        effective: value,
+        by: "rlimit".to_owned(),
+    }
 }

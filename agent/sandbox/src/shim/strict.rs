@@ -185,7 +185,7 @@ fn give_up_bounds_but(kept: CapabilitySet) -> Result<(), Failure> {
 }
 
 /// Compares lines of `/proc/self/status` with what they should say.
-fn read_back_rows(status: &str, rows: &[(&str, String)]) -> Result<(), Failure> {
+pub(super) fn read_back_rows(status: &str, rows: &[(&str, String)]) -> Result<(), Failure> {
     for (name, wanted) in rows {
         let read = status
             .lines()
@@ -202,7 +202,7 @@ fn read_back_rows(status: &str, rows: &[(&str, String)]) -> Result<(), Failure> 
     Ok(())
 }
 
-fn read(path: &str) -> Result<String, Failure> {
+pub(super) fn read(path: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|e| Failure::isolation(&format!("read {path}"), e))
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn serves(request: &str) {
         isolation: request.isolation,
         input: None,
         looks: false,
+        user: None,
         network,
         grace: Duration::from_secs(1),
     };
@@ -148,6 +149,7 @@ pub(crate) fn keeps_a_cell() {
         isolation: Isolation::Strict,
         input: None,
         looks: false,
+        user: None,
         network: Network::Own,
         grace: Duration::from_secs(1),
     };
@@ -171,6 +173,7 @@ fn runs(isolation: Isolation, script: &str, mark: &str, mut on_up: impl FnMut())
         isolation,
         input: None,
         looks: false,
+        user: None,
         network: Network::Own,
         grace: Duration::from_secs(1),
     };

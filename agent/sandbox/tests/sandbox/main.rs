@@ -16,3 +16,4 @@ mod output;
 mod stage;
 mod starter;
 mod surroundings;
+mod users;
