@@ -134,6 +134,7 @@ impl Step<'_, '_> {
             env: self.environment(user),
             input: None,
             looks: false,
+            asks: false,
             // Who is not root has no other ids than the user's already.
             user: user
                 .filter(|_| rustix::process::geteuid().is_root())

@@ -152,6 +152,7 @@ impl Step<'_, '_> {
             limits,
             isolation: Isolation::Namespaces,
             looks: task == Task::Look,
+            asks: false,
             user: None,
             network: Network::Own,
             grace: TERMINATE_GRACE,

@@ -125,6 +125,7 @@ impl<'a, 'c> Tools<'a, 'c> {
             env: environment(env),
             input: None,
             looks: false,
+            asks: false,
             user: None,
             limits,
             // It is there to change the host.

@@ -174,6 +174,7 @@ fn instruction(spec: &Spec, cgroup: Option<&StepCgroup>, waits_for_leave: bool) 
         env: spec.env.clone(),
         rlimits: rlimits(&spec.limits),
         looks: spec.looks,
+        asks: spec.asks,
         user: spec.user.clone(),
         ground: ground(spec.isolation, sight(&spec.network), cgroup)?,
         waits_for_leave,

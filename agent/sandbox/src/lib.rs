@@ -53,4 +53,6 @@ pub use error::Error;
 pub use loopback::Loopback;
 pub use sandbox::{CgroupBase, Config, Sandbox};
 pub use shim::maybe_run_shim;
-pub use spec::{Network, OUTPUT_CHUNK_BYTES_MAX, Outcome, Spec, Stream, TERMINATE_GRACE, User};
+pub use spec::{
+    Network, OUTPUT_CHUNK_BYTES_MAX, Outcome, ROOM_TO_WRITE, Spec, Stream, TERMINATE_GRACE, User,
+};

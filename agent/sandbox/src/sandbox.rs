@@ -232,6 +232,9 @@ fn check(spec: &Spec) -> Result<(), Error> {
     if spec.looks && spec.isolation != Isolation::Namespaces {
         return refuse("what only looks is for isolation namespaces".to_owned());
     }
+    if spec.asks && (spec.looks || spec.isolation != Isolation::Namespaces) {
+        return refuse("what only asks is for isolation namespaces".to_owned());
+    }
     if let Some(user) = &spec.user {
         if spec.looks || spec.isolation >= Isolation::Strict {
             return refuse("a user is for isolation none and namespaces".to_owned());

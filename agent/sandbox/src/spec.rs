@@ -17,6 +17,9 @@ pub const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 /// Most bytes handed to the output callback at once.
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 16 << 10;
 
+/// Where a program may write that only asks: a memory of its own.
+pub const ROOM_TO_WRITE: &str = "/dev/shm";
+
 /// One program and the bounds it runs under.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -34,6 +37,10 @@ pub struct Spec {
     pub isolation: Isolation,
     /// Whether it may only look: it reads every file, and changes none. For [`Isolation::Namespaces`], where the host's tree is to be seen.
     pub looks: bool,
+    /// Whether the host's files are closed to its writing, with the ids and rights that it otherwise has; what it needs to write goes to a
+    /// [`ROOM_TO_WRITE`] of its own. It keeps from changing things who asks, not who attacks: for that there is `looks`. For [`Isolation::Namespaces`];
+    /// before Linux 5.12 nothing is closed.
+    pub asks: bool,
     /// Whose ids and rights it has; the agent's where absent. Only under an agent that is root, and not with [`Isolation::Strict`] or `looks`, which
     /// have ids of their own.
     pub user: Option<User>,

@@ -77,6 +77,8 @@ pub(crate) struct Instruction {
     pub(crate) rlimits: Rlimits,
     /// It reads every file and changes none.
     pub(crate) looks: bool,
+    /// The host's files are closed to its writing.
+    pub(crate) asks: bool,
     /// Whose ids it takes.
     pub(crate) user: Option<User>,
     /// What it is run on.
@@ -378,6 +380,7 @@ mod tests {
             env: BTreeMap::new(),
             rlimits,
             looks: false,
+            asks: false,
             user: None,
             ground: Ground {
                 isolation: Isolation::Namespaces,

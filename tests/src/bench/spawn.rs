@@ -90,6 +90,7 @@ pub(super) fn step(sandbox: &Sandbox, isolation: Isolation) -> anyhow::Result<()
         isolation,
         input: None,
         looks: false,
+        asks: false,
         user: None,
         network: Network::Own,
         grace: writ_sandbox::TERMINATE_GRACE,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
-use writ_protocol::exec::{Exit, Meter, Usage};
+use writ_protocol::exec::{Exit, Isolation, Meter, Usage};
+use writ_sandbox::ROOM_TO_WRITE;
 
 use super::Step;
 use crate::error::Error;
@@ -109,6 +110,12 @@ impl Step<'_, '_> {
         let wall = u64::try_from(GUARD_WALL_MAX.as_millis()).unwrap_or(u64::MAX);
         spec.limits.wall_ms = spec.limits.wall_ms.min(wall);
         spec.limits.output_bytes = SHOWN_BYTES_MAX;
+        if spec.isolation >= Isolation::Namespaces && spec.isolation < Isolation::Strict {
+            spec.asks = true;
+            spec.env
+                .entry("TMPDIR".to_owned())
+                .or_insert_with(|| ROOM_TO_WRITE.to_owned());
+        }
         let seconds = spec.limits.wall_ms.div_ceil(1_000);
         let no_answer = |detail: String| Error::Guard {
             id: self.resource.id.clone(),

@@ -220,3 +220,20 @@ fn endings_that_are_no_success_are_failures_with_their_codes() {
     let applied = stage.apply(&command(shell("true")), &[]).expect("answers");
     assert!(matches!(applied.failure, Some(Error::Stopped { reason, .. }) if reason == "halt"));
 }
+
+#[test]
+fn a_guard_changes_no_file_of_the_host_and_has_room_to_work() {
+    let stage = Stage::real();
+    let marker = stage.text("marker");
+    let guarded = |guard: &str| {
+        command(CommandSpec {
+            only_if: Some(words(&["sh", "-c", guard])),
+            ..shell("true")
+        })
+    };
+    let writes = guarded(&format!("touch {marker} 2>/dev/null"));
+    assert!(stage.attributes(&writes).is_empty(), "it could not, and said no");
+    assert!(!stage.path("marker").exists());
+    let works = guarded("f=$TMPDIR/words; echo yes > $f && grep -q yes $f");
+    assert_eq!(stage.attributes(&works), ["run"]);
+}

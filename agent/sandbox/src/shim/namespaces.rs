@@ -81,6 +81,9 @@ pub(super) fn run_init(
         if instruction.looks {
             strict::close_mounts()?;
         }
+        if instruction.asks {
+            strict::close_mounts_to_who_asks()?;
+        }
         None
     };
     let program = match kernel::fork().map_err(|e| Failure::setup("fork", e))? {

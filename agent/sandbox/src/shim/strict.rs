@@ -23,7 +23,7 @@ use self::seal::Mount;
 use crate::kernel;
 use crate::wire::{Failure, Instruction};
 
-pub(super) use self::look::{Look, close_mounts};
+pub(super) use self::look::{Look, close_mounts, close_mounts_to_who_asks};
 pub(crate) use self::root::ROOT_SOURCES;
 pub(super) use self::root::{Brought, Site};
 pub(super) use self::way::Way;

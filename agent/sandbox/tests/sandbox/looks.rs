@@ -113,3 +113,40 @@ fn looking_takes_namespaces() {
         assert!(matches!(refused, Error::Spec { .. }), "{refused}");
     }
 }
+
+#[test]
+fn who_only_asks_keeps_its_rights_and_changes_no_file() {
+    let stage = looking();
+    std::fs::write(stage.path("there"), "before").expect("writes");
+    let script = "id -u; cat there; echo; echo after > there || echo kept; mkdir made || echo none; \
+                  f=/dev/shm/mine; echo own > $f && cat $f; echo gone > /dev/null && echo null";
+    let asks = |script: &str| Spec {
+        asks: true,
+        ..stage.shell(script)
+    };
+    let outcome = stage.run(&asks(&format!("({script}) 2>/dev/null")));
+    stage.check_nothing_left(&outcome);
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(said(&outcome), format!("{uid}\nbefore\nkept\nnone\nown\nnull\n"));
+    assert_eq!(std::fs::read(stage.path("there")).expect("is there"), b"before");
+    assert!(
+        !std::path::Path::new("/dev/shm/mine").exists(),
+        "its own, and gone with it"
+    );
+    // What it writes there is bounded.
+    let outcome = stage.run(&asks("head -c 20000000 /dev/zero > /dev/shm/large"));
+    assert_ne!(outcome.exit, Exit::Code(0));
+}
+
+#[test]
+fn asking_is_for_namespaces_alone() {
+    for isolation in [Isolation::None, Isolation::Strict] {
+        let stage = Stage::new(CgroupBase::Off, isolation);
+        let spec = Spec {
+            asks: true,
+            ..stage.program(&["true"])
+        };
+        let error = stage.try_run(&spec).expect_err("is refused");
+        assert!(matches!(error, Error::Spec { .. }), "{error}");
+    }
+}

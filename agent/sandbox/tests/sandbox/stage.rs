@@ -106,6 +106,7 @@ impl Stage {
             isolation: self.isolation,
             input: None,
             looks: false,
+            asks: false,
             user: None,
             network: Network::Own,
             grace: Duration::from_millis(200),

@@ -3,10 +3,12 @@
 //! Every mount of its namespace is read-only, and it has neither root's ids nor a capability by which that could be taken back. With root's agent it
 //! keeps one, to read what is not its own. Landlock, where the kernel has it, is the second wall; a system call filter the third.
 
+use std::ffi::CStr;
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountFlags};
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use writ_protocol::exec::EffectiveLimit;
@@ -15,8 +17,11 @@ use super::identity::Identity;
 use super::seal::{self, Mount};
 use super::{FILTERED, filter, give_up_bounds_but, landlock, limit, read, root};
 use crate::kernel;
+use crate::spec::ROOM_TO_WRITE;
 use crate::wire::Failure;
 
+/// How much a program that asks may write.
+const ROOM_OPTIONS: &CStr = c"mode=1777,size=16m";
 /// Reading what is somebody else's.
 const READS_ALL: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
 
@@ -30,11 +35,31 @@ pub(in crate::shim) struct Look {
 /// # Errors
 /// What the kernel says; before Linux 5.12 it cannot.
 pub(in crate::shim) fn close_mounts() -> Result<(), Failure> {
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| Failure::isolation("open /", e))?;
+    close_all().map_err(|e| Failure::isolation("make the host's tree read-only", e))
+}
+
+fn close_all() -> io::Result<()> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
     kernel::restrict_mount(std::os::fd::AsFd::as_fd(&root), attributes.into(), true)
-        .map_err(|e| Failure::isolation("make the host's tree read-only", e))
+}
+
+/// The same for a program that keeps its rights and only asks, such as a guard; with a little memory in which it may write. Where the kernel has no call
+/// for it the program runs as it would without.
+///
+/// # Errors
+/// What else the kernel says.
+pub(in crate::shim) fn close_mounts_to_who_asks() -> Result<(), Failure> {
+    match close_all() {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => return Ok(()),
+        closed => closed.map_err(|e| Failure::isolation("close the host's files", e))?,
+    }
+    if !Path::new(ROOM_TO_WRITE).is_dir() {
+        return Ok(());
+    }
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("tmpfs", ROOM_TO_WRITE, "tmpfs", quiet, Some(ROOM_OPTIONS))
+        .map_err(|e| Failure::isolation("make room to write", e))
 }
 
 impl Look {
