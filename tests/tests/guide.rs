@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use writ_cli::dev::programs;
+use writ_cli::dev::{lab, programs};
 
 /// Stands between what two commands said; no program says it.
 const END: char = '\u{1}';
@@ -119,6 +119,16 @@ fn follow(name: &str) -> anyhow::Result<()> {
 #[test]
 fn the_first_steps_on_one_machine_are_as_the_guide_says() -> anyhow::Result<()> {
     follow("one-machine.md")
+}
+
+#[test]
+fn a_fleet_to_try_is_as_the_guide_says() -> anyhow::Result<()> {
+    if let Err(why) = lab::available() {
+        ensure!(std::env::var_os("CI").is_none(), "CI gives no lab hosts: {why}");
+        eprintln!("NOT_RUN: {why}");
+        return Ok(());
+    }
+    follow("fleet.md")
 }
 
 #[test]
