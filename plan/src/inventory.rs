@@ -54,7 +54,7 @@ impl Inventory {
     /// Every problem found.
     pub fn read(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut sink = Sink::new(name, text);
-        let tree = yaml::parse(text, 0, &mut sink);
+        let tree = yaml::parse_within(&yaml::INVENTORY, text, 0, &mut sink);
         let shape = tree.and_then(|tree| Shape::from_node(&tree, "inventory", &mut sink));
         let inventory = shape.map(|shape| Self::of(shape, &mut sink));
         match inventory {

@@ -17,6 +17,37 @@ pub const CONFIG_DEPTH_MAX: usize = 32;
 /// Most keys, values, lists and mappings of a config.
 pub const CONFIG_NODES_MAX: usize = 400_000;
 
+/// Longest inventory, bytes: a hundred thousand hosts with an address and a few labels.
+pub const INVENTORY_BYTES_MAX: usize = 16 << 20;
+/// Most keys, values, lists and mappings of an inventory.
+pub const INVENTORY_NODES_MAX: usize = 4_000_000;
+
+/// How large a text of one kind may be.
+#[derive(Debug)]
+pub(crate) struct Extent {
+    /// What it is, for messages.
+    name: &'static str,
+    bytes: usize,
+    nodes: usize,
+    /// What to do with one that is larger.
+    hint: &'static str,
+}
+
+/// Of a config, and of files that are read with it.
+const CONFIG: Extent = Extent {
+    name: "config",
+    bytes: CONFIG_BYTES_MAX,
+    nodes: CONFIG_NODES_MAX,
+    hint: "move contents into files beside the config (`source`, `template`), or split the project",
+};
+/// Of an inventory.
+pub(crate) const INVENTORY: Extent = Extent {
+    name: "inventory",
+    bytes: INVENTORY_BYTES_MAX,
+    nodes: INVENTORY_NODES_MAX,
+    hint: "leave out `vars` that nobody reads, or split it",
+};
+
 /// A value with its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -64,25 +95,33 @@ impl Node {
     }
 }
 
-/// Reads one document, the sink's text `file`. Problems go to the sink; `None` when there is no tree to go on with.
+/// Reads one document of a config, the sink's text `file`. Problems go to the sink; `None` when there is no tree to go on with.
 pub(crate) fn parse(text: &str, file: u16, sink: &mut Sink<'_>) -> Option<Node> {
+    parse_within(&CONFIG, text, file, sink)
+}
+
+/// The same of a text of another kind.
+pub(crate) fn parse_within(
+    extent: &'static Extent,
+    text: &str,
+    file: u16,
+    sink: &mut Sink<'_>,
+) -> Option<Node> {
+    let name = extent.name;
     let start = Mark {
         file,
         ..Mark::default()
     };
-    if text.len() > CONFIG_BYTES_MAX {
+    if text.len() > extent.bytes {
         let message = format!(
-            "the config has {} bytes, at most {CONFIG_BYTES_MAX} are accepted",
-            text.len()
+            "the {name} has {} bytes, at most {} are accepted",
+            text.len(),
+            extent.bytes
         );
-        let hint = "move contents into files beside the config (`source`, `template`), or split the project";
-        sink.push(Problem::new(code::TOO_LARGE, start, message).hint(hint));
+        sink.push(Problem::new(code::TOO_LARGE, start, message).hint(extent.hint));
         return None;
     }
-    let mut builder = Builder {
-        file,
-        ..Builder::default()
-    };
+    let mut builder = Builder::new(extent, file);
     let mut parser = Parser::new_from_str_with_options(text, options());
     loop {
         match parser.next_event() {
@@ -93,14 +132,19 @@ pub(crate) fn parse(text: &str, file: u16, sink: &mut Sink<'_>) -> Option<Node> 
                 }
             }
             Some(Err(error)) => {
-                sink.push(syntax_problem(&error, file));
+                sink.push(syntax_problem(&error, file, name));
                 return None;
             }
         }
     }
     if builder.root.is_none() {
-        let hint = "a config begins with `version: 1`";
-        sink.push(Problem::new(code::SYNTAX, start, "the config is empty").hint(hint));
+        let problem = Problem::new(code::SYNTAX, start, format!("the {name} is empty"));
+        let is_config = name == CONFIG.name;
+        sink.push(if is_config {
+            problem.hint("a config begins with `version: 1`")
+        } else {
+            problem
+        });
     }
     builder.root
 }
@@ -115,13 +159,13 @@ fn options() -> Options {
     options
 }
 
-fn syntax_problem(error: &ScanError, file: u16) -> Problem {
+fn syntax_problem(error: &ScanError, file: u16, name: &str) -> Problem {
     let mark = mark(file, error.marker().line(), error.marker().col(), 1);
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
         return Problem::new(
             code::TOO_DEEP,
             mark,
-            format!("the config nests deeper than {CONFIG_DEPTH_MAX} levels"),
+            format!("the {name} nests deeper than {CONFIG_DEPTH_MAX} levels"),
         );
     }
     if matches!(error.kind(), ErrorKind::DirectiveDisallowed) {
@@ -131,7 +175,7 @@ fn syntax_problem(error: &ScanError, file: u16) -> Problem {
     let problem = Problem::new(
         code::SYNTAX,
         mark,
-        format!("the config is not YAML: {}", error.info()),
+        format!("the {name} is not YAML: {}", error.info()),
     );
     if matches!(
         error.kind(),
@@ -187,8 +231,8 @@ enum Pending {
     Nothing,
 }
 
-#[derive(Default)]
 struct Builder {
+    extent: &'static Extent,
     /// The sink's text that is read.
     file: u16,
     open: Vec<Open>,
@@ -198,6 +242,17 @@ struct Builder {
 }
 
 impl Builder {
+    const fn new(extent: &'static Extent, file: u16) -> Self {
+        Self {
+            extent,
+            file,
+            open: Vec::new(),
+            root: None,
+            documents: 0,
+            nodes: 0,
+        }
+    }
+
     /// Takes one event; false when reading must stop.
     fn take(&mut self, event: Event<'_>, span: Span, sink: &mut Sink<'_>) -> bool {
         let place = span_mark(self.file, &span);
@@ -212,11 +267,9 @@ impl Builder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    sink.push(Problem::new(
-                        code::SYNTAX,
-                        place,
-                        "a config is one YAML document, and here a second begins",
-                    ));
+                    let name = self.extent.name;
+                    let message = format!("the {name} is one YAML document, and here a second begins");
+                    sink.push(Problem::new(code::SYNTAX, place, message));
                     return false;
                 }
             }
@@ -265,7 +318,8 @@ impl Builder {
 
     fn begin(&mut self, mark: Mark, body: Body, sink: &mut Sink<'_>) -> bool {
         if self.open.len() >= CONFIG_DEPTH_MAX {
-            let message = format!("the config nests deeper than {CONFIG_DEPTH_MAX} levels");
+            let name = self.extent.name;
+            let message = format!("the {name} nests deeper than {CONFIG_DEPTH_MAX} levels");
             sink.push(Problem::new(code::TOO_DEEP, mark, message));
             return false;
         }
@@ -275,12 +329,10 @@ impl Builder {
 
     fn add(&mut self, node: Node, sink: &mut Sink<'_>) -> bool {
         self.nodes += 1;
-        if self.nodes > CONFIG_NODES_MAX {
-            sink.push(Problem::new(
-                code::TOO_DEEP,
-                node.mark,
-                format!("the config has more than {CONFIG_NODES_MAX} parts"),
-            ));
+        let Extent { name, nodes, .. } = self.extent;
+        if self.nodes > *nodes {
+            let message = format!("the {name} has more than {nodes} parts");
+            sink.push(Problem::new(code::TOO_DEEP, node.mark, message));
             return false;
         }
         match self.open.last_mut().map(|open| &mut open.body) {

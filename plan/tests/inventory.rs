@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use writ_plan::compile::{Sources, compile};
 use writ_plan::diagnostic::{Diagnostic, code};
 use writ_plan::inventory::Inventory;
+use writ_plan::{CONFIG_BYTES_MAX, INVENTORY_BYTES_MAX};
 
 const HOSTS: &str = "hosts:\n  web-2: { labels: { role: web, env: prod } }\n  web-1: { labels: { role: web, env: dev } }\n  db-1: { labels: { role: db, env: prod } }\n  spare: {}\n";
 
@@ -96,4 +97,22 @@ fn a_bad_inventory_is_told_with_its_places() {
         assert_eq!((first.code.as_str(), first.line, first.column), wanted, "{text}");
         assert_eq!(first.file, "hosts.yaml");
     }
+}
+
+#[test]
+fn ten_thousands_of_hosts_are_an_inventory_and_one_that_is_larger_is_told_so() {
+    let host = |n: usize| {
+        format!(
+            "  web-{n}.example: {{ address: 192.0.2.7, labels: {{ role: web, env: prod, rack: r-{n} }} }}\n"
+        )
+    };
+    let all = format!("hosts:\n{}", (0..20_000).map(host).collect::<String>());
+    assert!(all.len() > CONFIG_BYTES_MAX, "more than a config may have");
+    let inventory = Inventory::read("hosts.yaml", &all).expect("reads");
+    assert_eq!(inventory.hosts.len(), 20_000);
+    let many = all + &" ".repeat(INVENTORY_BYTES_MAX);
+    let problems = Inventory::read("hosts.yaml", &many).expect_err("is refused");
+    assert_eq!(places(&problems), [(code::TOO_LARGE, 1, 1, None)]);
+    let told = problems.first().map(ToString::to_string).unwrap_or_default();
+    assert!(told.contains("the inventory has"), "{told}");
 }

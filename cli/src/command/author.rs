@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use writ_plan::CONFIG_BYTES_MAX;
 use writ_plan::compile::{self, Compiled, Explained, Given, Place, Sources, VarFile};
 use writ_plan::diagnostic::{self, Diagnostic};
 use writ_plan::inventory::Inventory;
@@ -116,7 +117,7 @@ fn selected<'a>(
     sources: &Sources,
     compiled: &Compiled,
 ) -> anyhow::Result<Result<Vec<String>, Wrong<'a>>> {
-    let (name, text) = read_text(file)?;
+    let (name, text) = read_inventory(file)?;
     let inventory = match Inventory::read(&name, &text) {
         Ok(inventory) => inventory,
         Err(problems) => return Ok(Err((Some(file), problems))),
@@ -277,7 +278,7 @@ fn given_values(values: &Values) -> anyhow::Result<Given> {
         ..Given::default()
     };
     for path in &values.var_file {
-        let (name, text) = read_text(path)?;
+        let (name, text) = read_text(path, CONFIG_BYTES_MAX)?;
         given.var_files.push(VarFile { name, text });
     }
     Ok(given)
@@ -285,7 +286,8 @@ fn given_values(values: &Values) -> anyhow::Result<Given> {
 
 /// Reads a config and the files it names.
 fn read(path: &Path, given: &Given) -> anyhow::Result<Result<Sources, Vec<Diagnostic>>> {
-    let (mut config_name, mut config_text) = read_text(path).map_err(|error| hint(path, error))?;
+    let (mut config_name, mut config_text) =
+        read_text(path, CONFIG_BYTES_MAX).map_err(|error| hint(path, error))?;
     if cue::is_cue(path) {
         (config_name, config_text) = cue::exported(path, &config_text)?;
     }
@@ -357,9 +359,14 @@ fn hint(path: &Path, error: anyhow::Error) -> anyhow::Error {
         .into()
 }
 
-/// A text of bounded length, with its file's own name.
-pub(super) fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
-    let bytes = read_bounded(path, writ_plan::CONFIG_BYTES_MAX)?;
+/// An inventory's text, with its file's own name.
+pub(super) fn read_inventory(path: &Path) -> anyhow::Result<(String, String)> {
+    read_text(path, writ_plan::INVENTORY_BYTES_MAX)
+}
+
+/// A text of at most `max` bytes, with its file's own name.
+fn read_text(path: &Path, max: usize) -> anyhow::Result<(String, String)> {
+    let bytes = read_bounded(path, max)?;
     let text = String::from_utf8(bytes).map_err(|_| {
         let what = format!("{} is not UTF-8 text", path.display());
         Fault::coded(writ_protocol::reason::Code::Malformed, what)

@@ -44,7 +44,7 @@ fn refused(error: &NotAHost) -> Fault {
 }
 
 fn of_inventory(file: &Path, compiled: &Compiled) -> anyhow::Result<Vec<Host>> {
-    let (name, text) = author::read_text(file)?;
+    let (name, text) = author::read_inventory(file)?;
     let inventory: Inventory = Inventory::read(&name, &text).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         Fault::new(
