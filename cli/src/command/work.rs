@@ -1,6 +1,7 @@
 //! A run on one host under way: the one engine behind `writ run PATH`, `writ plan --local`, `writ apply --local` and the same with `--ssh`. Which host
 //! it is says the line that it is begun with; nothing else differs.
 
+mod lines;
 pub(super) mod report;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::reason::Code;
 use writ_protocol::record::{OrderOutcome, Record, StepOutcome, StepResult};
 
+use self::lines::Lines;
 use self::report::{Artefact, Report};
 use super::{Desk, review};
 use crate::clock;
@@ -197,15 +199,24 @@ impl<'a> Work<'a> {
         let ordered = self.ordered(kind, plan)?;
         let (teller, is_apply) = (&self.desk.teller, kind == OrderKind::Apply);
         let host = &self.told_as;
+        let mut lines = Lines::default();
+        let say = |step: &str, text: &str| {
+            for line in text.lines() {
+                teller.say(&format!("{host}{} | {}", plain(step), plain_lines(line)));
+            }
+        };
         let mut told = |word: &Word| match word {
-            Word::Output { step, text } => {
-                teller.say(&format!(
-                    "{host}{} | {}",
-                    plain(step),
-                    plain_lines(text.trim_end())
-                ));
+            Word::Output { step, stream, text } => {
+                let whole = lines.take((step, stream), text);
+                if let Some(text) = whole {
+                    say(step, text.trim_end());
+                }
             }
             Word::Record(_, Record::StepResult(result)) if is_apply => {
+                let rest = lines.rest(Some(&result.step));
+                for (step, text) in &rest {
+                    say(step, text);
+                }
                 teller.say(&format!(
                     "{host}{} {}",
                     result.outcome.name(),
@@ -219,7 +230,12 @@ impl<'a> Work<'a> {
             patience: self.patience,
             told: &mut told,
         };
-        let ended = self.session.carry_out(&ordered, &mut watching)?;
+        let ended = self.session.carry_out(&ordered, &mut watching);
+        let rest = lines.rest(None);
+        for (step, text) in &rest {
+            say(step, text);
+        }
+        let ended = ended?;
         // One run has one budget, however many orders it takes.
         let cost = ended.done.cost_micros;
         self.spent_micros = self.spent_micros.saturating_add(cost);

@@ -78,6 +78,8 @@ pub enum Word {
     Record(u64, Record),
     /// A piece of a step's output while it runs.
     Output {
+        /// Which of its streams.
+        stream: String,
         /// The step.
         step: String,
         /// The text.
@@ -98,6 +100,7 @@ pub(super) struct Heard {
 #[derive(Deserialize)]
 struct Line {
     step: String,
+    stream: String,
     text: String,
 }
 
@@ -240,6 +243,7 @@ impl Desk {
                 let line = serde_json::from_slice::<Line>(&payload).ok();
                 heard.words.extend(line.map(|line| Word::Output {
                     step: line.step,
+                    stream: line.stream,
                     text: line.text,
                 }));
             }
