@@ -18,7 +18,7 @@ pub struct Context<'a> {
     /// Stops whatever runs.
     pub control: &'a Control,
     /// Blobs of the bundle by digest; they were verified when the bundle was.
-    pub blob: &'a dyn Fn(&Digest) -> Option<&'a [u8]>,
+    pub blob: &'a (dyn Fn(&Digest) -> Option<&'a [u8]> + Sync),
     /// A folder that only the agent reaches, for programs out of the bundle; without one none is run.
     pub programs: Option<&'a Path>,
     /// Who the step is.

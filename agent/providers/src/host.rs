@@ -117,6 +117,16 @@ impl Host {
         }
     }
 
+    /// Whether looking at this resource only reads files: no program is asked.
+    pub fn only_reads(&self, resource: &Resource) -> bool {
+        match &resource.spec {
+            Spec::File(_) | Spec::User(_) | Spec::Group(_) => true,
+            Spec::Package(spec) => package::only_reads(spec, &self.root),
+            Spec::Command(spec) => spec.only_if.is_none() && spec.unless.is_none(),
+            Spec::Service(_) | Spec::External(_) => false,
+        }
+    }
+
     /// What differs; nothing where the resource is as it should be. An apply of exactly these changes makes the next diff empty.
     ///
     /// # Errors

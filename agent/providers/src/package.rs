@@ -8,6 +8,8 @@ mod dnf;
 pub(crate) mod dpkg;
 pub(crate) mod rpm;
 
+use std::os::fd::OwnedFd;
+
 use writ_protocol::exec::Usage;
 use writ_protocol::graph::{PackageManager, PackageSpec, PackageState};
 
@@ -37,22 +39,29 @@ pub(crate) fn observe(
 
 /// The package manager of the resource, or the host's: dpkg where it has a database, else rpm.
 fn manager(spec: &PackageSpec, tools: &Tools<'_, '_>) -> Result<PackageManager, Error> {
-    let root = tools.host.root();
+    found(spec, tools.host.root()).ok_or_else(|| Error::Missing {
+        id: tools.resource.id.clone(),
+        problem: "the host has no package database of dpkg or rpm that this resource could mean".to_owned(),
+        hint: "only hosts with apt or dnf are served; take the others out of the targets",
+    })
+}
+
+fn found(spec: &PackageSpec, root: &OwnedFd) -> Option<PackageManager> {
     let found = match spec.manager {
         Some(manager) => Some(manager),
         None if dpkg::is_there(root) => Some(PackageManager::Apt),
         None if rpm::is_there(root) => Some(PackageManager::Dnf),
         None => None,
     };
-    let is_there = |manager: &PackageManager| match manager {
+    found.filter(|manager| match manager {
         PackageManager::Apt => dpkg::is_there(root),
         PackageManager::Dnf => rpm::is_there(root),
-    };
-    found.filter(is_there).ok_or_else(|| Error::Missing {
-        id: tools.resource.id.clone(),
-        problem: "the host has no package database of dpkg or rpm that this resource could mean".to_owned(),
-        hint: "only hosts with apt or dnf are served; take the others out of the targets",
     })
+}
+
+/// Whether the package's database is read here, and no tool is asked.
+pub(crate) fn only_reads(spec: &PackageSpec, root: &OwnedFd) -> bool {
+    found(spec, root) == Some(PackageManager::Apt)
 }
 
 pub(crate) fn diff(spec: &PackageSpec, seen: &PackageObservation) -> Vec<Change> {

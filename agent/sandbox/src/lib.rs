@@ -30,6 +30,7 @@ mod kernel;
 mod launch;
 mod line;
 mod loopback;
+mod reading;
 mod sandbox;
 mod shim;
 mod spec;
@@ -51,6 +52,7 @@ pub use capture::CapturedOutput;
 pub use control::Control;
 pub use error::Error;
 pub use loopback::Loopback;
+pub use reading::only_reading;
 pub use sandbox::{CgroupBase, Config, Sandbox};
 pub use shim::maybe_run_shim;
 pub use spec::{

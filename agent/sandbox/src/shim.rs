@@ -21,7 +21,7 @@ use crate::kernel::{self, Fork, Reaped, Rusage};
 use crate::loopback::Joined;
 use crate::wire::{self, Failure, Ground, Instruction, Report, Sight, Task};
 
-pub(crate) use strict::ROOT_SOURCES;
+pub(crate) use strict::{ROOT_SOURCES, only_read};
 
 /// The first argument that makes the binary a shim. Not for people.
 pub(crate) const SHIM_ARGUMENT: &str = "__writ-shim";

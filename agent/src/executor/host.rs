@@ -1,6 +1,7 @@
 //! The executor of a real host: providers in a sandbox.
 
 mod files;
+mod look;
 mod programs;
 
 use std::borrow::Cow;
@@ -17,6 +18,8 @@ use writ_protocol::record;
 use writ_providers::{Applied, Change, Context, Host, Sinks, StepIds};
 use writ_sandbox::{Control, Sandbox, Stream, TERMINATE_GRACE};
 
+use self::look::Look;
+pub(super) use self::look::held;
 use self::programs::Programs;
 use super::network::{Network, Networks};
 use super::survey::Found;
@@ -176,58 +179,6 @@ impl HostExecutor {
         done
     }
 
-    /// Whether a resource applies on this host.
-    fn applies(&self, resource: &Resource, order_id: OrderId) -> Result<bool, Failure> {
-        let Some(when) = &resource.when else {
-            return Ok(true);
-        };
-        let mut present = self.present();
-        if present.facts.as_ref().is_none_or(|(of, _)| *of != order_id) {
-            present.facts = Some((order_id, (self.facts)()));
-        }
-        let facts = present.facts.as_ref().map(|(_, facts)| facts);
-        let decided = facts.map_or(Ok(false), |facts| when.holds(facts));
-        decided.map_err(|fact| Failure {
-            code: Code::StepFailed,
-            detail: format!("the host does not tell `{}`, which decides `{when}`", fact.name()),
-        })
-    }
-
-    fn look(
-        &self,
-        resource: &Resource,
-        context: &Context<'_>,
-    ) -> Result<(Vec<Change>, Digest, Usage), Failure> {
-        let seen = self
-            .host
-            .observe(resource, context)
-            .map_err(|error| failure(error.code(), &error))?;
-        let mut changes = self
-            .host
-            .diff(resource, &seen.observation)
-            .map_err(|error| failure(error.code(), &error))?;
-        self.host.explain(resource, &mut changes, context);
-        let digest = seen
-            .observation
-            .digest()
-            .map_err(|error| failure(Code::Internal, &error))?;
-        Ok((changes, digest, seen.usage))
-    }
-
-    /// Looks, where the resource applies on this host.
-    fn see(
-        &self,
-        resource: &Resource,
-        context: &Context<'_>,
-        order_id: OrderId,
-    ) -> Result<(Vec<Change>, Digest, Usage), Failure> {
-        if self.applies(resource, order_id)? {
-            self.look(resource, context)
-        } else {
-            Ok((Vec::new(), Resource::not_applying(), Usage::none(Meter::Agent)))
-        }
-    }
-
     /// The step, as the policy of the host's operator knows it.
     fn asker(&self, job: &Job) -> Asker {
         let order = &job.step.order;
@@ -364,31 +315,20 @@ impl HostExecutor {
 
 impl Executor for HostExecutor {
     fn observe(&self, job: &Job) -> Result<Seen, Failure> {
-        let mut used = Usage::none(Meter::Agent);
-        let (changes, digest, mut usage) = self.with(job, &mut used, |resource, context| {
-            self.see(resource, context, job.step.order.order_id)
-        })?;
-        usage.at_least(&used);
-        let told = changes.iter().take(CHANGES_MAX).map(for_record).collect();
-        self.present().seen = Some((job.step.order.order_id, job.step.index, changes));
-        Ok(Seen {
-            digest,
-            changes: told,
-            usage,
-        })
+        self.observe_by(job, Look::Amid)
     }
 
     fn observe_ahead(&self, job: &Job) -> Vec<Result<Seen, Failure>> {
-        let seen = self.files_from(job, false);
+        let seen = self.files_from(job, Look::Held);
         if seen.is_empty() {
-            vec![self.observe(job)]
+            vec![self.observe_by(job, Look::Held)]
         } else {
             seen
         }
     }
 
     fn observe_on(&self, job: &Job) -> Vec<Result<Seen, Failure>> {
-        self.files_from(job, true)
+        self.files_from(job, Look::Amid)
     }
 
     fn apply(&self, job: &Job, on_output: &mut OnOutput<'_>) -> Ran {

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 
-fn file(path: &Path) -> Resource {
+pub(super) fn file(path: &Path) -> Resource {
     let spec = FileSpec {
         path: path.display().to_string(),
         state: FileState::Content {

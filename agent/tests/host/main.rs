@@ -7,6 +7,7 @@
 
 mod ahead;
 mod egress;
+mod held;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -123,6 +124,10 @@ struct World {
 
 impl World {
     fn new(resources: impl FnOnce(&Path) -> Vec<Resource>) -> Self {
+        Self::knowing(facts, resources)
+    }
+
+    fn knowing(facts: fn() -> Facts, resources: impl FnOnce(&Path) -> Vec<Resource>) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let root = dir.path().canonicalize().expect("real path");
         let graph = Graph {

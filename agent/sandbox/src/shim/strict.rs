@@ -7,6 +7,7 @@ mod filter;
 mod identity;
 mod landlock;
 mod look;
+mod reading;
 mod root;
 mod seal;
 mod way;
@@ -24,6 +25,7 @@ use crate::kernel;
 use crate::wire::{Failure, Instruction};
 
 pub(super) use self::look::{Look, close_mounts, close_mounts_to_who_asks};
+pub(crate) use self::reading::only_read;
 pub(crate) use self::root::ROOT_SOURCES;
 pub(super) use self::root::{Brought, Site};
 pub(super) use self::way::Way;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use writ_protocol::exec::{Exit, Isolation};
-use writ_sandbox::{CgroupBase, Control, Error, Spec};
+use writ_sandbox::{CgroupBase, Control, Error, Spec, only_reading};
 
 use crate::stage::{Stage, check_is_the_hosts, said};
 
@@ -149,4 +149,51 @@ fn asking_is_for_namespaces_alone() {
         let error = stage.try_run(&spec).expect_err("is refused");
         assert!(matches!(error, Error::Spec { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_thread_that_only_reads_changes_nothing_and_starts_nothing() {
+    let folder = tempfile::tempdir().expect("makes a folder");
+    let (file, other) = (folder.path().join("file"), folder.path().join("other"));
+    std::fs::write(&file, "inside").expect("writes");
+    let before = std::fs::metadata(&file)
+        .expect("is there")
+        .modified()
+        .expect("has a time");
+
+    let (text, refused) = only_reading(|| {
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        let old = std::fs::File::open(&file).and_then(|file| file.set_modified(std::time::UNIX_EPOCH));
+        let tries = [
+            ("write", std::fs::write(&file, "other")),
+            ("make", std::fs::write(&other, "other")),
+            ("make a folder", std::fs::create_dir(&other)),
+            ("link", std::os::unix::fs::symlink(&file, &other)),
+            ("hard link", std::fs::hard_link(&file, &other)),
+            ("rename", std::fs::rename(&file, &other)),
+            ("remove", std::fs::remove_file(&file)),
+            ("mode", std::fs::set_permissions(&file, rights)),
+            ("owner", std::os::unix::fs::chown(&file, Some(1), Some(1))),
+            ("time", old),
+            ("program", std::process::Command::new("true").status().map(|_| ())),
+            ("network", std::net::TcpListener::bind("127.0.0.1:0").map(|_| ())),
+        ];
+        let refused = tries.map(|(what, tried)| (what, tried.is_err()));
+        (std::fs::read_to_string(&file), refused)
+    })
+    .expect("this machine holds a thread to reading");
+    assert_eq!(text.expect("reads"), "inside");
+    assert!(refused.iter().all(|(_, is_refused)| *is_refused), "{refused:?}");
+    let after = std::fs::metadata(&file).expect("is there");
+    assert_eq!(after.modified().expect("has a time"), before);
+    assert!(!other.exists());
+
+    std::fs::write(&other, "now").expect("who asked for the look writes as before");
+}
+
+#[test]
+fn what_panics_in_a_look_panics_here() {
+    let looked = std::panic::catch_unwind(|| only_reading(|| panic!("in the look")));
+    let said = looked.expect_err("panics");
+    assert_eq!(said.downcast_ref::<&str>(), Some(&"in the look"));
 }

@@ -4,13 +4,13 @@ use writ_protocol::exec::{Meter, Usage};
 use writ_protocol::graph::{Resource, Spec};
 use writ_providers::Context;
 
-use super::{CHANGES_MAX, HostExecutor, Job, for_record};
+use super::{CHANGES_MAX, HostExecutor, Job, Look, for_record, held};
 use crate::core::{Failure, Seen};
 use crate::executor::{LOOKS_LAST, LOOKS_MAX};
 
 impl HostExecutor {
     /// Looks at files that follow each other, the first being the step itself; up to the first that differs, where a change follows. No process is
-    /// started for a file, so one handle serves all.
+    /// started for a file, so one handle serves all, and one thread.
     fn see_files(
         &self,
         job: &Job,
@@ -48,7 +48,7 @@ impl HostExecutor {
     }
 
     /// Looks at the step and at files after it; nothing where it is no file.
-    pub(super) fn files_from(&self, job: &Job, is_change_next: bool) -> Vec<Result<Seen, Failure>> {
+    pub(super) fn files_from(&self, job: &Job, kind: Look) -> Vec<Result<Seen, Failure>> {
         let resource = job
             .bundle
             .as_ref()
@@ -57,7 +57,10 @@ impl HostExecutor {
             return Vec::new();
         }
         let mut used = Usage::none(Meter::Agent);
-        let look = |_: &Resource, context: &Context<'_>| Ok(self.see_files(job, context, is_change_next));
+        let look = |_: &Resource, context: &Context<'_>| match kind {
+            Look::Held => held(|| self.see_files(job, context, false)),
+            Look::Amid => Ok(self.see_files(job, context, true)),
+        };
         let seen = self.with(job, &mut used, look);
         seen.unwrap_or_else(|failure| vec![Err(failure)])
     }

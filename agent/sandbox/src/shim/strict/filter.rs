@@ -4,6 +4,8 @@
 //! on. What is younger than these tables is unknown to the kernel as far as the program can tell (`ENOSYS`), so a new system call opens no door.
 //! `clone3` is unknown too, because a filter cannot see its flags; every C library then falls back to `clone`.
 
+mod reading;
+
 use std::sync::OnceLock;
 
 use libc::sock_filter;
@@ -140,13 +142,28 @@ const IN_A_ROW: usize = 2;
 type Answer = (u32, Vec<sock_filter>);
 
 static FILTER: OnceLock<Option<Vec<sock_filter>>> = OnceLock::new();
+static OF_READERS: OnceLock<Option<Vec<sock_filter>>> = OnceLock::new();
 
 /// The filter for this machine; `None` where none is written for its architecture. It is made once, and who is forked after that has it.
 pub(super) fn filter() -> Option<&'static [sock_filter]> {
     FILTER.get_or_init(make).as_deref()
 }
 
+/// The filter of a thread that only reads; `None` where none is written for this architecture.
+pub(super) fn of_readers() -> Option<&'static [sock_filter]> {
+    OF_READERS.get_or_init(|| made_of(reading::answers())).as_deref()
+}
+
 fn make() -> Option<Vec<sock_filter>> {
+    made_of(vec![
+        (number(libc::SYS_clone), clone_body()),
+        (number(libc::SYS_ioctl), ioctl_body()),
+        (number(libc::SYS_socket), socket_body()?),
+    ])
+}
+
+/// What refuses everything of the tables, and answers some calls more in its own way.
+fn made_of(more: Vec<Answer>) -> Option<Vec<sock_filter>> {
     let machine = ARCHITECTURE?;
     let mut filter = vec![
         load(MACHINE),
@@ -161,12 +178,8 @@ fn make() -> Option<Vec<sock_filter>> {
     ];
     let refused = REFUSED.iter().chain(REFUSED_HERE);
     let mut answers: Vec<Answer> = refused.map(|&call| (number(call), vec![end(REFUSE)])).collect();
-    answers.extend([
-        (number(libc::SYS_clone3), vec![end(UNKNOWN)]),
-        (number(libc::SYS_clone), clone_body()),
-        (number(libc::SYS_ioctl), ioctl_body()),
-        (number(libc::SYS_socket), socket_body()?),
-    ]);
+    answers.push((number(libc::SYS_clone3), vec![end(UNKNOWN)]));
+    answers.extend(more);
     answers.sort_by_key(|(number, _)| *number);
     filter.extend(search(&answers)?);
     Some(filter)
@@ -289,9 +302,23 @@ fn number(call: libc::c_long) -> u32 {
 mod tests {
     use super::*;
 
-    /// What the filter answers: number, machine, arguments.
+    /// What the filter of a step answers: number, machine, arguments.
     fn asked(number: libc::c_long, machine: u32, arguments: [u64; 3]) -> u32 {
-        let filter = filter().expect("there is one for this machine");
+        answer(filter(), number, machine, arguments)
+    }
+
+    /// What a reader's answers.
+    pub(super) fn to_a_reader(number: libc::c_long, arguments: [u64; 3]) -> u32 {
+        answer(of_readers(), number, ARCHITECTURE.expect("known"), arguments)
+    }
+
+    fn answer(
+        filter: Option<&[sock_filter]>,
+        number: libc::c_long,
+        machine: u32,
+        arguments: [u64; 3],
+    ) -> u32 {
+        let filter = filter.expect("there is one for this machine");
         let (mut at, mut value) = (0, 0);
         loop {
             let step = filter[at];
