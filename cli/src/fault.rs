@@ -77,7 +77,7 @@ pub const fn exit_of(code: Code) -> Exit {
         Code::Expired => Exit::Expired,
         Code::EvidenceIncomplete | Code::Fork | Code::Gap => Exit::EvidenceIncomplete,
         Code::Halted => Exit::Halted,
-        Code::Stale => Exit::Stale,
+        Code::Stale | Code::PlanOutdated => Exit::Stale,
         Code::BudgetExhausted | Code::GrantExhausted => Exit::BudgetExhausted,
         Code::Unresolved | Code::Indeterminate => Exit::Unresolved,
         _ => Exit::Failed,

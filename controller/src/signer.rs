@@ -114,6 +114,7 @@ pub struct Signer {
     keyring: Keyring,
     root: Vec<u8>,
     policy: Vec<u8>,
+    policy_digest: Digest,
 }
 
 impl Signer {
@@ -126,6 +127,7 @@ impl Signer {
         let policy = read_text(&trust.join("policy.json"))?.into_bytes();
         // The controller is given its root by whoever installs it; agents pin the fingerprint themselves.
         let fingerprint = Envelope::parse(&root)?.payload_digest();
+        let policy_digest = Envelope::parse(&policy)?.payload_digest();
         let keyring = Keyring::from_pinned(&root, &fingerprint, &policy, now)?;
         if keyring.tenant() != tenant {
             return Err(Error::WrongTenant {
@@ -150,6 +152,7 @@ impl Signer {
             keyring,
             root,
             policy,
+            policy_digest,
         })
     }
 
@@ -171,6 +174,11 @@ impl Signer {
     /// The policy's envelope.
     pub fn policy(&self) -> &[u8] {
         &self.policy
+    }
+
+    /// Digest of the policy, as it was signed.
+    pub const fn policy_digest(&self) -> Digest {
+        self.policy_digest
     }
 
     /// Packs and signs a bundle.

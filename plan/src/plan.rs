@@ -42,6 +42,9 @@ pub struct Plan {
     pub graph_digest: Digest,
     /// The bundle that carries it.
     pub bundle_digest: Digest,
+    /// Digest of the trust policy under which it was made, as it was signed ([`Plan::under`]); absent in plans from before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_digest: Option<Digest>,
     /// Which part of its config it is; the whole where absent, and then left out of the bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
@@ -230,12 +233,22 @@ impl Plan {
             config_digest,
             graph_digest: Digest::of(&graph.encode()?),
             bundle_digest,
+            policy_digest: None,
             selection: graph.selection.clone(),
             groups: groups(&hosts)?,
             hosts,
         };
         plan.check()?;
         Ok(plan)
+    }
+
+    /// The same plan, made under a trust policy whose payload has this digest.
+    #[must_use]
+    pub fn under(self, policy: Digest) -> Self {
+        Self {
+            policy_digest: Some(policy),
+            ..self
+        }
     }
 
     /// The canonical bytes: compact JSON.

@@ -81,6 +81,8 @@ codes! {
     CueMissing = 170, "cue is not installed";
     /// What `cue` says of a config.
     CueFails = 171, "config in CUE does not evaluate";
+    /// Whom a plan's config means, or the trust policy, is not what it was when the plan was made.
+    PlanOutdated = 172, "other hosts are meant, or another policy rules, than when the plan was made";
 
     // 02xx: trust.
     /// A signature is missing, wrong, or by a key without the role.

@@ -174,6 +174,13 @@ fn a_plan_that_this_machine_or_its_config_has_moved_away_from_changes_nothing() 
     bench.ends(&["apply", "--local", "p", "-y"], 13, "no longer valid")?;
     bench.config(&format!("{HEAD}{TWO}"))?;
 
+    // Another policy rules: one is made anew where there is none.
+    let policy = bench.path("state/trust/policy.json");
+    let signed = fs::read(&policy)?;
+    fs::remove_file(&policy)?;
+    bench.ends(&["apply", "--local", "p", "-y"], 13, "error[W0172]")?;
+    fs::write(&policy, signed)?;
+
     // Half a word of it changed, another state folder: no plan that is known.
     fs::write(bench.path("p"), whole.replace("\"doors\"", "\"other\""))?;
     bench.ends(&["apply", "--local", "p", "-y"], 3, "was not made here")?;

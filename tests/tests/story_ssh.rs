@@ -22,6 +22,21 @@ fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A plan of two hosts is refused with an inventory that by now selects others.
+fn is_of_its_inventory(operator: &Operator) -> anyhow::Result<()> {
+    for (hosts, said) in [
+        ("web-1: {}, web-2: {}, web-3: {}", "selects another host, web-3"),
+        ("web-1: {}, other-2: {}", "selects another host, other-2"),
+        ("web-1: {}", "no longer selects web-2"),
+    ] {
+        let hosts = hosts.replace("{}", "{ labels: { role: web } }");
+        fs::write(operator.path("hosts.yaml"), format!("hosts: {{ {hosts} }}\n"))?;
+        let refused = operator.ends(&["apply", "--ssh", "@hosts.yaml", "p", "-y"], 13, said)?;
+        ensure!(words(&refused).contains("error[W0172]"), "{}", words(&refused));
+    }
+    Ok(())
+}
+
 #[test]
 fn a_plan_of_two_hosts_is_reviewed_carried_out_exactly_and_proven() -> anyhow::Result<()> {
     if let Err(reason) = lab::available() {
@@ -54,6 +69,7 @@ fn a_plan_of_two_hosts_is_reviewed_carried_out_exactly_and_proven() -> anyhow::R
         "nobody is here to approve",
     )?;
     operator.ends(&["apply", "--ssh", "web-9", "p", "-y"], 3, "no host of this plan")?;
+    is_of_its_inventory(&operator)?;
     operator.ends(&["apply", "--local", "p", "-y"], 3, "another agent")?;
     let done = operator.json(
         &["apply", "--ssh", "web-1,web-2", "p", "-y", "--detailed-exitcodes"],

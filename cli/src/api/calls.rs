@@ -120,17 +120,19 @@ impl Client {
         self.post("/api/v1/runs", &json!({ "kind": "apply", "planDigest": plan }))
     }
 
-    /// Orders that a plan be carried out, spread over its hosts no faster than this; what is `None` is as the config says.
+    /// Orders that a plan be carried out, spread over its hosts no faster than this (`concurrency`, `error_threshold`); what is `None` is as the config says.
+    /// Hosts that the config selects only by now are left out, or a reason to refuse.
     ///
     /// # Errors
     /// A fault.
     pub fn submit_rollout(
         &self,
         plan: &Digest,
-        concurrency: Option<Share>,
-        error_threshold: Option<Share>,
+        (concurrency, error_threshold): (Option<Share>, Option<Share>),
+        leave_out_new_hosts: bool,
     ) -> anyhow::Result<Run> {
-        let mut body = json!({ "kind": "apply", "planDigest": plan });
+        let mut body =
+            json!({ "kind": "apply", "planDigest": plan, "leaveOutNewHosts": leave_out_new_hosts });
         let said = [("concurrency", concurrency), ("errorThreshold", error_threshold)];
         if let Some(fields) = body.as_object_mut() {
             fields.extend(

@@ -139,12 +139,8 @@ pub(crate) struct Apply {
     /// Do not ask
     #[arg(short = 'y', long)]
     pub(crate) auto_approve: bool,
-    /// Most hosts at work at once: 10, or 20% of the plan's hosts, rounded down; at most what the config allows (with --ssh 8 where it is not said)
-    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
-    pub(crate) concurrency: Option<Share>,
-    /// How many hosts may fail before no further one is begun: 1, or 5%; at most what the config allows
-    #[arg(long, value_name = "N|P%", conflicts_with = "door")]
-    pub(crate) error_threshold: Option<Share>,
+    #[command(flatten)]
+    pub(crate) spread: Spread,
     /// Return when the orders are given
     #[arg(long, conflicts_with = "door")]
     pub(crate) no_wait: bool,
@@ -155,6 +151,20 @@ pub(crate) struct Apply {
     pub(crate) door: Door,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+/// Which hosts of a plan an apply orders when.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Spread {
+    /// Most hosts at work at once: 10, or 20% of the plan's hosts, rounded down; at most what the config allows (with --ssh 8 where it is not said)
+    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
+    pub(crate) concurrency: Option<Share>,
+    /// How many hosts may fail before no further one is begun: 1, or 5%; at most what the config allows
+    #[arg(long, value_name = "N|P%", conflicts_with = "door")]
+    pub(crate) error_threshold: Option<Share>,
+    /// Keep to the plan's hosts also where the config selects more of them by now
+    #[arg(long, conflicts_with = "door")]
+    pub(crate) leave_out_new_hosts: bool,
 }
 
 /// How long a command waits for a run.

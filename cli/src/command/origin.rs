@@ -72,5 +72,20 @@ pub(super) fn unchanged(
         ))
         .into());
     }
+    let present = ledger.policy_digest()?;
+    if kept.plan.policy_digest != Some(present) {
+        let was = kept.plan.policy_digest.map(|policy| policy.short());
+        let what = format!(
+            "the trust policy changed since plan {} was made ({}, and it was {})",
+            digest.short(),
+            present.short(),
+            was.as_deref().unwrap_or("not said")
+        );
+        return Err(Fault::coded(Code::PlanOutdated, what)
+            .help(format!(
+                "make a new plan and review it: writ plan {door} {config} --out FILE"
+            ))
+            .into());
+    }
     Ok(compiled)
 }

@@ -161,7 +161,9 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     if !args.auto_approve {
         approve(&desk.teller, &format!("writ apply {digest} --auto-approve"))?;
     }
-    let run = client.submit_rollout(&digest, args.concurrency, args.error_threshold)?;
+    let spread = args.spread;
+    let shares = (spread.concurrency, spread.error_threshold);
+    let run = client.submit_rollout(&digest, shares, spread.leave_out_new_hosts)?;
     warn(desk, &run);
     if args.no_wait {
         desk.printer

@@ -137,7 +137,7 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
             ssh: &args.door.ssh,
             state: args.door.state.as_deref(),
             patience: Duration::from_secs(args.patience.timeout),
-            concurrency: args.concurrency,
+            concurrency: args.spread.concurrency,
         },
     )?;
     let unasked = |what: &str| {
@@ -166,7 +166,7 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     let kept = door.ledger.kept_plan(&digest)?;
     let way = format!("--ssh {}", args.door.ssh.ssh.join(","));
     let compiled = origin::unchanged(&door.ledger, &kept, &digest, &way)?;
-    let hosts = hosts::of_plan(hosts::named(door.words, &compiled)?, &kept.plan)?;
+    let hosts = hosts::of_plan(door.words, hosts::named(door.words, &compiled)?, &kept.plan)?;
     desk.teller.say(kept.plan.render().trim_end());
     agreed(&unasked(&digest.to_hex())).ask(desk, compiled.graph.mode)?;
     let done = door.each(&hosts, |host| {
@@ -239,6 +239,7 @@ impl<'a> Door<'a> {
         }
         let digest = Digest::of(&bundle);
         let plan = Plan::new(&compiled.graph, compiled.config_digest, digest, parts)?;
+        let plan = plan.under(self.ledger.policy_digest()?);
         Ok(Looked {
             compiled,
             bundle,

@@ -251,7 +251,8 @@ impl<'a> Work<'a> {
             compiled.config_digest,
             self.bundle.digest,
             vec![host],
-        )?)
+        )?
+        .under(self.session.ledger().policy_digest()?))
     }
 
     /// What findings mean for this host.

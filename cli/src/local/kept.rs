@@ -11,6 +11,7 @@ use writ_plan::plan::{PLAN_BYTES_MAX, Plan};
 use writ_protocol::bundle;
 use writ_protocol::codec;
 use writ_protocol::digest::Digest;
+use writ_protocol::envelope::Envelope;
 use writ_protocol::exec::RunMode;
 use writ_protocol::limits::BUNDLE_BYTES_MAX;
 
@@ -70,6 +71,17 @@ impl Ledger {
         let key = vault.role_key("plan")?;
         let (bytes, _) = bundle::build(packed.statement, &packed.graph, packed.blobs, &key)?;
         Ok(bytes)
+    }
+
+    /// Digest of the trust policy that rules here now, as it was signed.
+    ///
+    /// # Errors
+    /// When it cannot be read or made.
+    pub fn policy_digest(&self) -> anyhow::Result<Digest> {
+        let vault = self.places().vault();
+        trust::ensure(&vault, TENANT, clock::now())?;
+        let (_, policy) = vault.documents()?;
+        Ok(Envelope::parse(&policy)?.payload_digest())
     }
 
     /// Keeps a plan with its bundle; the plan's digest. Of more than [`KEPT_PLANS_MAX`] the oldest go.

@@ -188,6 +188,9 @@ const fn hint_of(code: Code) -> Option<&'static str> {
         Code::LockedDown => {
             Some("`writ halt --list` shows what is in force, `writ halt --release ID` lifts it")
         }
+        Code::PlanOutdated => Some(
+            "plan again and review the new plan; `writ apply --leave-out-new-hosts` keeps to the plan's hosts where there are only more",
+        ),
         Code::NoTargets => Some("look at the labels of `writ agent list`"),
         _ => None,
     }

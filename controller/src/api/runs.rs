@@ -16,8 +16,8 @@ use writ_protocol::reason::Code;
 use super::Doors;
 use super::page::{Body, Cursor, Items, Path, Query, Reason, id};
 use super::problem::{Document, Problem};
-use crate::app::Caller;
 use crate::app::view::{ArtefactView, PlanView, RunView, StepView};
+use crate::app::{Asked, Caller, Newcomers};
 
 /// What is to be run.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -46,6 +46,9 @@ pub(super) enum Submission {
         /// How many hosts may fail before no further one is begun, written alike. At most what the config allows.
         #[serde(default)]
         error_threshold: Option<String>,
+        /// Carry it out on the plan's hosts also where the config selects more of them by now; they are left out. Without it such a plan is refused.
+        #[serde(default)]
+        leave_out_new_hosts: bool,
     },
 }
 
@@ -119,11 +122,22 @@ pub(super) async fn submit(
             reason,
             concurrency,
             error_threshold,
+            leave_out_new_hosts,
         } => {
             let narrowed = crate::app::rollout_asked(concurrency.as_deref(), error_threshold.as_deref())?;
+            let newcomers = if leave_out_new_hosts {
+                Newcomers::LeaveOut
+            } else {
+                Newcomers::Refuse
+            };
+            let asked = Asked {
+                reason,
+                narrowed,
+                newcomers,
+            };
             doors
                 .app
-                .submit_rollout(&caller, &digest(&plan_digest)?, reason, narrowed)
+                .submit_rollout(&caller, &digest(&plan_digest)?, asked)
                 .await?
         }
     };

@@ -17,9 +17,21 @@ use writ_store::{Tx, agent, order, run, step};
 
 use super::lockdown::Leave;
 use super::run::NewRun;
+use super::standing::Newcomers;
 use super::trace::spans;
 use super::view::{PlanView, RunView};
 use super::{App, Caller, Error, OperatorRole, PAGE_MAX, once};
+
+/// What is said of an apply, beside its plan.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Why.
+    pub reason: Option<String>,
+    /// How it is to be spread over the hosts, within what the config allows.
+    pub narrowed: Option<Rollout>,
+    /// What hosts that the config selects by now, and did not when it was planned, are to it.
+    pub newcomers: Newcomers,
+}
 
 impl App {
     /// The plan that a check run makes; signed and stored once.
@@ -139,23 +151,29 @@ impl App {
             }
         }
         Plan::new(opened.graph(), stored.config_digest, row.bundle.digest, hosts)
+            .map(|plan| plan.under(self.signer.policy_digest()))
             .map_err(|e| Error::internal("the findings make no plan", e))
     }
 
     /// Orders that a plan be carried out on exactly the hosts that it was made for.
     ///
     /// # Errors
-    /// [`Error`] with W0003 for an unknown plan, W0004 when one of its hosts may not be ordered.
+    /// [`Error`] with W0003 for an unknown plan, W0004 when one of its hosts may not be ordered, W0172 where other hosts are meant by now or another
+    /// policy rules.
     pub async fn submit_apply(
         &self,
         caller: &Caller,
         plan: &Digest,
         reason: Option<String>,
     ) -> Result<RunView, Error> {
-        self.submit_rollout(caller, plan, reason, None).await
+        let asked = Asked {
+            reason,
+            ..Asked::default()
+        };
+        self.submit_rollout(caller, plan, asked).await
     }
 
-    /// [`App::submit_apply`], spread over the hosts no faster than `narrowed` says, within what the config allows.
+    /// [`App::submit_apply`], with more said about it.
     ///
     /// # Errors
     /// As [`App::submit_apply`], and W0004 where more is asked for than the config allows.
@@ -163,14 +181,13 @@ impl App {
         &self,
         caller: &Caller,
         plan: &Digest,
-        reason: Option<String>,
-        narrowed: Option<Rollout>,
+        asked: Asked,
     ) -> Result<RunView, Error> {
         caller.require(OperatorRole::Operator)?;
         let now = self.now();
         let mut tx = self.store.begin("run.apply").await?;
         let (view, leave) = match self
-            .order_plan(&mut tx, caller, (plan, OrderKind::Apply, reason, narrowed), now)
+            .order_plan(&mut tx, caller, (plan, OrderKind::Apply, asked), now)
             .await
         {
             Ok(ordered) => ordered,
@@ -190,7 +207,7 @@ impl App {
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        (plan, kind, reason, narrowed): (&Digest, OrderKind, Option<String>, Option<Rollout>),
+        (plan, kind, asked): (&Digest, OrderKind, Asked),
         now: Timestamp,
     ) -> Result<(RunView, Leave), Error> {
         let stored = run::read_plan(tx, plan)
@@ -216,17 +233,21 @@ impl App {
                 "{name} is quarantined or removed; release it, or plan again without it"
             )));
         }
+        if kind == OrderKind::Apply {
+            self.still_stands(tx, (&document, &bundle), asked.newcomers)
+                .await?;
+        }
         let project = document.project.clone();
         let new = NewRun {
             kind,
             project,
             bundle,
             plan_digest: (kind == OrderKind::Apply).then_some(*plan),
-            reason,
+            reason: asked.reason,
             targets,
             continues: None,
             rests_on,
-            narrowed,
+            narrowed: asked.narrowed,
         };
         self.order_all(tx, caller, new, now).await
     }

@@ -61,6 +61,10 @@ impl App {
             .graph
             .encode()
             .map_err(|e| Error::internal("the graph cannot be written", e))?;
+        let selected = agent::Selector {
+            labels: compiled.targets.labels,
+            hosts: compiled.targets.hosts.clone(),
+        };
         let bundle = run::Bundle {
             name,
             bytes,
@@ -69,14 +73,10 @@ impl App {
             graph_digest: Digest::of(&graph),
             budget: compiled.budget.map(|b| (b.amount_micros, b.currency)),
             rollout: compiled.rollout,
+            targets: Some(selected.clone()),
         };
         let mut tx = self.store.begin("run.check").await?;
-        let targets = agent::targets(
-            &mut tx,
-            &compiled.targets.labels.clone().into_iter().collect(),
-            &compiled.targets.hosts,
-        )
-        .await?;
+        let targets = agent::targets(&mut tx, &selected).await?;
         if let Some(name) = absent(&mut tx, &compiled.targets.hosts).await? {
             let detail = format!("{name} is no active agent; `writ agent list` shows what there is");
             return Err(Error::new(Code::NoTargets, detail));
@@ -414,7 +414,11 @@ async fn absent<'a>(tx: &mut Tx, names: &'a [String]) -> Result<Option<&'a Strin
     if names.is_empty() {
         return Ok(None);
     }
-    let there = agent::targets(tx, &BTreeMap::new(), names).await?;
+    let named = agent::Selector {
+        hosts: names.to_vec(),
+        ..agent::Selector::default()
+    };
+    let there = agent::targets(tx, &named).await?;
     Ok(names.iter().find(|name| !there.iter().any(|t| t.name == **name)))
 }
 

@@ -13,7 +13,7 @@ use writ_protocol::time::Timestamp;
 use writ_store::{audit, trigger};
 
 use super::view::{TriggerStartView, TriggerView};
-use super::{App, Caller, Error, OperatorRole, RequestKey, ScanOf};
+use super::{App, Asked, Caller, Error, Newcomers, OperatorRole, RequestKey, ScanOf};
 
 /// In what starts are counted.
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -142,8 +142,12 @@ impl App {
                 Ok(format!("scan of {} watched projects on hosts", scan.view.watches))
             }
             Start::Apply(plan) => {
-                let reason = format!("trigger {name}, rule {rule}");
-                let run = self.submit_apply(&caller, plan, Some(reason)).await?;
+                let asked = Asked {
+                    reason: Some(format!("trigger {name}, rule {rule}")),
+                    newcomers: Newcomers::LeaveOut,
+                    ..Asked::default()
+                };
+                let run = self.submit_rollout(&caller, plan, asked).await?;
                 Ok(run.id)
             }
             Start::Nameless { label } => Err(Error::malformed(format!(

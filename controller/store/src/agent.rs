@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::query;
 use sqlx::types::Json;
@@ -115,6 +116,26 @@ pub struct Agent {
     pub created_at: Timestamp,
     /// Its last hello, if there was one.
     pub seen: Option<Seen>,
+}
+
+/// Whom a config selects: those that have all the labels and, where hosts are named, are one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selector {
+    /// Labels with the values that a host must have.
+    pub labels: BTreeMap<String, String>,
+    /// Names; any where empty.
+    pub hosts: Vec<String>,
+}
+
+impl Selector {
+    /// One host, by its name.
+    pub fn of_host(name: &str) -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            hosts: vec![name.to_owned()],
+        }
+    }
 }
 
 /// What the last hello said.
@@ -284,12 +305,9 @@ pub async fn walk(tx: &mut Tx, after: AgentId, limit: u32) -> Result<Vec<(AgentI
 ///
 /// # Errors
 /// [`Error`].
-pub async fn targets(
-    tx: &mut Tx,
-    labels: &BTreeMap<String, String>,
-    names: &[String],
-) -> Result<Vec<Target>, Error> {
-    let rows = tx.rows(query(TARGETS).bind(Json(labels)).bind(names)).await?;
+pub async fn targets(tx: &mut Tx, selector: &Selector) -> Result<Vec<Target>, Error> {
+    let query = query(TARGETS).bind(Json(&selector.labels)).bind(&selector.hosts);
+    let rows = tx.rows(query).await?;
     let read = |r: &PgRow| {
         Ok(Target {
             agent_id: row::uuid(r, "agent_id", AgentId::from_uuid)?,

@@ -52,7 +52,7 @@ pub use text::text as storable;
 pub use tx::{Store, StoreOptions, Tx};
 
 /// The schema versions that this build works with.
-pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 30..=30;
+pub const SUPPORTED_SCHEMA: std::ops::RangeInclusive<i64> = 31..=31;
 
 /// Every statement of the ledger.
 pub fn statements() -> Vec<&'static str> {

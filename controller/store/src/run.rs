@@ -14,6 +14,7 @@ use writ_protocol::manifest::{BundleRef, OrderKind};
 use writ_protocol::time::Timestamp;
 use writ_protocol::trace::TraceContext;
 
+use crate::agent::Selector;
 use crate::error::Error;
 use crate::instant::Instant;
 use crate::row;
@@ -25,10 +26,10 @@ pub use rollout::RolloutRow;
 
 statements! {
     STORE_BUNDLE = "-- bundle.store
-        INSERT INTO bundle (digest, length, bytes, project, config_digest, graph_digest, budget, author, created_at, rollout)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (digest) DO NOTHING";
+        INSERT INTO bundle (digest, length, bytes, project, config_digest, graph_digest, budget, author, created_at, rollout, targets)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (digest) DO NOTHING";
     READ_BUNDLE = "-- bundle.read
-        SELECT digest, length, bytes, project, config_digest, graph_digest, budget, rollout FROM bundle WHERE digest = $1";
+        SELECT digest, length, bytes, project, config_digest, graph_digest, budget, rollout, targets FROM bundle WHERE digest = $1";
     CHUNK = "-- bundle.chunk
         SELECT substring(bytes FROM $2 FOR $3) AS chunk FROM bundle WHERE digest = $1";
     OUTSTANDING_BUNDLES = "-- bundle.outstanding
@@ -81,6 +82,8 @@ pub struct Bundle {
     pub budget: Option<(u64, String)>,
     /// How its author lets an apply spread over its hosts.
     pub rollout: Option<Rollout>,
+    /// Whom it is for; none of bundles from before that was kept.
+    pub targets: Option<Selector>,
 }
 
 /// A run's row.
@@ -144,7 +147,8 @@ pub async fn store_bundle(tx: &mut Tx, bundle: &Bundle, author: &str, now: Times
         .bind(bundle.budget.as_ref().map(Json))
         .bind(author)
         .bind(Instant(now))
-        .bind(bundle.rollout.as_ref().map(Json));
+        .bind(bundle.rollout.as_ref().map(Json))
+        .bind(bundle.targets.as_ref().map(Json));
     tx.run(query).await.map(|_| ())
 }
 
@@ -171,6 +175,7 @@ pub async fn read_bundle(tx: &mut Tx, digest: &Digest) -> Result<Option<Bundle>,
         graph_digest: row::digest(&r, "graph_digest")?,
         budget: budget.map(|b| b.0),
         rollout: row::get::<Option<Json<Rollout>>>(&r, "rollout")?.map(|said| said.0),
+        targets: row::get::<Option<Json<Selector>>>(&r, "targets")?.map(|said| said.0),
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::{SUPPORTED_SCHEMA, row};
 
 /// The migrations, in order; the files are never edited after they land.
-const MIGRATIONS: [(i64, &str, &str); 30] = [
+const MIGRATIONS: [(i64, &str, &str); 31] = [
     (1, "house", include_str!("../../../migrations/0001_house.sql")),
     (2, "agents", include_str!("../../../migrations/0002_agents.sql")),
     (3, "runs", include_str!("../../../migrations/0003_runs.sql")),
@@ -128,6 +128,11 @@ const MIGRATIONS: [(i64, &str, &str); 30] = [
         30,
         "rollout_states",
         include_str!("../../../migrations/0030_rollout_states.sql"),
+    ),
+    (
+        31,
+        "bundle_targets",
+        include_str!("../../../migrations/0031_bundle_targets.sql"),
     ),
 ];
 

@@ -76,6 +76,19 @@ impl Desk {
         wire(self.folder.path(), &self.store, &self.clock, change)
     }
 
+    /// Another controller on the same database, under the trust policy after this one.
+    pub(crate) fn under_the_next_policy(&self) -> App {
+        let mut next = self.keyring.policy().clone();
+        next.version += 1;
+        let next = trust::sign_policy(next, &[&key(ROOT)]).unwrap();
+        fs::write(
+            self.folder.path().join("trust/policy.json"),
+            next.to_json().unwrap(),
+        )
+        .unwrap();
+        self.another(|_| ())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 use writ_controller::app::{
-    DriftQuery, Error, NewHalt, NewJoinToken, NewSchedule, NewToken, OperatorRole, Page, ScanOf, ScheduleKind,
+    Asked, DriftQuery, Error, NewHalt, NewJoinToken, NewSchedule, NewToken, Newcomers, OperatorRole, Page,
+    ScanOf, ScheduleKind,
 };
 use writ_domain::budget::Mode;
 use writ_domain::schedule::SkipReason;
@@ -186,7 +187,14 @@ impl Scene {
                 self.desk.pass(1);
                 app.resume_run(&admin(), self.stopped, None).await.map(drop)
             }
-            "post /api/v1/plans/{digest}/apply" => app.submit_apply(who, &self.plan, None).await.map(drop),
+            "post /api/v1/plans/{digest}/apply" => {
+                // Other hosts have come since; that they are left out is said, and no lockdown asks about it.
+                let asked = Asked {
+                    newcomers: Newcomers::LeaveOut,
+                    ..Asked::default()
+                };
+                app.submit_rollout(who, &self.plan, asked).await.map(drop)
+            }
             "post /api/v1/runs" => app.submit_check(who, &sources(CONFIG)).await.map(drop),
             "post /api/v1/runs/{run}/cancel" => app.cancel_run(who, self.open, why).await.map(drop),
             "post /api/v1/schedules" => {

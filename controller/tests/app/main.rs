@@ -45,6 +45,7 @@ mod settling;
 mod sharing;
 mod signed_costs;
 mod slos;
+mod standing;
 mod sweep;
 mod together;
 mod tokens;

@@ -1,6 +1,6 @@
 //! Rollouts: which hosts are ordered when, what ends one, and that neither a second controller nor a dead one makes it go wrong.
 
-use writ_controller::app::{App, NewHalt, rollout_asked};
+use writ_controller::app::{App, Asked, NewHalt, rollout_asked};
 use writ_domain::budget::Mode;
 use writ_protocol::digest::Digest;
 use writ_protocol::halt::{HaltAction, Scope};
@@ -29,7 +29,7 @@ resources:
 }
 
 /// Hosts `web-1` and on, and a plan of all of them.
-async fn planned(desk: &Desk, count: u8, rollout: &str) -> (Vec<Host>, Digest) {
+pub(crate) async fn planned(desk: &Desk, count: u8, rollout: &str) -> (Vec<Host>, Digest) {
     let mut hosts = Vec::new();
     for n in 1..=count {
         hosts.push(Host::enrol(desk, n).await);
@@ -155,15 +155,19 @@ async fn who_applies_may_narrow_and_not_widen() {
     let desk = Desk::new().await;
     let (_hosts, plan) = planned(&desk, 4, "rollout: { concurrency: 2, error_threshold: 1 }").await;
     let ask = |concurrency, threshold| rollout_asked(concurrency, threshold).unwrap();
+    let spread = |narrowed| Asked {
+        narrowed,
+        ..Asked::default()
+    };
     for wider in [ask(Some("3"), None), ask(None, Some("50%"))] {
-        let refused = desk.app.submit_rollout(&operator(), &plan, None, wider).await;
+        let refused = desk.app.submit_rollout(&operator(), &plan, spread(wider)).await;
         assert_eq!(code(refused), Code::Conflict);
     }
     assert_eq!(code(rollout_asked(Some("many"), None)), Code::Malformed);
     let narrow = ask(Some("25%"), Some("0"));
     let view = desk
         .app
-        .submit_rollout(&operator(), &plan, None, narrow)
+        .submit_rollout(&operator(), &plan, spread(narrow))
         .await
         .unwrap();
     let rollout = view.rollout.unwrap();

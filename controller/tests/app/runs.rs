@@ -1,6 +1,6 @@
 //! Runs and plans: who is ordered, what is refused, and what a plan is made of.
 
-use writ_controller::app::{Outcome, Page};
+use writ_controller::app::{Asked, Newcomers, Outcome, Page};
 use writ_plan::plan::Action;
 use writ_protocol::digest::Digest;
 use writ_protocol::id::RunId;
@@ -238,11 +238,12 @@ async fn a_plan_is_carried_out_on_its_hosts_or_not_at_all() {
         .release_agent(&operator(), "web-2", "fine")
         .await
         .unwrap();
-    let view = desk
-        .app
-        .submit_apply(&operator(), &plan, Some("release".to_owned()))
-        .await
-        .unwrap();
+    let asked = Asked {
+        reason: Some("release".to_owned()),
+        newcomers: Newcomers::LeaveOut,
+        ..Asked::default()
+    };
+    let view = desk.app.submit_rollout(&operator(), &plan, asked).await.unwrap();
     assert_eq!(view.plan_digest, Some(plan.to_string()));
     assert_eq!(
         (view.kind.as_str(), view.reason.as_deref()),

@@ -65,9 +65,24 @@ fn of_inventory(file: &Path, compiled: &Compiled) -> anyhow::Result<Vec<Host>> {
     selected.into_iter().map(host).collect()
 }
 
-/// The hosts on which a plan is to be carried out: each of them is in it.
-pub(super) fn of_plan(hosts: Vec<Host>, plan: &Plan) -> anyhow::Result<Vec<Host>> {
+/// The hosts on which a plan is to be carried out: each of them is in it. Where they are an inventory's, it has to select the plan's hosts and no others.
+pub(super) fn of_plan(words: &[String], hosts: Vec<Host>, plan: &Plan) -> anyhow::Result<Vec<Host>> {
     let known: BTreeSet<&str> = plan.hosts.iter().map(|host| host.name.as_str()).collect();
+    if let Some(inventory) = words.iter().find(|word| word.starts_with('@')) {
+        let meant: BTreeSet<&str> = hosts.iter().map(Host::name).collect();
+        let moved = |how: &str, which: &str| {
+            let what = format!("{inventory} {how} {which} since the plan was made");
+            Fault::coded(Code::PlanOutdated, what).help(format!(
+                "make a new plan and review it: writ plan --ssh {inventory} PATH --out FILE"
+            ))
+        };
+        if let Some(new) = meant.difference(&known).next() {
+            return Err(moved("selects another host,", new).into());
+        }
+        if let Some(gone) = known.difference(&meant).next() {
+            return Err(moved("no longer selects", gone).into());
+        }
+    }
     if let Some(host) = hosts.iter().find(|host| !known.contains(host.name())) {
         let names: Vec<&str> = known.into_iter().collect();
         return Err(

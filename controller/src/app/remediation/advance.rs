@@ -18,7 +18,7 @@ use writ_store::{Tx, audit, run};
 use super::begin::base;
 use super::{step, write};
 use crate::app::lockdown::Leave;
-use crate::app::{App, Caller, Error, OperatorRole};
+use crate::app::{App, Asked, Caller, Error, OperatorRole};
 
 /// Who begins and approves what a policy lets happen.
 const POLICY: &str = "remediation-policy";
@@ -231,9 +231,12 @@ impl App {
         let plan = row
             .plan_digest
             .ok_or_else(|| Error::conflict(format!("{id} has no plan")))?;
-        let reason = Some(format!("{id}: {}", row.reason));
+        let asked = Asked {
+            reason: Some(format!("{id}: {}", row.reason)),
+            ..Asked::default()
+        };
         let (view, leave) = self
-            .order_plan(tx, caller, (&plan, OrderKind::Apply, reason, None), now)
+            .order_plan(tx, caller, (&plan, OrderKind::Apply, asked), now)
             .await?;
         let run = view.id.parse();
         row.run_id = Some(run.map_err(|error| Error::internal("a new run has no id", error))?);

@@ -63,7 +63,7 @@ impl App {
         .map_err(|error| Error::internal("a stored bundle does not verify", error))?;
         let resources: BTreeSet<&str> = wanted.findings.iter().map(|one| one.resource.as_str()).collect();
         let part = part(&opened, &resources)?;
-        let bundle = self.pack(caller, &opened, &part, (&base.bundle, now))?;
+        let bundle = self.pack(caller, &opened, &part, (&base.bundle, &host.name, now))?;
         run::store_bundle(tx, &bundle, &caller.name, now).await?;
         let new = NewRun {
             kind: OrderKind::Check,
@@ -118,7 +118,7 @@ impl App {
         caller: &Caller,
         whole: &Bundle,
         part: &Graph,
-        (stored, now): (&run::Bundle, Timestamp),
+        (stored, host, now): (&run::Bundle, &str, Timestamp),
     ) -> Result<run::Bundle, Error> {
         let statement = BundleStatement {
             tenant: self.settings.tenant.clone(),
@@ -143,6 +143,7 @@ impl App {
             budget: stored.budget.clone(),
             // One host at a time as it is.
             rollout: None,
+            targets: Some(agent::Selector::of_host(host)),
         })
     }
 }

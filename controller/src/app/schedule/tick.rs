@@ -18,7 +18,7 @@ use writ_store::schedule::{self, Kind, Schedule};
 use writ_store::{Tx, audit};
 
 use super::{plain, rule_of, standing};
-use crate::app::{App, Caller, Error, OperatorRole};
+use crate::app::{App, Asked, Caller, Error, Newcomers, OperatorRole};
 
 /// Most schedules decided in one pass, and most that are released; the next pass takes the rest.
 const PASS_MAX: u32 = 1_000;
@@ -198,11 +198,14 @@ impl App {
         };
         let missing = || Error::conflict("the schedule names no plan");
         let plan = row.plan_digest.as_ref().ok_or_else(missing)?;
-        let reason = format!("schedule {} at {}", row.name, tick.at);
+        let asked = Asked {
+            reason: Some(format!("schedule {} at {}", row.name, tick.at)),
+            // Nobody is there to plan again whenever a host joins; who made the schedule chose its hosts with the plan.
+            newcomers: Newcomers::LeaveOut,
+            ..Asked::default()
+        };
         // The same door as everybody's: a plan that was reviewed and signed, its hosts, the budgets and the halts.
-        let (view, _leave) = self
-            .order_plan(tx, &caller, (plan, kind, Some(reason), None), now)
-            .await?;
+        let (view, _leave) = self.order_plan(tx, &caller, (plan, kind, asked), now).await?;
         let run: RunId = view
             .id
             .parse()

@@ -126,7 +126,11 @@ async fn targets_are_active_and_carry_every_label_and_one_of_the_names() {
         (labels(&[]), &everyone),
         (labels(&[("role", "db")]), &everyone[..1]),
     ] {
-        let all = agent::targets(&mut tx, &wanted, names).await.unwrap();
+        let selector = agent::Selector {
+            labels: wanted,
+            hosts: names.to_vec(),
+        };
+        let all = agent::targets(&mut tx, &selector).await.unwrap();
         found.push(all.into_iter().map(|t| t.name).collect::<Vec<_>>().join(" "));
     }
     assert_eq!(found, ["host-1 host-3", "host-3", "host-1", "host-1 host-3", ""]);

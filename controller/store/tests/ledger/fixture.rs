@@ -88,6 +88,7 @@ pub(crate) fn bundle(bytes: &[u8]) -> run::Bundle {
         graph_digest: Digest::of(b"graph"),
         budget: Some((500_000, "USD".to_owned())),
         rollout: None,
+        targets: Some(agent::Selector::of_host("web-1")),
     }
 }
 
