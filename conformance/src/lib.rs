@@ -11,8 +11,10 @@
 //! proof. To add a vector: a `case` in the file of its area below `make/`, then `cargo run -p writ-conformance -- generate`.
 
 pub mod case;
+mod family;
 pub mod judge;
 pub mod make;
+mod process;
 pub mod provider;
 pub mod run;
 pub mod shelf;

@@ -11,9 +11,9 @@
 //! A case that cannot run is told as such, with the reason, and never as passed. To add one: a function in the file of its sort, and a row there.
 
 pub mod builtin;
-mod case;
+pub(crate) mod case;
 pub mod examples;
-mod family;
+
 mod ground;
 mod hostile;
 pub mod matrix;
@@ -107,6 +107,7 @@ pub fn examine(program: &Program, examples: &Examples) -> Result<Report, Examine
         Err(finding) => {
             let case = CaseReport {
                 name: "handshake".to_owned(),
+                rests_on: None,
                 outcome: Outcome::Failed,
                 detail: Some(finding),
             };
@@ -157,7 +158,8 @@ fn of_kind(
     Ok(all.iter().map(|case| case.reported(ground.run(case))).collect())
 }
 
-fn digest(path: &Path) -> std::io::Result<Digest> {
+/// SHA-256 of a program.
+pub(crate) fn digest(path: &Path) -> std::io::Result<Digest> {
     let size = std::fs::metadata(path)?.len();
     if size > PROGRAM_BYTES_MAX {
         return Err(std::io::Error::other(format!(

@@ -8,7 +8,7 @@ pub(super) type Finding = String;
 
 /// What came of a case that found nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// All of it was seen.
     Passed,
     /// It cannot be seen here, or of this kind.
@@ -28,7 +28,7 @@ impl Case {
     }
 }
 
-pub(super) fn reported(name: &str, came: Result<Verdict, Finding>) -> CaseReport {
+pub(crate) fn reported(name: &str, came: Result<Verdict, Finding>) -> CaseReport {
     let (outcome, detail) = match came {
         Ok(Verdict::Passed) => (Outcome::Passed, None),
         Ok(Verdict::NotRun(why)) => (Outcome::NotRun, Some(why)),
@@ -36,6 +36,7 @@ pub(super) fn reported(name: &str, came: Result<Verdict, Finding>) -> CaseReport
     };
     CaseReport {
         name: name.to_owned(),
+        rests_on: None,
         outcome,
         detail,
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::Program;
-use super::family::{adopt, bury_strangers, child_of};
+use crate::family::{adopt, bury_strangers, child_of};
 
 /// The environment of a provider: where to find tools, and a language.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -172,14 +172,14 @@ impl Place {
     }
 }
 
-fn dressed(mut command: Command) -> Command {
+pub(crate) fn dressed(mut command: Command) -> Command {
     command.env_clear();
     command.envs([("PATH", PATH), ("LANG", "C.UTF-8"), ("HOME", "/")]);
     command.current_dir("/").process_group(0);
     command
 }
 
-fn last_words(bytes: &[u8]) -> String {
+pub(crate) fn last_words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let count = text.chars().count();
     text.chars()
@@ -191,10 +191,10 @@ fn last_words(bytes: &[u8]) -> String {
 
 /// A folder of ours, gone with this value.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("writ-conformance-{}-{number}", std::process::id());

@@ -45,6 +45,9 @@ pub struct KindReport {
 pub struct CaseReport {
     /// Its name.
     pub name: String,
+    /// The place in the documents that it rests on, where it has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<&'static str>,
     /// What came of it.
     pub outcome: Outcome,
     /// What the provider did wrong, or why the case could not run.
@@ -77,8 +80,7 @@ impl Outcome {
 impl Report {
     /// How many cases ended so.
     pub fn count(&self, outcome: Outcome) -> usize {
-        let cases = self.kinds.iter().flat_map(|kind| &kind.cases);
-        cases.filter(|case| case.outcome == outcome).count()
+        count(&self.kinds, outcome)
     }
 
     /// Whether nothing failed and something was seen.
@@ -98,28 +100,41 @@ impl Report {
             self.agreed.map_or_else(dash, |version| version.to_string()),
             self.digest,
         );
-        for kind in &self.kinds {
-            for case in &kind.cases {
-                let detail = case.detail.as_ref().map(|detail| format!(": {detail}"));
-                let line = format!(
-                    "{:7}  {}/{}{}",
-                    case.outcome.word(),
-                    kind.kind,
-                    case.name,
-                    detail.unwrap_or_default()
-                );
-                let _infallible = writeln!(text, "{}", plain(&line));
-            }
-        }
-        let _infallible = writeln!(
-            text,
-            "{} passed, {} failed, {} not run",
-            self.count(Outcome::Passed),
-            self.count(Outcome::Failed),
-            self.count(Outcome::NotRun)
-        );
+        text.push_str(&told(&self.kinds));
         text
     }
+}
+
+/// How many cases ended so.
+pub(crate) fn count(kinds: &[KindReport], outcome: Outcome) -> usize {
+    let cases = kinds.iter().flat_map(|kind| &kind.cases);
+    cases.filter(|case| case.outcome == outcome).count()
+}
+
+/// A line for each case, and a last one that counts. Control characters of somebody's words are shown as `?`.
+pub(crate) fn told(kinds: &[KindReport]) -> String {
+    let mut text = String::new();
+    for kind in kinds {
+        for case in &kind.cases {
+            let detail = case.detail.as_ref().map(|detail| format!(": {detail}"));
+            let line = format!(
+                "{:7}  {}/{}{}",
+                case.outcome.word(),
+                kind.kind,
+                case.name,
+                detail.unwrap_or_default()
+            );
+            let _infallible = writeln!(text, "{}", plain(&line));
+        }
+    }
+    let _infallible = writeln!(
+        text,
+        "{} passed, {} failed, {} not run",
+        count(kinds, Outcome::Passed),
+        count(kinds, Outcome::Failed),
+        count(kinds, Outcome::NotRun)
+    );
+    text
 }
 
 fn plain(line: &str) -> String {
@@ -135,6 +150,7 @@ mod tests {
     fn report(outcomes: &[Outcome]) -> Report {
         let cases = outcomes.iter().map(|outcome| CaseReport {
             name: "case".into(),
+            rests_on: None,
             outcome: *outcome,
             detail: Some("why\u{1b}[31m".into()),
         });

@@ -1,12 +1,7 @@
-//! One life of a provider: started, asked, waited for with a bound, and ended with everything that it started.
+//! One life of a provider, in the words of its protocol.
 
-use std::io::Write as _;
-use std::process::Stdio;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use writ_protocol::provider::{
     self, Change, Hello, PROGRESS_MAX, PROVIDER_PROTOCOL, Problem, Subject, ToHost, ToProvider, Welcome,
@@ -14,95 +9,32 @@ use writ_protocol::provider::{
 use writ_provider_sdk::wire;
 
 use super::case::Finding;
-use super::family::Family;
 use super::place::Place;
+pub(super) use crate::process::END_WAIT;
+use crate::process::Process;
 
 /// How long an answer may take.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(120);
-/// How long a provider may take to say its first word, and to end.
-pub(super) const END_WAIT: Duration = Duration::from_secs(20);
-/// Words on their way, in each direction.
-const WAITING_MAX: usize = 16;
 
 /// What came of waiting for a word.
-#[derive(Debug)]
-pub(super) enum Heard {
-    Word(ToHost),
-    /// It is no word.
-    Broken(String),
-    /// It closed its standard output.
-    End,
-    Silence,
-}
-
-/// How a process ended: its exit code, which a signal leaves out.
-#[derive(Clone, Copy)]
-struct Ended(Option<i32>);
+pub(super) type Heard = crate::process::Heard<ToHost>;
 
 /// A provider that runs.
 pub(super) struct Talk {
-    pid: Option<Pid>,
-    /// Closed by dropping it.
-    to: Option<SyncSender<Vec<u8>>>,
-    from: Receiver<Heard>,
-    ended: Receiver<Option<i32>>,
-    /// How it ended, once that is known.
-    end: Option<Ended>,
+    process: Process<ToHost>,
     last: u64,
 }
 
 impl Talk {
     /// Starts the provider.
     pub(super) fn start(place: &Place) -> Result<Self, Finding> {
-        let mut command = place
+        let command = place
             .command()
             .map_err(|error| format!("no place for its words: {error}"))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("it does not start: {error}"))?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let (to, words) = sync_channel::<Vec<u8>>(WAITING_MAX);
-        let (heard, from) = sync_channel(WAITING_MAX);
-        let (over, ended) = sync_channel(1);
-        if let Some(mut input) = child.stdin.take() {
-            // Of its own, so that a provider that does not read cannot stop the suite. A closed pipe is told by its end.
-            thread::spawn(move || {
-                while let Ok(bytes) = words.recv() {
-                    if input.write_all(&bytes).and_then(|()| input.flush()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        if let Some(mut output) = child.stdout.take() {
-            thread::spawn(move || {
-                loop {
-                    let word = match wire::read(&mut output) {
-                        Ok(Some(word)) => Heard::Word(word),
-                        Ok(None) => Heard::End,
-                        Err(error) => Heard::Broken(chain(&error)),
-                    };
-                    let is_last = !matches!(word, Heard::Word(_));
-                    if heard.send(word).is_err() || is_last {
-                        return;
-                    }
-                }
-            });
-        }
-        thread::spawn(move || {
-            let code = child.wait().ok().and_then(|status| status.code());
-            // Nobody may want to know.
-            let _unheard = over.send(code);
-        });
-        Ok(Self {
-            pid,
-            to: Some(to),
-            from,
-            ended,
-            end: None,
-            last: 0,
-        })
+        let process = Process::start(command, |output| {
+            wire::read(output).map_err(|error| chain(&error))
+        })?;
+        Ok(Self { process, last: 0 })
     }
 
     /// Starts it and shakes hands.
@@ -141,17 +73,11 @@ impl Talk {
 
     /// Sends any bytes.
     pub(super) fn send(&mut self, bytes: Vec<u8>) -> Result<(), Finding> {
-        let to = self.to.as_ref().ok_or("its standard input is closed")?;
-        to.try_send(bytes)
-            .map_err(|_full| "it does not read its standard input".to_owned())
+        self.process.send(bytes)
     }
 
     pub(super) fn hear(&mut self, wait: Duration) -> Heard {
-        match self.from.recv_timeout(wait) {
-            Ok(heard) => heard,
-            Err(RecvTimeoutError::Timeout) => Heard::Silence,
-            Err(RecvTimeoutError::Disconnected) => Heard::End,
-        }
+        self.process.hear(wait)
     }
 
     /// A number for the next question.
@@ -223,45 +149,17 @@ impl Talk {
 
     /// Closes its standard input.
     pub(super) fn close(&mut self) {
-        self.to = None;
+        self.process.close();
     }
 
     /// Waits for its end; its exit code, which a signal leaves out.
     pub(super) fn end(&mut self, wait: Duration) -> Result<Option<i32>, Finding> {
-        if let Some(Ended(code)) = self.end {
-            return Ok(code);
-        }
-        match self.ended.recv_timeout(wait) {
-            Ok(code) => {
-                self.end = Some(Ended(code));
-                Ok(code)
-            }
-            Err(_) => Err(format!("it did not end within {} s", wait.as_secs())),
-        }
+        self.process.end(wait)
     }
 
-    /// Kills it and what it started in its process group.
-    pub(super) fn kill(&mut self) -> Result<(), Finding> {
-        if self.end.is_none()
-            && let Some(pid) = self.pid
-        {
-            // It may have ended by itself.
-            let _gone = kill_process_group(pid, Signal::KILL);
-        }
-        self.end(END_WAIT).map(drop)
-    }
-
-    /// Kills it in the same way, and waits until nothing is left of anything that it started.
+    /// Kills it and what it started, and waits until nothing is left of that.
     pub(super) fn kill_wholly(&mut self) -> Result<(), Finding> {
-        let family = self.pid.map(Family::frozen).unwrap_or_default();
-        self.kill()?;
-        family.gone()
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        let _left = self.kill();
+        self.process.kill_wholly()
     }
 }
 

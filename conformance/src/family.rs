@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
-use super::case::Finding;
-
 /// Looks for processes that were begun while others were stopped.
 const ROUNDS_MAX: usize = 16;
 /// Between two looks whether they are gone.
@@ -19,7 +17,7 @@ const LOOKS_MAX: usize = 1_500;
 
 /// Processes by their ids, each with the moment of its start, since ids come again.
 #[derive(Debug, Default)]
-pub(super) struct Family {
+pub(crate) struct Family {
     /// The provider itself, for whom somebody waits already.
     root: Option<Pid>,
     all: BTreeMap<i32, u64>,
@@ -27,7 +25,7 @@ pub(super) struct Family {
 
 impl Family {
     /// Stops a process and everything that it started, so that nothing begins any more, and says who that is.
-    pub(super) fn frozen(root: Pid) -> Self {
+    pub(crate) fn frozen(root: Pid) -> Self {
         adopt();
         let mut family = BTreeMap::new();
         for _ in 0..ROUNDS_MAX {
@@ -58,8 +56,15 @@ impl Family {
         }
     }
 
+    /// Kills all of them, also those that are in process groups of their own.
+    pub(crate) fn kill(&self) {
+        for pid in self.all.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// Lets those that were not killed end as they do when they are left alone, and waits until none is there.
-    pub(super) fn gone(&self) -> Result<(), Finding> {
+    pub(crate) fn gone(&self) -> Result<(), String> {
         let pids = || self.all.keys().filter_map(|pid| Pid::from_raw(*pid));
         for pid in pids() {
             let _gone = kill_process(pid, Signal::CONT);
@@ -82,13 +87,13 @@ impl Family {
 }
 
 /// Orphans of what this process starts come to it from now on; where that is refused, init takes them in.
-pub(super) fn adopt() {
+pub(crate) fn adopt() {
     let _refused = set_child_subreaper(Some(getpid()));
 }
 
 /// Waits for what ended of those that came to us out of another process namespace: it cannot end as long as one of them is a zombie. Nobody else
 /// here waits for them, for all that this process starts is in its own.
-pub(super) fn bury_strangers() {
+pub(crate) fn bury_strangers() {
     let own = getpid();
     let strangers = processes()
         .into_iter()
@@ -109,7 +114,7 @@ fn depth(pid: Pid) -> usize {
 }
 
 /// A process that another one started and that is there.
-pub(super) fn child_of(parent: u32) -> Option<u32> {
+pub(crate) fn child_of(parent: u32) -> Option<u32> {
     let parent = i32::try_from(parent).ok()?;
     let is_child = |(pid, (of, _)): (i32, (i32, u64))| (of == parent).then_some(pid);
     processes()
