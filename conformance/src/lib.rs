@@ -10,6 +10,7 @@
 //! The verdicts are written down by hand in [`make`], never taken from [`judge`], so that a mistake in the protocol cannot make its own
 //! proof. To add a vector: a `case` in the file of its area below `make/`, then `cargo run -p writ-conformance -- generate`.
 
+pub mod agent;
 pub mod case;
 mod family;
 pub mod judge;

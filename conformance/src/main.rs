@@ -1,5 +1,5 @@
-//! `writ-conformance generate` writes the vectors, `check` compares them with what would be written and judges each, and `provider` runs the suite of
-//! providers on a program or on the kinds that come with an agent.
+//! `writ-conformance generate` writes the vectors, `check` compares them with what would be written and judges each, `provider` runs the suite of
+//! providers on a program or on the kinds that come with an agent, and `agent` runs that of agents on a program.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,15 +7,31 @@ use std::process::ExitCode;
 
 use writ_conformance::provider::examples::{EXAMPLES_BYTES_MAX, Examples};
 use writ_conformance::provider::{Program, builtin, examine};
-use writ_conformance::{judge, shelf, world::MakeError};
+use writ_conformance::{agent, judge, shelf, world::MakeError};
 
 const USAGE: &str = "usage:
   writ-conformance generate|check [FOLDER]
-  writ-conformance provider --builtin KIND|all [--agent PATH] [--json]
-  writ-conformance provider --bin PATH [--examples PATH] [--json]
+  writ-conformance provider --builtin KIND|all [--agent PATH] [-o human|json]
+  writ-conformance provider --bin PATH [--examples PATH] [-o human|json]
+  writ-conformance agent --bin PATH [--argument WORD]... [--only PART[/CASE]]... [-o human|json]
 
---agent is the writ-agent that serves the built-in kinds, by default the one beside this program.
---examples is what the provider can be asked for, by default conformance.json beside it; docs/providers.md has its form.
+provider
+  --agent is the writ-agent that serves the built-in kinds, by default the one beside this program.
+  --examples is what the provider can be asked for, by default conformance.json beside it; docs/providers.md has its form.
+agent
+  --bin is any agent that speaks over a pipe (docs/protocol.md, The pipe). It is started as PATH WORD... once --state FOLDER, with your rights, in a
+  folder that is gone afterwards, and is ordered to make files there and to run /bin/sh.
+  --argument is a word before `once`, as often as it is given.
+  --only is a part of the protocol: order, manifest, bundle, hello, watermark, halt, enrolment, pipe, lives. Without it all are run.
+
+Exit code: 0 when nothing failed, 1 otherwise. --json is -o json. docs/conformance.md tells the cases.
+
+examples:
+  writ-conformance provider --builtin file
+  writ-conformance provider --bin ./acme-dns -o json
+  writ-conformance agent --bin /usr/bin/writ-agent
+  writ-conformance agent --bin /usr/bin/writ-agent --only manifest --only halt
+  writ-conformance agent --bin /usr/bin/python3 --argument my_agent.py -o json
 ";
 
 /// What is said, and whether all is well.
@@ -29,6 +45,8 @@ fn main() -> ExitCode {
         ["generate", rest @ ..] if rest.len() <= 1 => generate(&folder(rest)),
         ["check", rest @ ..] if rest.len() <= 1 => check(&folder(rest)),
         ["provider", rest @ ..] => provider(rest),
+        ["agent", rest @ ..] => examined(rest),
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => Ok((USAGE.to_owned(), true)),
         _ => Ok((USAGE.to_owned(), false)),
     };
     let (text, good) = outcome.unwrap_or_else(|error| (format!("writ-conformance: {error}\n"), false));
@@ -66,6 +84,11 @@ fn provider(words: &[&str]) -> Outcome {
             "--agent" => asked.agent = value().map(PathBuf::from),
             "--examples" => asked.examples = value().map(PathBuf::from),
             "--json" => asked.json = true,
+            "-o" | "--output" => match value().as_deref() {
+                Some("json") => asked.json = true,
+                Some("human") => asked.json = false,
+                _ => return Ok((USAGE.to_owned(), false)),
+            },
             _ => return Ok((USAGE.to_owned(), false)),
         }
     }
@@ -76,6 +99,36 @@ fn provider(words: &[&str]) -> Outcome {
     };
     let report = examine(&program, &examples)?;
     let text = if asked.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.told()
+    };
+    Ok((text, report.is_good()))
+}
+
+fn examined(words: &[&str]) -> Outcome {
+    let wrong = || Ok((USAGE.to_owned(), false));
+    let (mut bin, mut arguments, mut only, mut is_json) = (None, Vec::new(), Vec::new(), false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = || words.as_slice().first().map(|value| (*value).to_owned());
+        match (*word, value()) {
+            ("--json", _) => {
+                is_json = true;
+                continue;
+            }
+            ("--bin", Some(value)) => bin = Some(PathBuf::from(value)),
+            ("--argument", Some(value)) => arguments.push(value),
+            ("--only", Some(value)) if agent::is_part(&value) => only.push(value),
+            ("-o" | "--output", Some(value)) if value == "json" => is_json = true,
+            ("-o" | "--output", Some(value)) if value == "human" => is_json = false,
+            _ => return wrong(),
+        }
+        words.next();
+    }
+    let Some(path) = bin else { return wrong() };
+    let report = agent::examine(&Program { path, arguments }, &only)?;
+    let text = if is_json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
         report.told()

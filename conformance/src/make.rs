@@ -2,12 +2,12 @@
 
 mod agent;
 mod batch;
-mod bundle;
+pub(crate) mod bundle;
 mod enrol;
 mod envelope;
-mod halt;
+pub(crate) mod halt;
 mod key;
-mod manifest;
+pub(crate) mod manifest;
 mod pack;
 mod plan;
 mod record;

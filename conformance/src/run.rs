@@ -202,6 +202,33 @@ pub fn golden() -> Result<Golden, MakeError> {
 }
 
 impl Golden {
+    /// Another bundle with its manifest, of which nothing is recorded.
+    ///
+    /// # Errors
+    /// When the manifest cannot be signed.
+    pub fn unrecorded(
+        graph: Graph,
+        blobs: BTreeMap<Digest, Vec<u8>>,
+        bundle: Vec<u8>,
+        manifest: Manifest,
+    ) -> Result<Self, MakeError> {
+        let signed = manifest::sign(manifest.clone(), &key(seed::DIRECTOR))?;
+        Ok(Self {
+            bundle_ref: BundleRef {
+                digest: Digest::of(&bundle),
+                length: bundle.len() as u64,
+            },
+            graph,
+            blobs,
+            bundle,
+            manifest,
+            manifest_bytes: signed.to_json()?,
+            records: vec![],
+            frames: vec![],
+            links: vec![],
+        })
+    }
+
     /// The chain's value after a sequence number; 0 stands for the beginning.
     pub fn link(&self, seq: u64) -> Digest {
         let index = usize::try_from(seq).ok().and_then(|seq| seq.checked_sub(1));

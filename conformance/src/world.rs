@@ -178,12 +178,17 @@ pub fn root() -> Root {
 
 /// The trust policy.
 pub fn policy() -> TrustPolicy {
+    policy_at(NOW)
+}
+
+/// The trust policy as it would be at another instant: one key was withdrawn an hour before it, and the first day of another is a year away.
+pub fn policy_at(now: Timestamp) -> TrustPolicy {
     let mut director = role(
         1,
         &[(seed::DIRECTOR, "controller"), (seed::REVOKED, "controller")],
     );
     director.keys.push(TrustedKey {
-        not_before: NOW.plus(Duration::from_secs(365 * 86_400)),
+        not_before: now.plus(Duration::from_secs(365 * 86_400)),
         ..trusted(seed::FUTURE, "controller")
     });
     let lift = [
@@ -207,7 +212,7 @@ pub fn policy() -> TrustPolicy {
         ]),
         revoked: vec![trust::RevokedKey {
             key_id: public(seed::REVOKED).key_id(),
-            at: NOW.minus(Duration::from_secs(3_600)),
+            at: now.minus(Duration::from_secs(3_600)),
             reason: "laptop lost".to_owned(),
         }],
     }

@@ -23,13 +23,17 @@ use crate::run::{Golden, bundle_statement, golden, graph};
 use crate::world::{MakeError, context, key, seed};
 
 pub(super) fn make() -> Result<Vec<Vector>, MakeError> {
-    let mut bundles = Area::new("bundle");
-    let golden = golden()?;
-    bundle(&mut bundles, &golden)?;
-    parts(&mut bundles, &golden)?;
     let mut graphs = Area::new("graph");
     graph_cases(&mut graphs)?;
-    Ok([bundles.vectors, graphs.vectors].concat())
+    Ok([of(&golden()?)?, graphs.vectors].concat())
+}
+
+/// The vectors of bundles around any one, such as one for an agent that is examined. Each says by which name it is ordered.
+pub(crate) fn of(golden: &Golden) -> Result<Vec<Vector>, MakeError> {
+    let mut bundles = Area::new("bundle");
+    bundle(&mut bundles, golden)?;
+    parts(&mut bundles, golden)?;
+    Ok(bundles.vectors)
 }
 
 /// Bytes as MessagePack `bin`.

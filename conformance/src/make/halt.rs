@@ -10,7 +10,7 @@ use crate::world::{MakeError, NOW, TENANT, context, ids, key, payload, seed, sig
 
 const INPUT: &str = "statement.json";
 
-pub(super) fn make() -> Result<Vec<Vector>, MakeError> {
+pub(crate) fn make() -> Result<Vec<Vector>, MakeError> {
     let mut area = Area::new("halt");
     halts(&mut area)?;
     bad_halts(&mut area)?;

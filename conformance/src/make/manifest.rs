@@ -15,7 +15,7 @@ use writ_protocol::reason::Code;
 
 use super::{Area, Given, flip, put, swap};
 use crate::case::{Check, Context, Vector};
-use crate::run::{golden, order};
+use crate::run::golden;
 use crate::world::{
     self, MakeError, NOW, TENANT, context, ids, key, other_identity, payload, seed, sign_raw,
 };
@@ -23,15 +23,19 @@ use crate::world::{
 const INPUT: &str = "manifest.json";
 
 pub(super) fn make() -> Result<Vec<Vector>, MakeError> {
+    of(&golden()?.manifest)
+}
+
+/// The vectors around any manifest, such as one for an agent that is examined. The context of a case is that of the golden one.
+pub(crate) fn of(base: &Manifest) -> Result<Vec<Vector>, MakeError> {
     let mut area = Area::new("manifest");
-    let base = golden()?.manifest;
-    good(&mut area, &base)?;
-    halted(&mut area, &base)?;
-    known(&mut area, &base)?;
-    places(&mut area, &base)?;
-    crowded(&mut area, &base)?;
-    signers(&mut area, &base)?;
-    forms(&mut area, &base)?;
+    good(&mut area, base)?;
+    halted(&mut area, base)?;
+    known(&mut area, base)?;
+    places(&mut area, base)?;
+    crowded(&mut area, base)?;
+    signers(&mut area, base)?;
+    forms(&mut area, base)?;
     Ok(area.vectors)
 }
 
@@ -122,7 +126,7 @@ fn good(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
         at(2, 6),
     )?;
     let late = Manifest {
-        expires_at: NOW.minus(Duration::from_secs(20)),
+        expires_at: base.issued_at.minus(Duration::from_secs(20)),
         ..base.clone()
     };
     taken(
@@ -272,7 +276,7 @@ fn places(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
         back,
     )?;
     let over = Manifest {
-        expires_at: NOW.minus(Duration::from_secs(31)),
+        expires_at: base.issued_at.minus(Duration::from_secs(31)),
         ..base.clone()
     };
     refused(
@@ -323,12 +327,12 @@ fn places(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
 
 fn crowded(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
     let mut many = base.clone();
-    let bundle = golden()?.bundle_ref;
+    let first = base.orders.first().ok_or("the manifest has an order")?;
     many.orders = (1..=65)
         .map(|n| {
             Ok(manifest::Order {
                 order_id: world::id("order", n)?,
-                ..order(bundle)?
+                ..first.clone()
             })
         })
         .collect::<Result<_, MakeError>>()?;
@@ -395,6 +399,11 @@ fn signers(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
 fn forms(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
     let text = payload(&sign(base, seed::DIRECTOR)?)?;
     let malformed = ("codec/malformed", Code::SignatureInvalid);
+    let generation = base.at.generation;
+    let (positive, negative) = (
+        format!("\"generation\":{generation}"),
+        format!("\"generation\":-{generation}"),
+    );
     for (name, why, from, to) in [
         (
             "unknown-field",
@@ -423,8 +432,8 @@ fn forms(area: &mut Area, base: &Manifest) -> Result<(), MakeError> {
         (
             "negative-generation",
             "Counters are not negative.",
-            "\"generation\":7",
-            "\"generation\":-7",
+            positive.as_str(),
+            negative.as_str(),
         ),
         (
             "missing-lease",
