@@ -3,13 +3,20 @@
 //! A line that begins with `$ ` is a command, lines up to the next one are what it says on both outputs together, and `…` stands for any text within
 //! a line. Each command has to end with 0. The pages hold no other rule.
 
+#[path = "story_ssh/remote.rs"]
+#[expect(dead_code, reason = "stories do more with a host than a guide")]
+mod remote;
+
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use writ_cli::dev::{lab, programs};
+
+use self::remote::{Operator, Remote, client, with_libraries};
 
 /// Stands between what two commands said; no program says it.
 const END: char = '\u{1}';
@@ -70,6 +77,11 @@ fn guide(name: &str) -> PathBuf {
 
 /// Runs a page from its first command to its last in one shell.
 fn follow(name: &str) -> anyhow::Result<()> {
+    follow_with(name, None)
+}
+
+/// The same, where a folder has programs that the reader has.
+fn follow_with(name: &str, theirs: Option<&Path>) -> anyhow::Result<()> {
     let page = fs::read_to_string(guide(name))?;
     let spoken = commands(&page);
     ensure!(spoken.len() >= 5, "{name} has only {} commands", spoken.len());
@@ -80,7 +92,10 @@ fn follow(name: &str) -> anyhow::Result<()> {
     }
     let programs = programs::own("writ")?;
     let own = programs.parent().context("the folder of our programs")?;
-    let path = std::env::var("PATH").unwrap_or_default();
+    let mut path = std::env::var("PATH").unwrap_or_default();
+    if let Some(theirs) = theirs {
+        path = format!("{}:{path}", theirs.display());
+    }
     let output = Command::new("sh")
         .args(["-c", &script])
         .current_dir(folder.path())
@@ -131,6 +146,41 @@ fn a_fleet_to_try_is_as_the_guide_says() -> anyhow::Result<()> {
     follow("fleet.md")
 }
 
+/// A folder with an `ssh` that knows these hosts as the user's own would.
+fn own_ssh(operator: &Operator) -> anyhow::Result<PathBuf> {
+    let (folder, program) = (operator.path("bin"), client("ssh"));
+    fs::create_dir(&folder)?;
+    let mut libraries = Command::new("true");
+    with_libraries(&mut libraries);
+    let mut script = String::from("#!/bin/sh\n");
+    for (name, value) in libraries.get_envs() {
+        let value = value.unwrap_or_default().display();
+        writeln!(script, "export {}='{value}'", name.display())?;
+    }
+    let config = operator.path("ssh_config");
+    writeln!(
+        script,
+        "exec '{}' -F '{}' \"$@\"",
+        program.display(),
+        config.display()
+    )?;
+    fs::write(folder.join("ssh"), script)?;
+    fs::set_permissions(folder.join("ssh"), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+#[test]
+fn machines_reached_by_ssh_are_as_the_guide_says() -> anyhow::Result<()> {
+    if let Err(why) = lab::available() {
+        ensure!(std::env::var_os("CI").is_none(), "CI gives no lab hosts: {why}");
+        eprintln!("NOT_RUN: {why}");
+        return Ok(());
+    }
+    let (one, two) = (Remote::start("web-1")?, Remote::start("web-2")?);
+    let operator = Operator::of(&[("web-1", &one), ("web-2", &two)])?;
+    follow_with("ssh.md", Some(&own_ssh(&operator)?))
+}
+
 #[test]
 fn every_guide_is_followed_and_linked() -> anyhow::Result<()> {
     let own = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guide.rs"))?;
@@ -138,7 +188,7 @@ fn every_guide_is_followed_and_linked() -> anyhow::Result<()> {
     for entry in fs::read_dir(guide("."))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         ensure!(
-            own.contains(&format!("follow(\"{name}\")")),
+            own.contains(&format!("follow(\"{name}\")")) || own.contains(&format!("follow_with(\"{name}\"")),
             "nothing runs docs/guide/{name}"
         );
         ensure!(

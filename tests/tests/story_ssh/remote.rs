@@ -40,7 +40,7 @@ fn tree() -> Option<PathBuf> {
 }
 
 /// The client, or what makes keys.
-fn client(name: &str) -> PathBuf {
+pub(crate) fn client(name: &str) -> PathBuf {
     let unpacked = tree().map(|tree| tree.join("usr/bin").join(name));
     unpacked
         .filter(|path| path.is_file())
@@ -48,7 +48,7 @@ fn client(name: &str) -> PathBuf {
 }
 
 /// Has a program that starts them find the libraries that were unpacked with them.
-fn with_libraries(command: &mut Command) {
+pub(crate) fn with_libraries(command: &mut Command) {
     let all = tree().and_then(|tree| fs::read_dir(tree.join("usr/lib")).ok());
     let is_of_machine = |path: &PathBuf| path.to_string_lossy().ends_with("-linux-gnu");
     let folder = all
