@@ -12,6 +12,7 @@ mod check;
 mod coverage;
 mod fuzz;
 mod launch;
+mod mutants;
 mod parts;
 mod place;
 mod rules;
@@ -59,6 +60,8 @@ enum Command {
     Coverage(coverage::Options),
     /// Every decoder under libFuzzer, for a bounded time
     Fuzz(fuzz::Options),
+    /// Breaks the code that everything rests on, one change at a time, and looks whether a test notices; an hour and more
+    Mutants(mutants::Options),
     /// Measures, on a release build. Arguments go to `writ-bench`
     #[command(disable_help_flag = true)]
     Bench(PassThrough),
@@ -106,6 +109,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Swarm(args) => launch::swarm(&place, &args.rest),
         Command::Coverage(options) => coverage::run(&place, &options),
         Command::Fuzz(options) => fuzz::run(&place, &options),
+        Command::Mutants(options) => mutants::run(&place, &options),
         Command::Test(options) => test::run(&place, &options),
         Command::Check(options) => check::run(&place, &options),
         Command::Sbom(options) => sbom::run(&place, &options),

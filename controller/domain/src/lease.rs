@@ -42,4 +42,15 @@ mod tests {
         let heard = Timestamp::from_millis(1_000);
         assert!(give_up_at(heard, LEASE) > stops_by(heard, LEASE));
     }
+
+    #[test]
+    fn an_agent_starts_nothing_after_a_lease_and_ends_what_it_started_within_its_wall() {
+        let heard = Timestamp::from_millis(1_000);
+        let last = stops_by(heard, Duration::from_secs(60));
+        assert_eq!(last, Timestamp::from_millis(61_000));
+        assert_eq!(
+            ends_by(last, 5_000),
+            Timestamp::from_millis(66_000).plus(END_WITHIN)
+        );
+    }
 }
