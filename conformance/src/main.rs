@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let folder = |rest: &[&str]| rest.first().map_or_else(shelf::folder, PathBuf::from);
     let outcome = match words.as_slice() {
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => Ok((USAGE.to_owned(), true)),
         ["generate", rest @ ..] if rest.len() <= 1 => generate(&folder(rest)),
         ["check", rest @ ..] if rest.len() <= 1 => check(&folder(rest)),
         ["provider", rest @ ..] => provider(rest),
         ["agent", rest @ ..] => examined(rest),
-        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => Ok((USAGE.to_owned(), true)),
         _ => Ok((USAGE.to_owned(), false)),
     };
     let (text, good) = outcome.unwrap_or_else(|error| (format!("writ-conformance: {error}\n"), false));
