@@ -32,6 +32,11 @@ impl History {
         intents.copied().unwrap_or(0)
     }
 
+    /// Whether the agent took an order.
+    pub(crate) fn took(&self, order: OrderId) -> bool {
+        self.accepted.contains(&order)
+    }
+
     /// What the agent said last of an order, as a state of the order.
     pub(crate) fn said(&self, order: OrderId) -> Option<&'static str> {
         let is_refused = self.refused.contains(&order);

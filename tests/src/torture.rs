@@ -32,6 +32,8 @@ use crate::world::{self, World};
 pub use self::many::many;
 pub use self::plan::Harm;
 
+/// A new base backup of the ledger is taken after so many cycles: replay begins there.
+const BACK_UP_EVERY: u64 = 50;
 /// Findings that are kept; the others are counted.
 const KEPT_MAX: usize = 100;
 
@@ -115,6 +117,15 @@ pub fn run(options: &Options, interrupt: &Interrupt, tell: &mut dyn FnMut(&str))
     Ok(rig.tally)
 }
 
+/// The orders that were given.
+#[derive(Debug, Default)]
+struct Given {
+    /// All of them, also those that a restored ledger does not know any more.
+    all: BTreeSet<OrderId>,
+    /// Those that two copies of an agent may both have carried out.
+    strangers: BTreeSet<OrderId>,
+}
+
 /// A world, what is done to it, and what was found. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Rig {
@@ -124,8 +135,7 @@ pub struct Rig {
     bus: Bus,
     plans: Vec<Digest>,
     checker: Checker,
-    /// Orders that two copies of an agent may both have carried out.
-    strangers: BTreeSet<OrderId>,
+    orders: Given,
     checked: u64,
     tally: Tally,
 }
@@ -150,7 +160,7 @@ impl Rig {
             bus: Bus::default(),
             plans: Vec::new(),
             checker: Checker::default(),
-            strangers: BTreeSet::new(),
+            orders: Given::default(),
             checked: options.first.saturating_sub(1),
             tally: Tally::default(),
         })
@@ -161,11 +171,16 @@ impl Rig {
     /// # Errors
     /// When the world does not come to rest, or a check does not succeed.
     pub fn prepare(&mut self) -> anyhow::Result<()> {
-        self.ward.prepare()?;
+        let restores = !self.options.without.contains(&Harm::RestoreLedger);
+        self.ward.prepare(restores)?;
         self.tally.skipped.clone_from(&self.ward.skipped);
         let rest = quiet::wait(&mut self.ward, &mut self.bus, Depth::Everything)?;
         rest.map_err(|violation| anyhow::anyhow!(violation.what))?;
         self.plans = effects::plans(&self.ward.world).context("planning the orders")?;
+        if restores {
+            // A ledger that did not know the plans could not order them.
+            self.ward.world.back_ledger_up()?;
+        }
         Ok(())
     }
 
@@ -184,7 +199,7 @@ impl Rig {
     /// # Errors
     /// When something cannot be read.
     pub fn look(&self) -> anyhow::Result<Vec<Violation>> {
-        Checker::default().look(&self.ward, &self.strangers)
+        Checker::default().look(&self.ward, &self.orders)
     }
 
     /// Runs the cycles, checks in between and at the end.
@@ -216,6 +231,9 @@ impl Rig {
                 is_calm = false;
                 break;
             }
+            if number % BACK_UP_EVERY == 0 && !without.contains(&Harm::RestoreLedger) {
+                self.ward.world.back_ledger_up()?;
+            }
         }
         let last = options.first + self.tally.cycles - u64::from(self.tally.cycles > 0);
         // After what never came to rest nothing more is waited for.
@@ -233,13 +251,15 @@ impl Rig {
         let plan = self.plans.get(cycle.order).context("there is such an order")?;
         let run = self.ward.world.client()?.submit_apply(plan)?;
         let began = Stopwatch::start();
+        let orders = run.orders.iter().map(|order| order.id.parse::<OrderId>());
+        let orders = orders.collect::<Result<Vec<_>, _>>()?;
+        self.orders.all.extend(&orders);
         if cycle
             .injuries
             .iter()
             .any(|injury| injury.harm == Harm::CloneAgent)
         {
-            let orders = run.orders.iter().map(|order| order.id.parse::<OrderId>());
-            self.strangers.extend(orders.collect::<Result<Vec<_>, _>>()?);
+            self.orders.strangers.extend(orders);
         }
         for injury in &cycle.injuries {
             *self.tally.faults.entry(injury.harm.name()).or_default() += 1;
@@ -272,7 +292,7 @@ impl Rig {
     }
 
     fn check(&mut self, number: u64) -> anyhow::Result<()> {
-        let found = self.checker.look(&self.ward, &self.strangers)?;
+        let found = self.checker.look(&self.ward, &self.orders)?;
         let known: BTreeSet<String> = self
             .tally
             .kept

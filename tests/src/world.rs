@@ -7,6 +7,7 @@ mod harm;
 mod intruder;
 mod ledger;
 mod patience;
+mod restore;
 mod verbs;
 mod wire;
 
@@ -24,6 +25,7 @@ use writ_cli::dev::state::PartKind;
 use writ_cli::interrupt::Interrupt;
 use writ_cli::output::Teller;
 use writ_protocol::digest::Digest;
+use writ_protocol::time::Timestamp;
 
 pub use intruder::Impostor;
 pub use patience::{LONG, SHORT, eventually};
@@ -78,6 +80,8 @@ pub struct World {
     folder: TempDir,
     strays: Vec<ProcessRef>,
     mounts: Vec<PathBuf>,
+    /// Since when a restore can reach every moment.
+    backed_up: Option<Timestamp>,
 }
 
 impl World {
@@ -113,6 +117,7 @@ impl World {
             folder,
             strays: Vec::new(),
             mounts: Vec::new(),
+            backed_up: None,
         })
     }
 

@@ -1,22 +1,23 @@
 //! The checker: reads the ledger's tables, every journal on its disk, the bus and the file of side effects, and says what does not fit. It is
 //! asked when the world is at rest.
 
+mod effects;
 mod records;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use data_encoding::HEXLOWER;
 use writ_protocol::digest::Digest;
 use writ_protocol::frame::Frame;
-use writ_protocol::id::{AgentId, JournalId, OrderId};
+use writ_protocol::id::{AgentId, JournalId};
 use writ_protocol::record::Record;
 
 use self::records::Reader;
 use super::quiet::{self, Known, Segment};
 use super::ward::Ward;
-use super::{Violation, uuid};
+use super::{Given, Violation, uuid};
 use crate::world::World;
 
 /// Records read from the ledger at a time.
@@ -36,6 +37,9 @@ pub(super) struct Checker {
     journals: BTreeMap<(AgentId, JournalId), Followed>,
     readers: BTreeMap<AgentId, Reader>,
     before: tables::Before,
+    restores: u64,
+    /// What the ledger had of each journal before it was restored.
+    known: BTreeMap<(AgentId, JournalId), Followed>,
     /// Records that were read.
     pub(super) records: u64,
 }
@@ -52,10 +56,12 @@ impl Checker {
     ///
     /// # Errors
     /// When something cannot be read.
-    pub(super) fn look(&mut self, ward: &Ward, strangers: &BTreeSet<OrderId>) -> anyhow::Result<Found> {
+    pub(super) fn look(&mut self, ward: &Ward, given: &Given) -> anyhow::Result<Found> {
         let world = &ward.world;
         let mut found = Found::new();
+        self.restored(ward.restores);
         self.follow(world, &mut found)?;
+        self.know_again(ward, &mut found)?;
         let orders = tables::orders(world)?;
         for agent in quiet::agents(world)? {
             let is_exempt = ward.cloned.contains(&agent.name);
@@ -70,9 +76,49 @@ impl Checker {
                 found.append(&mut said);
             }
         }
-        self.effects(ward, &orders, strangers, &mut found)?;
-        tables::look(world, &mut self.before, &mut found)?;
+        self.effects(ward, &orders, given, &mut found)?;
+        tables::look(world, ward.restores, &mut self.before, &mut found)?;
         Ok(found)
+    }
+
+    /// After a restore everything is read again from the first record, and must hold what was read before.
+    fn restored(&mut self, restores: u64) {
+        if self.restores == restores {
+            return;
+        }
+        self.restores = restores;
+        self.readers.clear();
+        self.known = std::mem::take(&mut self.journals);
+    }
+
+    /// What the ledger had before it was restored it has again, from those who sent it.
+    fn know_again(&mut self, ward: &Ward, found: &mut Found) -> anyhow::Result<()> {
+        let known = std::mem::take(&mut self.known);
+        if known.is_empty() {
+            return Ok(());
+        }
+        for agent in quiet::agents(&ward.world)? {
+            // Of two histories the restored ledger may believe the other one.
+            if ward.cloned.contains(&agent.name) {
+                continue;
+            }
+            for (place, before) in known.iter().filter(|(place, _)| place.0 == agent.agent_id) {
+                let now = self
+                    .journals
+                    .get(place)
+                    .map_or(&[][..], |now| now.links.as_slice());
+                if !now.starts_with(&before.links) {
+                    let what = format!(
+                        "the ledger had {} records of {}, and after a restore not all of them came back: {}",
+                        before.links.len(),
+                        agent.name,
+                        now.len()
+                    );
+                    note(found, "I2", what);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the ledger has got since the last look: every journal in its order, chained from its first record.
@@ -197,58 +243,6 @@ impl Checker {
         if upto > last {
             let what = format!("the ledger has {upto} records of {name}, its disk {last}");
             note(found, "I2", what);
-        }
-        Ok(())
-    }
-
-    /// What the steps themselves wrote: `once` steps started once, none without a durable intent, none missing of what succeeded.
-    fn effects(
-        &self,
-        ward: &Ward,
-        orders: &[tables::Order],
-        strangers: &BTreeSet<OrderId>,
-        found: &mut Found,
-    ) -> anyhow::Result<()> {
-        let starts = super::effects::starts(&ward.world)?;
-        let known: BTreeMap<OrderId, &tables::Order> = orders.iter().map(|order| (order.id, order)).collect();
-        for ((order_id, step), times) in starts.iter().filter(|((id, _), _)| !strangers.contains(id)) {
-            if *times > 1 && super::effects::is_once(step) {
-                note(
-                    found,
-                    "I1",
-                    format!("{step} of {order_id} was started {times} times"),
-                );
-            }
-            let Some(order) = known.get(order_id) else {
-                note(
-                    found,
-                    "I4",
-                    format!("{step} was started for {order_id}, which nobody gave"),
-                );
-                continue;
-            };
-            let intents = self
-                .readers
-                .get(&order.agent_id)
-                .map_or(0, |reader| reader.intents(*order_id, step));
-            if *times > intents {
-                let what = format!("{step} of {order_id} was started {times} times after {intents} intents");
-                note(found, "I2", what);
-            }
-        }
-        let succeeded = orders
-            .iter()
-            .filter(|order| order.is_apply && order.state == "succeeded");
-        for order in succeeded {
-            for step in super::effects::STEPS {
-                if !starts.contains_key(&(order.id, (*step).to_owned())) {
-                    note(
-                        found,
-                        "I12",
-                        format!("{} succeeded and {step} was never started", order.id),
-                    );
-                }
-            }
         }
         Ok(())
     }

@@ -26,6 +26,10 @@ const LENGTH_MAX: Duration = Duration::from_secs(4);
 const LONG_MAX: Duration = Duration::from_secs(9);
 const LONG_PER_MILLE: u64 = 80;
 
+/// How far back a ledger is put.
+const BACK_MIN: Duration = Duration::from_millis(300);
+const BACK_MAX: Duration = Duration::from_secs(60);
+
 /// What can be done to a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Harm {
@@ -51,6 +55,8 @@ pub enum Harm {
     FreezeLedger,
     /// The database is restarted in immediate mode.
     RestartLedger,
+    /// The database goes back to what it was as long ago as the fault lasts, and begins a new epoch.
+    RestoreLedger,
     /// Bytes between an agent and the bus come late, each way by another time.
     DelayWire,
     /// Connections between an agent and the bus are closed, and new ones too.
@@ -69,7 +75,7 @@ pub enum Harm {
 
 impl Harm {
     /// Every harm, and how often it is drawn in comparison.
-    pub const ALL: [(Self, u64); 18] = [
+    pub const ALL: [(Self, u64); 19] = [
         (Self::KillAgent, 12),
         (Self::FreezeAgent, 6),
         (Self::KillController, 10),
@@ -81,6 +87,7 @@ impl Harm {
         (Self::KillLedger, 6),
         (Self::FreezeLedger, 5),
         (Self::RestartLedger, 6),
+        (Self::RestoreLedger, 2),
         (Self::DelayWire, 6),
         (Self::CutWire, 8),
         (Self::SliceWire, 5),
@@ -104,6 +111,7 @@ impl Harm {
             Self::KillLedger => "kill-ledger",
             Self::FreezeLedger => "freeze-ledger",
             Self::RestartLedger => "restart-ledger",
+            Self::RestoreLedger => "restore-ledger",
             Self::DelayWire => "delay-wire",
             Self::CutWire => "cut-wire",
             Self::SliceWire => "slice-wire",
@@ -142,7 +150,9 @@ impl Harm {
             Self::CloneAgent => format!("lab-{CLONED}"),
             Self::KillController | Self::FreezeController => format!("controller-{victim}"),
             Self::KillBus | Self::FreezeBus | Self::WipeBus | Self::RollBackBus => "nats".to_owned(),
-            Self::KillLedger | Self::FreezeLedger | Self::RestartLedger => "postgres".to_owned(),
+            Self::KillLedger | Self::FreezeLedger | Self::RestartLedger | Self::RestoreLedger => {
+                "postgres".to_owned()
+            }
             Self::DelayWire | Self::CutWire | Self::SliceWire | Self::HalfOpenWire | Self::DeafWire => {
                 format!("the wire of lab-{victim}")
             }
@@ -160,7 +170,7 @@ pub(super) struct Injury {
     pub(super) victim: usize,
     /// When it begins, after the order.
     pub(super) at: Duration,
-    /// How long it lasts.
+    /// How long it lasts; of a ledger that is restored, how far it goes back.
     pub(super) length: Duration,
 }
 
@@ -169,12 +179,18 @@ impl Injury {
     pub(super) fn part(&self) -> String {
         self.harm.part(self.victim)
     }
+
+    /// Whether it ends after its length; a restore is over when it is done.
+    pub(super) fn lasts(&self) -> bool {
+        self.harm != Harm::RestoreLedger
+    }
 }
 
 impl fmt::Display for Injury {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, length) = (self.at.as_millis(), self.length.as_millis());
-        write!(f, "{} {} {at}+{length}ms", self.harm.name(), self.part())
+        let way = if self.lasts() { '+' } else { '-' };
+        write!(f, "{} {} {at}{way}{length}ms", self.harm.name(), self.part())
     }
 }
 
@@ -229,11 +245,15 @@ fn injury(chance: &mut Chance, without: &BTreeSet<Harm>) -> Option<Injury> {
     } else {
         LENGTH_MAX
     };
+    let lasts = match harm {
+        Harm::RestoreLedger => (BACK_MIN, BACK_MAX),
+        _ => (LENGTH_MIN, most),
+    };
     Some(Injury {
         harm,
         victim: chance.index(harm.victims()) + 1,
         at: chance.span(Duration::ZERO, BEGIN_MAX),
-        length: chance.span(LENGTH_MIN, most),
+        length: chance.span(lasts.0, lasts.1),
     })
 }
 

@@ -12,6 +12,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::id::{AgentId, JournalId};
 use writ_protocol::manifest::Generation;
 use writ_protocol::nats::UserKey;
+use writ_protocol::record::Kind;
 
 use super::ward::Ward;
 use super::{Violation, uuid};
@@ -174,12 +175,28 @@ fn restless(world: &World, bus: &mut Bus, depth: Depth) -> anyhow::Result<Option
             format!("orders, runs, manifests to publish, runs to look at: {counts}"),
         )));
     }
+    let open = world.db(&open_orphans())?.concat();
+    if open != "0" {
+        return Ok(Some((
+            "I6",
+            format!("orders that the ledger lost and their agents have not ended: {open}"),
+        )));
+    }
     for agent in agents(world)?.iter().filter(|agent| agent.state == "active") {
         if let Some(what) = behind(world, bus, agent)? {
             return Ok(Some(what));
         }
     }
     Ok(None)
+}
+
+/// Orders of before a restore that their agents took and have said no end of. No deadline in the ledger belongs to them.
+fn open_orphans() -> String {
+    let [taken, refused, done] = [Kind::OrderAccepted, Kind::OrderRefused, Kind::OrderDone].map(Kind::number);
+    format!(
+        "SELECT count(*) FROM orphan_order o WHERE EXISTS (SELECT 1 FROM event e WHERE e.order_id = o.order_id AND kind = {taken}) \
+         AND NOT EXISTS (SELECT 1 FROM event e WHERE e.order_id = o.order_id AND kind IN ({refused}, {done}))"
+    )
 }
 
 fn behind(world: &World, bus: &mut Bus, agent: &Known) -> anyhow::Result<Option<(&'static str, String)>> {

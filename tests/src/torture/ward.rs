@@ -34,6 +34,8 @@ pub(super) struct Ward {
     pub(super) cloned: BTreeSet<String>,
     /// How often each part had ended by itself and was started again.
     pub(super) revived: BTreeMap<String, u64>,
+    /// How often the ledger was restored.
+    pub(super) restores: u64,
     /// Copies that nobody noticed, and that nobody was told of yet.
     unseen: Vec<Violation>,
 }
@@ -57,15 +59,19 @@ impl Ward {
             skipped: Vec::new(),
             cloned: BTreeSet::new(),
             revived: BTreeMap::new(),
+            restores: 0,
             unseen: Vec::new(),
         })
     }
 
-    /// Puts proxies before every agent and a small disk under one.
+    /// Puts proxies before every agent and a small disk under one, and has the ledger archive what a restore needs.
     ///
     /// # Errors
     /// When an agent does not come up again.
-    pub(super) fn prepare(&mut self) -> anyhow::Result<()> {
+    pub(super) fn prepare(&mut self, restores: bool) -> anyhow::Result<()> {
+        if restores {
+            self.world.archive_ledger()?;
+        }
         for number in 1..=AGENTS {
             let agent = format!("lab-{number}");
             self.world.stop(&agent)?;
@@ -92,7 +98,9 @@ impl Ward {
         let mut acts: Vec<(Duration, Act<'_>)> = Vec::new();
         for injury in &cycle.injuries {
             acts.push((injury.at, Act::Begin(injury)));
-            acts.push((injury.at + injury.length, Act::End(injury)));
+            if injury.lasts() {
+                acts.push((injury.at + injury.length, Act::End(injury)));
+            }
         }
         acts.sort_by_key(|(at, _)| *at);
         let clock = Stopwatch::start();
@@ -121,6 +129,7 @@ impl Ward {
             Harm::RollBackBus => self.world.snapshot_bus(),
             Harm::FreezeLedger => self.world.signal_postgres(Signal::STOP),
             Harm::RestartLedger => self.world.restart_postgres_at_once(),
+            Harm::RestoreLedger => self.restore_ledger(injury.length),
             Harm::FillDisk => self.world.fill_disk(&format!("lab-{SMALL_DISK}")),
             Harm::CloneAgent => self.clone_agent(&part),
             harm => self.proxies.set(injury.victim, weather(harm)),
@@ -131,7 +140,7 @@ impl Ward {
         let part = injury.part();
         match injury.harm {
             // A controller waits at its start for bus and ledger, which may be down still: at the end, with all that is missing.
-            Harm::KillController | Harm::RestartLedger | Harm::CloneAgent => Ok(()),
+            Harm::KillController | Harm::RestartLedger | Harm::RestoreLedger | Harm::CloneAgent => Ok(()),
             Harm::KillAgent | Harm::KillBus | Harm::KillLedger => self.world.start_part(&part),
             Harm::FreezeAgent | Harm::FreezeController | Harm::FreezeBus => {
                 self.world.thaw(&part);
@@ -143,6 +152,13 @@ impl Ward {
             Harm::FillDisk => self.world.clear_disk(&format!("lab-{SMALL_DISK}")),
             _ => self.proxies.set(injury.victim, Weather::Fair),
         }
+    }
+
+    /// Puts the ledger back by so much, as its operators do: nobody works with it before its epoch is raised.
+    fn restore_ledger(&mut self, back: Duration) -> anyhow::Result<()> {
+        self.world.restore_ledger(back)?;
+        self.restores += 1;
+        self.world.raise_epoch()
     }
 
     /// Starts whatever does not run, servers first.

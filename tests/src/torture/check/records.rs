@@ -25,6 +25,16 @@ impl Reader {
         self.history.intents(order, step)
     }
 
+    /// Whether the agent took an order.
+    pub(super) fn took(&self, order: OrderId) -> bool {
+        self.history.took(order)
+    }
+
+    /// What the agent said last of an order.
+    pub(super) fn said(&self, order: OrderId) -> Option<&'static str> {
+        self.history.said(order)
+    }
+
     /// Takes the next record.
     pub(super) fn read(&mut self, record: &Record, seq: u64) {
         for (rule, what) in self.history.read(record, seq) {
@@ -36,7 +46,7 @@ impl Reader {
     pub(super) fn compare<'a>(&self, orders: impl Iterator<Item = &'a Order>, found: &mut Found) {
         for order in orders {
             let (id, state) = (order.id, order.state.as_str());
-            let said = self.history.said(id);
+            let said = self.said(id);
             let is_right = match said {
                 Some(said) => state == said,
                 None => matches!(state, "pending" | "expired" | "cancelled" | "unresolved"),

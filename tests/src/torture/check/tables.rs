@@ -1,6 +1,6 @@
 //! What the ledger's tables must say by themselves, and against the processes that wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::Context as _;
@@ -18,12 +18,31 @@ use crate::world::World;
 const PACKS: usize = 3;
 /// Memory that an agent may have, KiB.
 const AGENT_RSS_MAX: u64 = 64 << 10;
+/// What the ledger's epoch is called among the counters.
+const EPOCH: &str = "epoch";
 /// Connections that the ledger may have: two controllers' pools and ours.
 const CONNECTIONS_MAX: u64 = 60;
 
-/// Counters of the last look: they only rise.
+/// Counters of the last look: they only rise within a life of the ledger.
 #[derive(Debug, Default)]
-pub(super) struct Before(BTreeMap<String, u64>);
+pub(super) struct Before {
+    counters: BTreeMap<String, u64>,
+    restores: u64,
+}
+
+impl Before {
+    /// After a restore only the epoch is above all that was before.
+    fn restored(&mut self, restores: u64) {
+        if self.restores == restores {
+            return;
+        }
+        self.restores = restores;
+        self.counters.retain(|name, _| name == EPOCH);
+        if let Some(epoch) = self.counters.get_mut(EPOCH) {
+            *epoch += 1;
+        }
+    }
+}
 
 /// An order in the ledger.
 #[derive(Debug)]
@@ -53,8 +72,21 @@ pub(super) fn orders(world: &World) -> anyhow::Result<Vec<Order>> {
     rows.iter().map(order).collect()
 }
 
+/// Orders that agents told of and the ledger does not know.
+pub(super) fn orphans(world: &World) -> anyhow::Result<BTreeSet<OrderId>> {
+    let rows = world.db("SELECT order_id FROM orphan_order")?;
+    let id = |row: &String| Ok(OrderId::from_uuid(uuid(row)?));
+    rows.iter().map(id).collect()
+}
+
 /// Looks at all of them.
-pub(super) fn look(world: &World, before: &mut Before, found: &mut Found) -> anyhow::Result<()> {
+pub(super) fn look(
+    world: &World,
+    restores: u64,
+    before: &mut Before,
+    found: &mut Found,
+) -> anyhow::Result<()> {
+    before.restored(restores);
     runs(world, found)?;
     money(world, found)?;
     counters(world, before, found)?;
@@ -95,15 +127,15 @@ fn money(world: &World, found: &mut Found) -> anyhow::Result<()> {
 
 /// Epoch, generations, marks and the tokens of leases never go back.
 fn counters(world: &World, before: &mut Before, found: &mut Found) -> anyhow::Result<()> {
-    let rows = world.db(
-        "SELECT 'epoch', epoch FROM meta UNION ALL SELECT 'generation of ' || name, generation FROM agent \
+    let rows = world.db(&format!(
+        "SELECT '{EPOCH}', epoch FROM meta UNION ALL SELECT 'generation of ' || name, generation FROM agent \
          UNION ALL SELECT 'token of ' || name, token FROM lease \
          UNION ALL SELECT 'mark of ' || journal_id, next_seq FROM agent_ingest",
-    )?;
+    ))?;
     for row in rows {
         let (name, value) = row.rsplit_once('|').context("a strange row")?;
         let value: u64 = value.parse()?;
-        let old = before.0.insert(name.to_owned(), value).unwrap_or(0);
+        let old = before.counters.insert(name.to_owned(), value).unwrap_or(0);
         if value < old {
             let rule = if name.starts_with("token") { "I10" } else { "I4" };
             note(found, rule, format!("the {name} went from {old} back to {value}"));
