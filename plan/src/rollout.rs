@@ -1,12 +1,16 @@
 //! How fast an apply may spread over its hosts, and when it must not spread any further: the words of a config's `rollout` and of `writ apply`.
 //!
 //! Here they are what somebody wrote: counts, and percents of targets that nobody has counted yet. What they come to for a run is worked out
-//! once, when it is ordered (`writ_domain::rollout`).
+//! once, when it is ordered ([`Frozen`]).
+
+mod frozen;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use frozen::{Decision, Frozen, Standing, Wider};
 
 /// Most hosts that a count may name.
 pub const COUNT_MAX: u32 = 100_000;

@@ -109,6 +109,41 @@ fn a_plan_of_two_hosts_is_reviewed_carried_out_exactly_and_proven() -> anyhow::R
 }
 
 #[test]
+fn a_config_says_how_many_hosts_may_fail_by_ssh_too() -> anyhow::Result<()> {
+    if let Err(reason) = lab::available() {
+        eprintln!("not shown here: {reason}");
+        return Ok(());
+    }
+    let (one, two) = (Remote::start("web-1")?, Remote::start("web-2")?);
+    let operator = Operator::of(&[("web-1", &one), ("web-2", &two)])?;
+    operator.config(&format!(
+        "{TWO}rollout: {{ concurrency: 1, error_threshold: 0 }}\n"
+    ))?;
+    operator.ends(&["plan", "--ssh", "web-1,web-2", "--out", "p"], 0, "4 to create")?;
+    one.sh("echo other > /var/tmp/two")?;
+    let apply = ["apply", "--ssh", "web-1,web-2", "p", "-y"];
+    let wider = [&apply[..], &["--error-threshold", "1"]].concat();
+    operator.ends(&wider, 1, "more than the 0 that the config allows")?;
+    let stopped = operator.ends(&apply, 13, "2 of 2 hosts failed")?;
+    for said in [
+        "web-1: error[W0312]",
+        "web-2: error[W0330]",
+        "not begun: 1 of 2 hosts failed",
+    ] {
+        ensure!(words(&stopped).contains(said), "{said}: {}", words(&stopped));
+    }
+    ensure!(
+        two.text("/var/tmp/one").is_none(),
+        "the other host was not touched"
+    );
+
+    let told = operator.json(&["run", "--ssh", "web-1,web-2", "-y"], 0)?;
+    ensure!(text(&told, "/hosts/1/state") == "succeeded", "{told}");
+    ensure!(two.text("/var/tmp/two").as_deref() == Some("2\n"));
+    Ok(())
+}
+
+#[test]
 fn a_host_that_is_not_reached_stops_no_other() -> anyhow::Result<()> {
     if let Err(reason) = lab::available() {
         eprintln!("not shown here: {reason}");

@@ -160,7 +160,7 @@ pub(crate) struct Spread {
     #[arg(long, value_name = "N|P%", conflicts_with = "local")]
     pub(crate) concurrency: Option<Share>,
     /// How many hosts may fail before no further one is begun: 1, or 5%; at most what the config allows
-    #[arg(long, value_name = "N|P%", conflicts_with = "door")]
+    #[arg(long, value_name = "N|P%", conflicts_with = "local")]
     pub(crate) error_threshold: Option<Share>,
     /// Keep to the plan's hosts also where the config selects more of them by now
     #[arg(long, conflicts_with = "door")]

@@ -2,6 +2,7 @@
 //! at and carried out on by the engine of this machine's door ([`super::work`]), several at once, and none waiting for another.
 
 mod hosts;
+mod spread;
 mod told;
 
 use std::path::Path;
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use writ_plan::compile::{Compiled, Given};
 use writ_plan::plan::{HostPlan, Plan};
-use writ_plan::rollout::Share;
 use writ_protocol::digest::Digest;
 use writ_protocol::exec::RunMode;
 use writ_protocol::id::RunId;
 use writ_protocol::manifest::OrderKind;
 use writ_protocol::record::OrderOutcome;
 
+use self::spread::{Said, Spread, Turn};
 use self::told::{Outcome, Told};
 use super::plans::{self, Chosen, chosen, nothing_added};
 use super::work::{self, Elsewhere, Kind, Start, Work};
@@ -37,7 +38,7 @@ struct Asked<'a> {
     ssh: &'a args::BySsh,
     state: Option<&'a Path>,
     patience: Duration,
-    concurrency: Option<Share>,
+    said: Said,
 }
 
 /// What is looked at through it.
@@ -56,7 +57,7 @@ struct Door<'a> {
     /// Which hosts, as they were named.
     words: &'a [String],
     patience: Duration,
-    concurrency: Option<Share>,
+    said: Said,
     run_id: RunId,
 }
 
@@ -75,7 +76,10 @@ pub(crate) fn run(desk: &Desk, args: &args::Here) -> anyhow::Result<Exit> {
         ssh: &args.ssh,
         state: args.state.as_deref(),
         patience: Duration::from_secs(args.timeout),
-        concurrency: args.concurrency,
+        said: Said {
+            concurrency: args.concurrency,
+            error_threshold: None,
+        },
     };
     let wanted = Wanted {
         path: &args.path,
@@ -106,7 +110,10 @@ pub(crate) fn plan(desk: &Desk, args: &args::Plan) -> anyhow::Result<Exit> {
             ssh: &args.door.ssh,
             state: args.door.state.as_deref(),
             patience: Duration::from_secs(args.patience.timeout),
-            concurrency: args.concurrency,
+            said: Said {
+                concurrency: args.concurrency,
+                error_threshold: None,
+            },
         },
     )?;
     let looked = door.look(&Wanted {
@@ -137,7 +144,10 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
             ssh: &args.door.ssh,
             state: args.door.state.as_deref(),
             patience: Duration::from_secs(args.patience.timeout),
-            concurrency: args.spread.concurrency,
+            said: Said {
+                concurrency: args.spread.concurrency,
+                error_threshold: args.spread.error_threshold,
+            },
         },
     )?;
     let unasked = |what: &str| {
@@ -169,7 +179,8 @@ pub(crate) fn apply(desk: &Desk, args: &args::Apply) -> anyhow::Result<Exit> {
     let hosts = hosts::of_plan(door.words, hosts::named(door.words, &compiled)?, &kept.plan)?;
     desk.teller.say(kept.plan.render().trim_end());
     agreed(&unasked(&digest.to_hex())).ask(desk, compiled.graph.mode)?;
-    let done = door.each(&hosts, |host| {
+    let spread = Spread::of_changes(compiled.rollout.as_ref(), door.said, hosts.len())?;
+    let done = door.each(&hosts, &spread, |host| {
         door.apply(host, (&compiled, &kept.bundle), &kept.plan)
     });
     door.finish(&kept.plan, &done, args.detailed_exitcodes)
@@ -217,7 +228,7 @@ impl<'a> Door<'a> {
             },
             words: &ssh.ssh,
             patience: asked.patience,
-            concurrency: asked.concurrency,
+            said: asked.said,
             run_id: RunId::from_uuid(clock::fresh_uuid()?),
         })
     }
@@ -232,7 +243,8 @@ impl<'a> Door<'a> {
         let compiled = author::compiled(self.desk, wanted.path, &given)?;
         let hosts = hosts::named(self.words, &compiled)?;
         let bundle = self.ledger.bundle(work::packed(&compiled))?;
-        let found = self.each(&hosts, |host| self.look_at(host, (&compiled, &bundle)));
+        let spread = Spread::of_looks(self.said, hosts.len());
+        let found = self.each(&hosts, &spread, |host| self.look_at(host, (&compiled, &bundle)));
         let parts: Vec<HostPlan> = found.iter().filter_map(|one| one.found.clone()).collect();
         if parts.is_empty() {
             told::failures(&self.desk.teller, &found)?;
@@ -280,7 +292,8 @@ impl<'a> Door<'a> {
             planned.is_some_and(HostPlan::has_changes)
         };
         let hosts: Vec<Host> = looked.hosts.iter().filter(changes).cloned().collect();
-        let done = self.each(&hosts, |host| self.apply(host, (compiled, bundle), plan));
+        let spread = Spread::of_changes(compiled.rollout.as_ref(), self.said, hosts.len())?;
+        let done = self.each(&hosts, &spread, |host| self.apply(host, (compiled, bundle), plan));
         let mut all = looked.found;
         all.retain(|one| hosts.iter().all(|host| host.name() != one.host));
         all.extend(done);
@@ -343,25 +356,39 @@ impl<'a> Door<'a> {
         Work::again(start, compiled, bundle, &|_| self.carrier.open(host))
     }
 
-    /// Does something with every host, so many at once as may be; what came of it, in the order of the hosts.
-    fn each(&self, hosts: &[Host], act: impl Fn(&Host) -> anyhow::Result<Outcome> + Sync) -> Vec<Outcome> {
+    /// Does something with every host when it is its turn; what came of it, in the order of the hosts.
+    fn each(
+        &self,
+        hosts: &[Host],
+        spread: &Spread,
+        act: impl Fn(&Host) -> anyhow::Result<Outcome> + Sync,
+    ) -> Vec<Outcome> {
         let waiting = Mutex::new(hosts.iter().enumerate());
         let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
             let mut done = Vec::new();
             while let Some((place, host)) = next() {
-                let outcome = self.carrier.interrupt.check().and_then(|()| act(host));
-                let outcome = outcome.unwrap_or_else(|error| Outcome {
-                    error: Some(error),
-                    ..Outcome::of(host)
-                });
+                let outcome = match spread.turn() {
+                    Turn::Begin(begun) => {
+                        let outcome = self.carrier.interrupt.check().and_then(|()| act(host));
+                        begun.ended(outcome.as_ref().map_or(true, |one| one.error.is_some()));
+                        outcome.unwrap_or_else(|error| Outcome {
+                            error: Some(error),
+                            ..Outcome::of(host)
+                        })
+                    }
+                    Turn::Never(fault) => Outcome {
+                        error: Some(fault.into()),
+                        is_begun: false,
+                        ..Outcome::of(host)
+                    },
+                };
                 done.push((place, outcome));
             }
             done
         };
         let mut all = std::thread::scope(|scope| {
-            let count = hosts::at_once(self.concurrency, hosts.len());
-            let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..spread.workers()).map(|_| scope.spawn(work)).collect();
             let done = workers.into_iter().map(ScopedJoinHandle::join);
             done.filter_map(Result::ok).flatten().collect::<Vec<_>>()
         });

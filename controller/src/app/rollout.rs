@@ -8,7 +8,7 @@ use serde_json::json;
 use writ_domain::agent::AgentState;
 use writ_domain::halt::{Subject, covers};
 use writ_domain::order::{OrderEvent, OrderState, apply};
-use writ_domain::rollout::{Decision, Frozen, Rollout, Standing};
+use writ_domain::rollout::{Decision, Frozen, Rollout, Standing, standing_of};
 use writ_protocol::id::{AgentId, OrderId, RunId};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
@@ -85,7 +85,7 @@ pub fn asked(concurrency: Option<&str>, error_threshold: Option<&str>) -> Result
 /// Where the orders of a run stand, as its rollout counts them.
 pub(super) fn standing(counts: &[order::Count], run: RunId) -> Standing {
     let mine = counts.iter().filter(|count| count.run_id == run);
-    Standing::of(mine.map(|count| (count.state, count.cancelled || count.halted, count.orders)))
+    standing_of(mine.map(|count| (count.state, count.cancelled || count.halted, count.orders)))
 }
 
 impl App {

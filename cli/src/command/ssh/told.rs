@@ -18,6 +18,8 @@ pub(super) struct Outcome {
     pub(super) found: Option<HostPlan>,
     pub(super) report: Option<Report>,
     pub(super) has_changed: bool,
+    /// Not so where too many others failed before it was its turn.
+    pub(super) is_begun: bool,
     pub(super) error: Option<anyhow::Error>,
 }
 
@@ -28,6 +30,7 @@ impl Outcome {
             found: None,
             report: None,
             has_changed: false,
+            is_begun: true,
             error: None,
         }
     }
@@ -46,7 +49,7 @@ pub(super) struct Told<'a> {
 #[serde(rename_all = "camelCase")]
 struct One<'a> {
     host: &'a str,
-    /// How its order ended, `unchanged` where there was nothing to do, `failed` where no order came to an end.
+    /// How its order ended, `unchanged` where there was nothing to do, `failed` where no order came to an end, `not-started` where none was given.
     state: &'a str,
     report: Option<&'a Report>,
     error: Option<serde_json::Value>,
@@ -54,9 +57,13 @@ struct One<'a> {
 
 impl<'a> Told<'a> {
     pub(super) fn new(run: RunId, plan: Digest, all: &'a [Outcome]) -> Self {
+        let ended = |one: &Outcome| if one.is_begun { "failed" } else { "not-started" };
         let one = |one: &'a Outcome| One {
             host: &one.host,
-            state: one.report.as_ref().map_or("failed", |report| &report.state),
+            state: one
+                .report
+                .as_ref()
+                .map_or_else(|| ended(one), |report| &report.state),
             report: one.report.as_ref(),
             error: one.error.as_ref().map(fault::to_json),
         };

@@ -99,7 +99,7 @@ fn every_count_of_orders_has_its_decision() {
 #[test]
 fn what_a_halt_or_a_person_ended_is_no_failure_and_what_nobody_heard_of_is() {
     for state in OrderState::ALL {
-        let counted = Standing::of([(state, false, 2), (state, true, 3)]);
+        let counted = standing_of([(state, false, 2), (state, true, 3)]);
         assert_eq!(counted.held + counted.in_flight + counted.over, 5, "{state:?}");
         assert_eq!(counted.over == 5, state.is_terminal());
         assert_eq!(counted.failed, if is_failure(state) { 2 } else { 0 });
@@ -115,13 +115,13 @@ fn carried_out(frozen: &Frozen, ends: &[(usize, OrderState)]) -> (Vec<OrderState
     let mut stopped = false;
     let mut ends = ends.iter().cycle();
     loop {
-        let counted = Standing::of(orders.iter().map(|state| (*state, false, 1)));
+        let counted = standing_of(orders.iter().map(|state| (*state, false, 1)));
         match frozen.decide(&counted) {
             Decision::Release(hosts) => {
                 let next = orders.iter_mut().filter(|state| **state == OrderState::Held);
                 next.take(usize::try_from(hosts).unwrap())
                     .for_each(|state| *state = OrderState::Pending);
-                let counted = Standing::of(orders.iter().map(|state| (*state, false, 1)));
+                let counted = standing_of(orders.iter().map(|state| (*state, false, 1)));
                 assert!(counted.in_flight <= u64::from(frozen.concurrency));
                 assert!(
                     counted.failed <= u64::from(frozen.error_threshold),

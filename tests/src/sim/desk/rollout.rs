@@ -6,7 +6,7 @@ use std::time::Duration;
 use writ_domain::agent::AgentState;
 use writ_domain::halt::{Subject, covers};
 use writ_domain::order::{self, OrderEvent, OrderState};
-use writ_domain::rollout::{Decision, Frozen, Standing, is_failure};
+use writ_domain::rollout::{Decision, Frozen, Standing, is_failure, standing_of};
 use writ_protocol::id::{OrderId, RunId};
 use writ_protocol::reason::Code;
 use writ_protocol::time::Timestamp;
@@ -133,7 +133,7 @@ fn held(books: &Books, run_id: RunId) -> Vec<OrderId> {
 
 fn standing(books: &Books, run_id: RunId) -> Standing {
     let mine = books.orders.values().filter(|one| one.run_id == run_id);
-    Standing::of(mine.map(|one| (one.state, is_excused(one), 1)))
+    standing_of(mine.map(|one| (one.state, is_excused(one), 1)))
 }
 
 /// Whether a person's own word ended it: a cancellation or a halt.
