@@ -11,7 +11,9 @@
 //! proof. To add a vector: a `case` in the file of its area below `make/`, then `cargo run -p writ-conformance -- generate`.
 
 pub mod agent;
+pub mod bus;
 pub mod case;
+pub mod controller;
 mod family;
 pub mod judge;
 pub mod make;

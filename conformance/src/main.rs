@@ -1,5 +1,6 @@
 //! `writ-conformance generate` writes the vectors, `check` compares them with what would be written and judges each, `provider` runs the suite of
-//! providers on a program or on the kinds that come with an agent, and `agent` runs that of agents on a program.
+//! providers on a program or on the kinds that come with an agent, `agent` runs that of agents on a program, and `controller` that of controllers on
+//! those that a join token leads to.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,13 +8,15 @@ use std::process::ExitCode;
 
 use writ_conformance::provider::examples::{EXAMPLES_BYTES_MAX, Examples};
 use writ_conformance::provider::{Program, builtin, examine};
-use writ_conformance::{agent, judge, shelf, world::MakeError};
+use writ_conformance::{agent, controller, judge, shelf, world::MakeError};
+use writ_protocol::enrol::TOKEN_BYTES_MAX;
 
 const USAGE: &str = "usage:
   writ-conformance generate|check [FOLDER]
   writ-conformance provider --builtin KIND|all [--agent PATH] [-o human|json]
   writ-conformance provider --bin PATH [--examples PATH] [-o human|json]
   writ-conformance agent --bin PATH [--argument WORD]... [--only PART[/CASE]]... [-o human|json]
+  writ-conformance controller --tokens PATH [--only PART[/CASE]]... [-o human|json]
 
 provider
   --agent is the writ-agent that serves the built-in kinds, by default the one beside this program.
@@ -23,6 +26,12 @@ agent
   folder that is gone afterwards, and is ordered to make files there and to run /bin/sh.
   --argument is a word before `once`, as often as it is given.
   --only is a part of the protocol: order, manifest, bundle, hello, watermark, halt, enrolment, pipe, lives. Without it all are run.
+controller
+  --tokens is a file of join tokens, one a line, made for nothing else (writ agent enroll): each that is used becomes an agent, which stays and is to be
+  removed afterwards; one of them ends in quarantine. Two are enough for every case; with more, a case after a failure has an agent of its own. The tokens
+  say where the bus is, and which root the controllers answer by.
+  --token is one token's text, as often as it is given; whoever sees your command line sees it.
+  --only is a part of the protocol: enrolment, bus, hello, request, manifest, batch. Without it all are run.
 
 Exit code: 0 when nothing failed, 1 otherwise. --json is -o json. docs/conformance.md tells the cases.
 
@@ -32,7 +41,11 @@ examples:
   writ-conformance agent --bin /usr/bin/writ-agent
   writ-conformance agent --bin /usr/bin/writ-agent --only manifest --only halt
   writ-conformance agent --bin /usr/bin/python3 --argument my_agent.py -o json
+  writ-conformance controller --tokens join.txt
+  writ-conformance controller --tokens join.txt --only batch -o json
 ";
+/// Longest file of join tokens.
+const TOKENS_BYTES_MAX: usize = controller::TOKENS_MAX * (TOKEN_BYTES_MAX + 2);
 
 /// What is said, and whether all is well.
 type Outcome = Result<(String, bool), Box<dyn std::error::Error + Send + Sync>>;
@@ -47,6 +60,7 @@ fn main() -> ExitCode {
         ["check", rest @ ..] if rest.len() <= 1 => check(&folder(rest)),
         ["provider", rest @ ..] => provider(rest),
         ["agent", rest @ ..] => examined(rest),
+        ["controller", rest @ ..] => visited(rest),
         _ => Ok((USAGE.to_owned(), false)),
     };
     let (text, good) = outcome.unwrap_or_else(|error| (format!("writ-conformance: {error}\n"), false));
@@ -134,6 +148,57 @@ fn examined(words: &[&str]) -> Outcome {
         report.told()
     };
     Ok((text, report.is_good()))
+}
+
+fn visited(words: &[&str]) -> Outcome {
+    let wrong = || Ok((USAGE.to_owned(), false));
+    let (mut tokens, mut only, mut is_json) = (Vec::new(), Vec::new(), false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if *word == "--json" {
+            is_json = true;
+            continue;
+        }
+        let Some(value) = words.next().map(|value| (*value).to_owned()) else {
+            return wrong();
+        };
+        match (*word, value.as_str()) {
+            ("--token", _) => tokens.push(value),
+            ("--tokens", _) => tokens.extend(read_tokens(std::path::Path::new(&value))?),
+            ("--only", part) if controller::is_part(part) => only.push(value),
+            ("-o" | "--output", "json") => is_json = true,
+            ("-o" | "--output", "human") => is_json = false,
+            _ => return wrong(),
+        }
+    }
+    if tokens.is_empty() {
+        return wrong();
+    }
+    let report = controller::examine(&tokens, &only)?;
+    let text = if is_json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.told()
+    };
+    Ok((text, report.is_good()))
+}
+
+/// The tokens of a file, one a line.
+fn read_tokens(path: &std::path::Path) -> Result<Vec<String>, String> {
+    use std::io::Read as _;
+    let unreadable = |why: String| format!("{}: {why}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let bound = u64::try_from(TOKENS_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let length = file
+        .take(bound + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(error.to_string()))?;
+    if length > TOKENS_BYTES_MAX {
+        return Err(unreadable(format!("it is longer than {TOKENS_BYTES_MAX} bytes")));
+    }
+    let lines = text.lines().map(str::trim);
+    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 fn built_in(
