@@ -253,12 +253,11 @@ impl Ground {
 
     /// An agent that is enrolled.
     fn guest(&mut self) -> Result<&mut Guest, Stop> {
-        let guest = match self.guest.take() {
-            Some(guest) => guest,
-            None => {
-                self.door()?;
-                Guest::new(self.door.take().ok_or_else(no_token)?.join()?)?
-            }
+        let guest = if let Some(guest) = self.guest.take() {
+            guest
+        } else {
+            self.door()?;
+            Guest::new(self.door.take().ok_or_else(no_token)?.join()?)?
         };
         Ok(self.guest.insert(guest))
     }

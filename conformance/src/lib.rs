@@ -1,5 +1,5 @@
-//! Golden vectors of the wire protocol: inputs, good and bad, each with a sentence why, and what a reader must make of it; and [`provider`], the
-//! suite that examines providers as running programs.
+//! Golden vectors of the wire protocol: inputs, good and bad, each with a sentence why, and what a reader must make of it; and [`provider`],
+//! [`agent`] and [`controller`], the suites that examine providers, agents and controllers as they run.
 //!
 //! * [`case`] is the form of a vector: `conformance/vectors/<area>/<case>/case.json` beside its input files.
 //! * [`world`] and [`run`] are the fixed keys, ids and documents that all vectors share.

@@ -58,15 +58,15 @@ impl Message {
 
     /// As the server says it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (word, mut lengths) = match self.headers.len() {
+        let (word, head) = match self.headers.len() {
             0 => ("MSG", String::new()),
             length => ("HMSG", format!(" {length}")),
         };
-        lengths.push_str(&format!(" {}", self.headers.len() + self.payload.len()));
         let reply = self.reply.as_ref().map(|reply| format!(" {reply}"));
         let (subject, number) = (&self.subject, &self.subscription);
+        let total = self.headers.len() + self.payload.len();
         let line = format!(
-            "{word} {subject} {number}{}{lengths}\r\n",
+            "{word} {subject} {number}{}{head} {total}\r\n",
             reply.unwrap_or_default()
         );
         [line.as_bytes(), self.headers.as_bytes(), &self.payload, b"\r\n"].concat()
