@@ -168,9 +168,9 @@ fn told(spoilt: Spoilt, mut message: Message, seen: &mut Seen) -> VecDeque<Messa
             _ => {}
         }
     } else if spoilt == Spoilt::Stale && peek::<Manifest>(&bytes).is_some() {
-        message.payload = seen.manifest.get_or_insert(bytes).clone();
+        message.payload.clone_from(seen.manifest.get_or_insert(bytes));
     } else if spoilt == Spoilt::Echoes && peek::<HelloReply>(&bytes).is_some() {
-        message.payload = seen.answer.get_or_insert(bytes).clone();
+        message.payload.clone_from(seen.answer.get_or_insert(bytes));
     } else if spoilt == Spoilt::Lenient && message.header(ERROR_HEADER).is_some() {
         message.headers.clear();
         message.payload = b"{}".to_vec();
