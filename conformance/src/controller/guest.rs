@@ -165,7 +165,10 @@ impl Guest {
         self.journal = Journal::new(self.journal.incarnation + 1, self.now).map_err(ours)?;
         self.lives.insert(self.journal.id, self.journal.clone());
         self.marks.clear();
-        self.hello()?;
+        if self.hello()?.quarantined {
+            let what = "the agent is in quarantine, since this case or an earlier one";
+            return Err(Stop::failed(what.to_owned()));
+        }
         Ok(())
     }
 
