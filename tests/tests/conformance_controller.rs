@@ -156,7 +156,7 @@ fn a_spoilt_controller_fails_the_case_that_is_about_it() -> anyhow::Result<()> {
         std::thread::scope(|scope| {
             let examined = |spoilt: &str, token: &str, case: String| {
                 let spoilt = Spoilt::start(spoilt, token)?;
-                anyhow::Ok(examine(&[spoilt.token.clone()], &[case])?)
+                anyhow::Ok(examine(std::slice::from_ref(&spoilt.token), &[case])?)
             };
             let all: Vec<_> = SPOILT
                 .iter()
