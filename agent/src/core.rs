@@ -95,7 +95,7 @@ pub struct AgentCore {
     regressions: u64,
     /// Ledger's clock minus ours, microseconds.
     offset_us: i64,
-    /// The newest instant that a verified document names: our clock cannot be much before it.
+    /// The time that the ledger last told, or a later one that a manifest named since: our clock cannot be much before it.
     floor: Timestamp,
     is_quarantined: bool,
     is_draining: bool,
@@ -287,10 +287,21 @@ impl AgentCore {
         Timestamp::from_micros(wall.as_micros().saturating_add(self.offset_us))
     }
 
-    /// Whether expiry can be judged at all.
-    fn is_clock_trusted(&self, now: Now) -> bool {
-        let skew = Duration::from_micros(self.offset_us.unsigned_abs());
-        skew <= CLOCK_SKEW_MAX && self.corrected(now.wall).plus(CLOCK_SKEW_MAX) >= self.floor
+    /// Why expiry cannot be judged; nothing where it can.
+    fn clock_doubt(&self, now: Now) -> Option<String> {
+        if Duration::from_micros(self.offset_us.unsigned_abs()) > CLOCK_SKEW_MAX {
+            return Some(format!(
+                "the host's clock is {} s off; set it",
+                self.offset_us / 1_000_000
+            ));
+        }
+        let here = self.corrected(now.wall);
+        (here.plus(CLOCK_SKEW_MAX) < self.floor).then(|| {
+            format!(
+                "it is {here} here, and the controllers wrote at {}; set the host's clock",
+                self.floor
+            )
+        })
     }
 
     fn note_refusal(&mut self, bytes: Digest, code: Code, detail: String) {
@@ -343,10 +354,13 @@ impl AgentCore {
     }
 
     fn take_hello(&mut self, word: HelloWord, now: Now) {
-        let half = now.wall.since(word.sent.wall) / 2;
-        let ours = word.sent.wall.plus(half);
-        self.offset_us = word.server_time.as_micros().saturating_sub(ours.as_micros());
-        self.floor = self.floor.max(word.server_time);
+        // By the boot clock: somebody may have set the wall clock since we asked.
+        let half = now.boot.since(word.sent.boot) / 2;
+        let half = i64::try_from(half.as_micros()).unwrap_or(i64::MAX);
+        let ours = now.wall.as_micros().saturating_sub(half);
+        self.offset_us = word.server_time.as_micros().saturating_sub(ours);
+        // Nobody can play an old answer again, so this is the time, also where somebody said a later one before.
+        self.floor = word.server_time;
         self.is_quarantined = word.quarantined;
         for lease in &word.leases {
             if let Some(held) = self.held.get_mut(&lease.order_id) {

@@ -51,7 +51,7 @@ impl Agent {
                 Effect::Keep(manifest) => writes.push(Write::Keep(manifest)),
                 Effect::KeepHalts(halts) => writes.push(Write::KeepHalts(halts)),
                 Effect::Append(record) => {
-                    self.count(&record);
+                    self.note_record(&record);
                     writes.push(Write::Record(record));
                 }
                 Effect::Blobs { order_id, blobs } => {
@@ -81,7 +81,11 @@ impl Agent {
         Ok(())
     }
 
-    fn count(&self, record: &Record) {
+    fn note_record(&self, record: &Record) {
+        if let Record::OrderRefused(refused) = record {
+            let (order_id, code) = (refused.order_id, refused.code);
+            tracing::info!(order.id = %order_id, reason.code = %code, detail = %refused.detail, "order refused");
+        }
         if let Record::StepResult(result) = record
             && let Some(egress) = &result.egress
         {

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use writ_protocol::hello::{Committed, HelloReply};
 use writ_protocol::manifest::Manifest;
 use writ_protocol::reason::Code;
+use writ_protocol::time::Timestamp;
 use writ_protocol::trace::TraceContext;
 
 use super::{Agent, AppError, DEBOUNCE, Event};
-use crate::core::Input;
+use crate::core::{HelloWord, Input};
 use crate::executor::plan_of;
-use crate::intake::{self, Asked};
+use crate::intake::{self, Asked, IntakeError};
 use crate::link::{Incoming, LinkError};
 
 /// Longest hello interval taken from a controller.
@@ -214,9 +215,9 @@ impl Agent {
     ) -> Result<(), AppError> {
         let now = self.now();
         self.timers.is_greeting = false;
-        let at = self.core.corrected(now.wall);
         let opened = match &answer {
-            Ok(bytes) => intake::hello(bytes, asked, &self.trust, &self.me.card.identity, at)
+            Ok(bytes) => self
+                .open_answer(bytes, asked, now.wall)
                 .map_err(|error| intake::chain(&error)),
             Err(error) => Err(intake::chain(error)),
         };
@@ -251,6 +252,18 @@ impl Agent {
             tracing::warn!(%error, "metrics cannot be written");
         }
         Ok(())
+    }
+
+    /// Opens an answer by the corrected clock, or else by the host's own, as an agent would that has just started: after the host's clock was set, what it
+    /// was off before says nothing, and only an answer tells what it is off now.
+    fn open_answer(
+        &self,
+        bytes: &[u8],
+        asked: Asked,
+        wall: Timestamp,
+    ) -> Result<(HelloReply, HelloWord), IntakeError> {
+        let open = |at| intake::hello(bytes, asked, &self.trust, &self.me.card.identity, at);
+        open(self.core.corrected(wall)).or_else(|error| open(wall).map_err(|_| error))
     }
 
     /// The next hello, give or take a fifth, so that a fleet does not ask in step.

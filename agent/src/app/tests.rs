@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bundles;
+mod clocks;
 mod leases;
 mod lifts;
 

@@ -133,8 +133,7 @@ impl AgentCore {
         if manifest.cancelled.contains(&order.order_id) {
             return refuse(Code::Cancelled, "cancelled before it was accepted".to_owned());
         }
-        if !self.is_clock_trusted(now) {
-            let detail = format!("the host's clock is {} s off; set it", self.offset_us / 1_000_000);
+        if let Some(detail) = self.clock_doubt(now) {
             return refuse(Code::ClockUntrusted, detail);
         }
         if self.is_expired(order.expires_at, now) {

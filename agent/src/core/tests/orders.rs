@@ -142,6 +142,62 @@ fn orders_are_refused_for_cause() {
 }
 
 #[test]
+fn a_clock_that_is_set_right_while_a_hello_is_under_way_is_trusted_at_once() {
+    let mut core = AgentCore::new(settings());
+    let (wall, asked) = (at(1).wall, boot(1));
+    let sent = Now {
+        wall: wall.minus(Duration::from_secs(1_000)),
+        boot: asked,
+    };
+    let answered = Now { wall, boot: asked };
+    core.apply(told(wall, sent), answered);
+    let effects = core.apply(taken(manifest(1, vec![order(1, OrderKind::Apply)])), answered);
+    assert!(is_taken(&effects), "{effects:?}");
+}
+
+#[test]
+fn a_ledger_that_was_ahead_and_is_right_again_is_believed() {
+    let mut core = AgentCore::new(settings());
+    let hours = Duration::from_secs(6 * 3_600);
+    let order_at = |core: &mut AgentCore, generation: u64, time| {
+        let mut one = manifest(generation, vec![order(generation.into(), OrderKind::Apply)]);
+        one.issued_at = time;
+        core.apply(taken(one), at(1))
+    };
+    core.apply(told(at(1).wall.plus(hours), at(1)), at(1));
+    core.apply(told(at(1).wall, at(1)), at(1));
+    assert!(is_taken(&order_at(&mut core, 1, at(1).wall)));
+    // Until the next answer a manifest's time counts too: a host whose clock was set back takes nothing.
+    let effects = order_at(&mut core, 2, at(1).wall.plus(hours));
+    let refused = effects.iter().any(|e| {
+        matches!(e, Effect::Append(Record::OrderRefused(r)) if r.code == Code::ClockUntrusted && r.detail.contains("the controllers wrote at"))
+    });
+    assert!(refused, "{effects:?}");
+    core.apply(told(at(1).wall, at(1)), at(1));
+    assert!(is_taken(&order_at(&mut core, 3, at(1).wall)));
+}
+
+/// An answer that says nothing but the time.
+fn told(server_time: Timestamp, sent: Now) -> Input {
+    Input::Hello(Box::new(HelloWord {
+        at: Generation::default(),
+        server_time,
+        sent,
+        quarantined: false,
+        control_epoch: 0,
+        halts: vec![],
+        lifts: vec![],
+        leases: vec![],
+    }))
+}
+
+fn is_taken(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|e| matches!(e, Effect::Append(Record::OrderAccepted(_))))
+}
+
+#[test]
 fn a_grant_that_is_used_up_stops_between_steps() {
     let first = order_id(1);
     let mut core = AgentCore::new(settings());
