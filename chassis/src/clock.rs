@@ -4,11 +4,15 @@
 //! administrator may set it, so no deadline rests on it. The boot clock counts since the machine started, suspended time included; it
 //! never goes backwards while the machine is up, so deadlines rest on it. It means nothing after a restart: store the boot id beside it.
 
+mod following;
+
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use writ_protocol::time::Timestamp;
+
+pub use following::{FollowingClock, Reading, Step, TOOK_MAX};
 
 /// How long [`sleep_until`] trusts the runtime's timer before it looks at the boot clock again.
 ///

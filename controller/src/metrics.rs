@@ -3,8 +3,10 @@
 
 mod alerts;
 mod budgets;
+mod clock;
 mod drift;
 mod incidents;
+mod leases;
 mod orders;
 mod remediations;
 mod schedules;
@@ -19,8 +21,10 @@ use writ_protocol::subject::{Rpc, Shard};
 
 pub use alerts::AlertMetrics;
 pub use budgets::{BudgetMetrics, BudgetSums};
+pub use clock::ClockMetrics;
 pub use drift::DriftMetrics;
 pub use incidents::IncidentMetrics;
+pub use leases::LeaseMetrics;
 pub use orders::OrderMetrics;
 pub use remediations::RemediationMetrics;
 pub use schedules::{ScheduleCounts, ScheduleMetrics};
@@ -132,12 +136,10 @@ pub struct ControllerMetrics {
     pub slos: SloMetrics,
     /// What became of spans.
     pub traces: TraceMetrics,
-    /// Shards whose lease this controller holds.
-    pub shards_held: IntGauge,
-    /// Controllers that live, this one among them.
-    pub controllers_live: IntGauge,
-    /// Leases of shards that were lost before they were given up.
-    pub leases_lost: IntCounter,
+    /// What controllers share among them.
+    pub leases: LeaseMetrics,
+    /// How far this machine's clock is from the ledger's.
+    pub clock: ClockMetrics,
     /// Agents whose manifest on the bus was behind the ledger when reconciled.
     pub bus_diverged: IntCounter,
     /// Removed agents that the bus was told to refuse.
@@ -198,15 +200,8 @@ impl ControllerMetrics {
             triggers: TriggerMetrics::new(&m)?,
             slos: SloMetrics::new(&m)?,
             traces: TraceMetrics::new(&m)?,
-            shards_held: m.gauge("shards_held_count", "Shards whose lease this controller holds.")?,
-            controllers_live: m.gauge(
-                "controllers_live_count",
-                "Controllers that live, this one among them.",
-            )?,
-            leases_lost: m.counter(
-                "leases_lost_total",
-                "Leases of shards that were lost before they were given up.",
-            )?,
+            leases: LeaseMetrics::new(&m)?,
+            clock: ClockMetrics::new(&m)?,
             bus_diverged: m.counter(
                 "bus_diverged_total",
                 "Agents whose manifest on the bus was behind the ledger.",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use writ_chassis::clock::{Clock, SystemClock};
+use writ_chassis::clock::{Clock, FollowingClock, SystemClock};
 use writ_chassis::health::Health;
 use writ_chassis::ids::{IdSource, NoRandomness, SystemIds, seed_from};
 use writ_chassis::lifecycle::{Lifecycle, LifecycleError, LifecycleHandle};
@@ -91,12 +91,14 @@ pub enum ServeError {
 /// The desk and what it was made from.
 struct Base {
     app: Arc<App>,
+    clock: Arc<FollowingClock>,
     ids: Arc<dyn IdSource>,
     agents_account: (NkeyPublic, NkeyPublic),
 }
 
 fn base(config: &Config, traces: Traces) -> Result<Base, ServeError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let followed = Arc::new(FollowingClock::new(Arc::new(SystemClock)));
+    let clock: Arc<dyn Clock> = Arc::<FollowingClock>::clone(&followed);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new(Arc::clone(&clock))?);
     let store = Store::new(&StoreOptions {
         url: config.database.url.expose().clone(),
@@ -121,9 +123,19 @@ fn base(config: &Config, traces: Traces) -> Result<Base, ServeError> {
     let app = Arc::new(App::new(store, signer, clock, Arc::clone(&ids), settings));
     Ok(Base {
         app,
+        clock: followed,
         ids,
         agents_account,
     })
+}
+
+impl Base {
+    /// Sets the desk's clock by the ledger's, before anything is written.
+    async fn in_time(self) -> Result<Self, crate::app::Error> {
+        let reading = self.app.ask_the_time().await?;
+        self.clock.follow(reading);
+        Ok(self)
+    }
 }
 
 /// Brings the schema up to date.
@@ -139,7 +151,8 @@ pub async fn migrate(config: &Config) -> Result<(), ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn raise_epoch(config: &Config) -> Result<u32, ServeError> {
-    Ok(base(config, Traces::off())?.app.raise_epoch().await?)
+    let base = base(config, Traces::off())?.in_time().await?;
+    Ok(base.app.raise_epoch().await?)
 }
 
 /// Reads keys, trust and logins without connecting to anything.
@@ -169,7 +182,7 @@ pub async fn create_token(config: &Config, name: &str, role: OperatorRole) -> Re
         role,
         ttl: None,
     };
-    let base = base(config, Traces::off())?;
+    let base = base(config, Traces::off())?.in_time().await?;
     let made = base.app.create_token_on_own_host(&caller, new).await?;
     Ok(made.token.unwrap_or_default())
 }
@@ -225,6 +238,11 @@ fn retention(days: &config::Retention) -> Retention {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServeError::Listen { address, source })
+}
+
 /// Serves until a signal says to stop.
 ///
 /// # Errors
@@ -234,9 +252,10 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     let (traces, sending) = spans(config, &metrics)?;
     let Base {
         app,
+        clock,
         ids,
         agents_account,
-    } = base(config, traces)?;
+    } = base(config, traces)?.in_time().await?;
     app.health().await?;
     app.agree_on_rates().await?;
     let senders = senders(config)?;
@@ -244,9 +263,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     let (life, health) = (lifecycle.handle(), Health::new());
     send_spans(sending, &metrics, &life);
     let address = config.api.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Listen { address, source })?;
+    let listener = listen(address).await?;
 
     let client = bus::connect(
         config,
@@ -265,6 +282,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     let tasks = Tasks {
         desk: Desk::new(Arc::clone(&app), client.clone(), held.clone(), metrics.clone()),
         app: Arc::clone(&app),
+        clock,
         client: client.clone(),
         held,
         sizes: config.bus.streams,

@@ -2,6 +2,7 @@
 //! absence of the database or the bus.
 
 mod alert;
+mod clock;
 mod forget;
 mod ingest;
 mod lease;
@@ -15,6 +16,7 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use writ_chassis::clock::FollowingClock;
 use writ_chassis::health::Health;
 use writ_chassis::lifecycle::LifecycleHandle;
 
@@ -32,6 +34,8 @@ use crate::notify::Senders;
 pub struct Tasks {
     /// The desk.
     pub app: Arc<App>,
+    /// The desk's clock, which goes as the ledger's.
+    pub clock: Arc<FollowingClock>,
     /// The desk as the bus sees it.
     pub desk: Desk,
     /// A connection in CORE.
@@ -71,6 +75,7 @@ impl Tasks {
         if let Some(revoker) = revoker {
             self.life.spawn(revoke::NAME, revoke::run(self.clone(), revoker));
         }
+        self.life.spawn(clock::NAME, clock::run(self.clone()));
         self.life.spawn(lease::NAME, lease::run(self.clone()));
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         self.life.spawn(ingest::NAME, ingest::run(self.clone()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use writ_chassis::clock::Reading;
 use writ_protocol::id::ControllerId;
 use writ_protocol::reason::Code;
 use writ_protocol::subject::Shard;
@@ -59,6 +60,21 @@ impl App {
         Ok(Health {
             epoch: meta.epoch,
             control_epoch: meta.control_epoch,
+        })
+    }
+
+    /// What the ledger's clock says. Controllers go by it, each and all: what one writes, another judges, and agents take it for the time.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn ask_the_time(&self) -> Result<Reading, Error> {
+        let mut tx = self.store.begin("life.ask_the_time").await?;
+        let asked = self.clock.boot();
+        let theirs = meta::clock(&mut tx).await?;
+        Ok(Reading {
+            asked,
+            answered: self.clock.boot(),
+            theirs,
         })
     }
 

@@ -21,9 +21,9 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
         match claimant.round().await {
             Ok(round) => {
                 let (live, lost) = (i64::try_from(round.live), u64::try_from(round.lost));
-                tasks.metrics.controllers_live.set(live.unwrap_or(i64::MAX));
+                tasks.metrics.leases.live.set(live.unwrap_or(i64::MAX));
                 if round.lost > 0 {
-                    tasks.metrics.leases_lost.inc_by(lost.unwrap_or(u64::MAX));
+                    tasks.metrics.leases.lost.inc_by(lost.unwrap_or(u64::MAX));
                     tracing::warn!(shards = round.lost, "another controller has taken over shards");
                 }
             }
@@ -32,7 +32,8 @@ pub(super) async fn run(tasks: Tasks) -> Result<(), TaskError> {
         let count = tasks.held.shards().len();
         tasks
             .metrics
-            .shards_held
+            .leases
+            .held
             .set(i64::try_from(count).unwrap_or(i64::MAX));
         if !tasks.pause(LOOK).await {
             break;

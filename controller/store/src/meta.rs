@@ -1,6 +1,7 @@
 //! The database's own life: its epoch, its control epoch, and what tells a restored database from the one before.
 
 use sqlx::query;
+use writ_protocol::time::Timestamp;
 
 use crate::error::Error;
 use crate::row;
@@ -21,6 +22,8 @@ statements! {
         UPDATE meta SET epoch = greatest(epoch + 1, floor(extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01 00:00:00+00'))::integer),
                system_identifier = s.system_identifier, timeline = c.timeline_id
         FROM pg_control_system() s, pg_control_checkpoint() c RETURNING epoch";
+    CLOCK = "-- meta.clock
+        SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock";
     NEXT_CONTROL_EPOCH = "-- meta.next_control_epoch
         UPDATE meta SET control_epoch = control_epoch + 1 RETURNING control_epoch";
 }
@@ -69,6 +72,15 @@ pub async fn read(tx: &mut Tx) -> Result<Option<Meta>, Error> {
 pub async fn raise_epoch(tx: &mut Tx) -> Result<u32, Error> {
     let epoch: i32 = tx.one(query(RAISE_EPOCH), "epoch").await?;
     u32::try_from(epoch).map_err(|_| Error::Inconsistent { what: "epoch" })
+}
+
+/// What time it is by the ledger's own clock, when the statement runs and not when the transaction began.
+///
+/// # Errors
+/// [`Error`].
+pub async fn clock(tx: &mut Tx) -> Result<Timestamp, Error> {
+    let micros: i64 = tx.one(query(CLOCK), "clock").await?;
+    Ok(Timestamp::from_micros(micros))
 }
 
 /// Counts one more halt or lift; the row stays locked until the transaction ends, so that they have an order.

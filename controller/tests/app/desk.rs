@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use writ_chassis::clock::{Clock as _, ManualClock};
+use writ_chassis::clock::{Clock, ManualClock};
 use writ_chassis::ids::SystemIds;
 use writ_controller::app::{App, Caller, Error, OperatorRole, Settings, SweepReport};
 use writ_controller::signer::Signer;
@@ -60,7 +60,7 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         let keyring = write_keys(folder.path());
         let clock = Arc::new(ManualClock::new(START));
-        let app = wire(folder.path(), &store, &clock, |_| ());
+        let app = wire(folder.path(), &store, Arc::<ManualClock>::clone(&clock), |_| ());
         app.migrate().await.unwrap();
         Self {
             app: Arc::new(app),
@@ -73,7 +73,13 @@ impl Desk {
 
     /// Another controller on the same database, told otherwise.
     pub(crate) fn another(&self, change: impl FnOnce(&mut Settings)) -> App {
-        wire(self.folder.path(), &self.store, &self.clock, change)
+        let clock = Arc::<ManualClock>::clone(&self.clock);
+        wire(self.folder.path(), &self.store, clock, change)
+    }
+
+    /// Another controller on the same database, by another clock.
+    pub(crate) fn by(&self, clock: Arc<dyn Clock>) -> App {
+        wire(self.folder.path(), &self.store, clock, |_| ())
     }
 
     /// Another controller on the same database, under the trust policy after this one.
@@ -141,12 +147,11 @@ impl Desk {
     }
 }
 
-fn wire(folder: &Path, store: &Store, clock: &Arc<ManualClock>, change: impl FnOnce(&mut Settings)) -> App {
+fn wire(folder: &Path, store: &Store, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> App {
     let signer = Signer::open(&folder.join("keys"), &folder.join("trust"), TENANT, START).unwrap();
     let servers = vec!["tls://bus.example:4222".to_owned()];
     let mut settings = Settings::new(TENANT.to_owned(), servers, "pem".to_owned());
     change(&mut settings);
-    let clock: Arc<dyn writ_chassis::clock::Clock> = Arc::clone(clock) as _;
     let ids = Arc::new(SystemIds::new(Arc::clone(&clock)).unwrap());
     App::new(store.clone(), signer, clock, ids, settings)
 }

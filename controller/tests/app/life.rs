@@ -1,5 +1,9 @@
 //! The database's life: begun once, another tenant's refused, a restored one noticed.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use writ_chassis::clock::{FollowingClock, ManualClock};
 use writ_protocol::reason::Code;
 
 use super::desk::{Desk, code, operator, sources};
@@ -49,5 +53,26 @@ async fn a_raised_epoch_is_audited_and_told_to_agents() {
         desk.audited()
             .await
             .contains(&("epoch.raise".to_owned(), epoch.to_string()))
+    );
+}
+
+#[tokio::test]
+async fn two_controllers_with_different_clocks_mean_the_ledgers_time() {
+    let desk = Desk::new().await;
+    let mut told = Vec::new();
+    for days in [0, 400] {
+        let wrong = desk.now().plus(Duration::from_secs(days * 86_400));
+        let clock = Arc::new(FollowingClock::new(Arc::new(ManualClock::new(wrong))));
+        let app = desk.by(Arc::<FollowingClock>::clone(&clock));
+        assert_eq!(app.instant(), wrong);
+        let reading = app.ask_the_time().await.unwrap();
+        assert!(clock.follow(reading).is_some());
+        assert_eq!(app.instant(), reading.theirs);
+        told.push(app.instant());
+    }
+    let between = told[1].since(told[0]);
+    assert!(
+        told[0] <= told[1] && between < Duration::from_secs(60),
+        "{told:?}"
     );
 }
