@@ -6,6 +6,7 @@
 
 mod check;
 mod effects;
+mod lost;
 mod many;
 mod plan;
 pub mod proxy;
@@ -24,6 +25,7 @@ use writ_protocol::digest::Digest;
 use writ_protocol::id::OrderId;
 
 use self::check::Checker;
+use self::lost::Jumps;
 use self::plan::{AGENTS, CONTROLLERS, Cycle};
 use self::quiet::{Bus, Depth};
 use self::ward::Ward;
@@ -136,6 +138,7 @@ pub struct Rig {
     plans: Vec<Digest>,
     checker: Checker,
     orders: Given,
+    jumps: Jumps,
     checked: u64,
     tally: Tally,
 }
@@ -150,6 +153,7 @@ impl Rig {
         let wanted = world::Options {
             agents: AGENTS,
             controllers: CONTROLLERS,
+            clocks: true,
             ..world::Options::default()
         };
         let world = World::start_unless(wanted, interrupt)?;
@@ -161,6 +165,7 @@ impl Rig {
             plans: Vec::new(),
             checker: Checker::default(),
             orders: Given::default(),
+            jumps: Jumps::default(),
             checked: options.first.saturating_sub(1),
             tally: Tally::default(),
         })
@@ -284,6 +289,7 @@ impl Rig {
         let is_at_rest = rest.is_ok();
         let mut violations = self.ward.release_wronged()?;
         violations.extend(rest.err());
+        violations.extend(self.jumps.look(&self.ward.world, &run.id, cycle)?);
         for violation in violations {
             tell(&format!("  {}: {}", violation.rule, violation.what));
             self.keep((cycle.number - 1, cycle.number), violation);

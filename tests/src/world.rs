@@ -1,6 +1,7 @@
 //! A whole world for a story: real PostgreSQL, real nats-server, real controllers and agents in a folder of its own, and the verbs to use and
 //! to hurt them. The stack is the one that `writ dev` brings up; agents are plain processes, and a story's configs touch only its own folder.
 
+mod clocks;
 mod disk;
 mod door;
 mod harm;
@@ -46,6 +47,8 @@ pub struct Options {
     pub lease_ms: Option<u64>,
     /// Time between hellos, milliseconds: small, because a hello is how an agent that missed something catches up.
     pub hello_interval_ms: u64,
+    /// Whether clocks of agents and controllers are to jump; [`World::can_jump`] says whether they can.
+    pub clocks: bool,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             controllers: 1,
             lease_ms: None,
             hello_interval_ms: 1_000,
+            clocks: false,
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct World {
     mounts: Vec<PathBuf>,
     /// Since when a restore can reach every moment.
     backed_up: Option<Timestamp>,
+    /// Why clocks cannot jump.
+    no_jumps: Option<String>,
 }
 
 impl World {
@@ -102,7 +108,9 @@ impl World {
             .context("a story needs every part; build them with `cargo build --workspace --bins`")?;
         let folder = tempfile::Builder::new().prefix("writ-story-").tempdir()?;
         fs::create_dir(folder.path().join("host"))?;
+        let clocks = clocks::wrap(folder.path(), options.clocks);
         let wanted = StackOptions {
+            own: clocks.as_ref().ok().cloned(),
             data: folder.path().join("data"),
             agents: options.agents,
             controllers: options.controllers,
@@ -118,6 +126,7 @@ impl World {
             strays: Vec::new(),
             mounts: Vec::new(),
             backed_up: None,
+            no_jumps: clocks.err(),
         })
     }
 
@@ -201,6 +210,7 @@ impl Drop for World {
         }
         self.end_strays();
         self.unmount();
+        clocks::sweep();
     }
 }
 

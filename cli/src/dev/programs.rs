@@ -41,6 +41,8 @@ pub struct Wanted {
     pub no_nats: bool,
     /// Only the servers are wanted, no program of ours.
     pub no_controller: bool,
+    /// Folder of our own programs that the caller names; nothing else is looked at then.
+    pub own: Option<PathBuf>,
 }
 
 impl Programs {
@@ -63,7 +65,10 @@ impl Programs {
             if wanted.no_controller {
                 Ok(PathBuf::new())
             } else {
-                own(name)
+                wanted
+                    .own
+                    .as_deref()
+                    .map_or_else(|| own(name), |folder| Ok(folder.join(name)))
             }
         };
         let (controller, agent) = (own("writ-controller")?, own("writ-agent")?);

@@ -55,6 +55,8 @@ pub struct StackOptions {
     pub nats_keys: Option<PathBuf>,
     /// The folder of PostgreSQL's programs.
     pub pg_bin: Option<PathBuf>,
+    /// The folder of our own programs; beside the present one, or on the search path, when absent.
+    pub own: Option<PathBuf>,
     /// Length of a lease, milliseconds; the controller's default when absent.
     pub lease_ms: Option<u64>,
     /// Time between hellos, milliseconds; the controller's default when absent.
@@ -72,6 +74,7 @@ impl Default for StackOptions {
             nats: Vec::new(),
             nats_keys: None,
             pg_bin: None,
+            own: None,
             lease_ms: None,
             hello_interval_ms: None,
         }
@@ -129,6 +132,7 @@ impl DevStack {
             no_postgres: options.pg.is_some(),
             no_nats: !options.nats.is_empty(),
             no_controller: options.controllers == 0,
+            own: options.own.clone(),
         };
         let programs = Programs::find(&wanted)?;
         let layout = Layout::new(&options.data)?;

@@ -30,6 +30,15 @@ const LONG_PER_MILLE: u64 = 80;
 const BACK_MIN: Duration = Duration::from_millis(300);
 const BACK_MAX: Duration = Duration::from_secs(60);
 
+/// By how much a clock jumps.
+const JUMP_MIN: Duration = Duration::from_secs(60);
+const JUMP_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// By how much at most where it is to be trusted still: agent and controller bear 300 s.
+const SMALL_JUMP_MAX: Duration = Duration::from_secs(280);
+const SMALL_JUMP_PER_MILLE: u64 = 250;
+/// How often back.
+const BACK_PER_MILLE: u64 = 500;
+
 /// What can be done to a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Harm {
@@ -71,11 +80,15 @@ pub enum Harm {
     FillDisk,
     /// A copy of an agent runs beside it.
     CloneAgent,
+    /// An agent's wall clock jumps while it runs, and later back.
+    JumpAgentClock,
+    /// A controller's wall clock jumps while it runs, and later back.
+    JumpControllerClock,
 }
 
 impl Harm {
     /// Every harm, and how often it is drawn in comparison.
-    pub const ALL: [(Self, u64); 19] = [
+    pub const ALL: [(Self, u64); 21] = [
         (Self::KillAgent, 12),
         (Self::FreezeAgent, 6),
         (Self::KillController, 10),
@@ -95,6 +108,8 @@ impl Harm {
         (Self::DeafWire, 4),
         (Self::FillDisk, 4),
         (Self::CloneAgent, 2),
+        (Self::JumpAgentClock, 5),
+        (Self::JumpControllerClock, 4),
     ];
 
     /// Its name on the command line.
@@ -119,6 +134,8 @@ impl Harm {
             Self::DeafWire => "deaf-wire",
             Self::FillDisk => "fill-disk",
             Self::CloneAgent => "clone-agent",
+            Self::JumpAgentClock => "jump-agent-clock",
+            Self::JumpControllerClock => "jump-controller-clock",
         }
     }
 
@@ -130,11 +147,17 @@ impl Harm {
             .find(|harm| harm.name() == name)
     }
 
+    /// Whether a clock jumps.
+    pub(super) const fn is_jump(self) -> bool {
+        matches!(self, Self::JumpAgentClock | Self::JumpControllerClock)
+    }
+
     const fn victims(self) -> usize {
         match self {
-            Self::KillController | Self::FreezeController => CONTROLLERS,
+            Self::KillController | Self::FreezeController | Self::JumpControllerClock => CONTROLLERS,
             Self::KillAgent
             | Self::FreezeAgent
+            | Self::JumpAgentClock
             | Self::DelayWire
             | Self::CutWire
             | Self::SliceWire
@@ -157,6 +180,8 @@ impl Harm {
                 format!("the wire of lab-{victim}")
             }
             Self::FillDisk => format!("the disk of lab-{SMALL_DISK}"),
+            Self::JumpAgentClock => format!("the clock of lab-{victim}"),
+            Self::JumpControllerClock => format!("the clock of controller-{victim}"),
         }
     }
 }
@@ -172,6 +197,8 @@ pub(super) struct Injury {
     pub(super) at: Duration,
     /// How long it lasts; of a ledger that is restored, how far it goes back.
     pub(super) length: Duration,
+    /// By how many seconds a clock jumps; nothing where the fault is another.
+    pub(super) jump: i64,
 }
 
 impl Injury {
@@ -190,7 +217,11 @@ impl fmt::Display for Injury {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, length) = (self.at.as_millis(), self.length.as_millis());
         let way = if self.lasts() { '+' } else { '-' };
-        write!(f, "{} {} {at}{way}{length}ms", self.harm.name(), self.part())
+        write!(f, "{} {} {at}{way}{length}ms", self.harm.name(), self.part())?;
+        match self.jump {
+            0 => Ok(()),
+            jump => write!(f, " by {jump:+}s"),
+        }
     }
 }
 
@@ -254,7 +285,19 @@ fn injury(chance: &mut Chance, without: &BTreeSet<Harm>) -> Option<Injury> {
         victim: chance.index(harm.victims()) + 1,
         at: chance.span(Duration::ZERO, BEGIN_MAX),
         length: chance.span(lasts.0, lasts.1),
+        jump: if harm.is_jump() { jump(chance) } else { 0 },
     })
+}
+
+/// By how much a clock jumps: now and then by little enough to be trusted still.
+fn jump(chance: &mut Chance) -> i64 {
+    let most = if chance.hit(SMALL_JUMP_PER_MILLE) {
+        SMALL_JUMP_MAX
+    } else {
+        JUMP_MAX
+    };
+    let secs = i64::try_from(chance.span(JUMP_MIN, most).as_secs()).unwrap_or(i64::MAX);
+    if chance.hit(BACK_PER_MILLE) { -secs } else { secs }
 }
 
 #[cfg(test)]

@@ -82,6 +82,11 @@ impl Ward {
             let why = format!("no small disk can be mounted: {error:#}");
             self.skipped.push((Harm::FillDisk, why));
         }
+        if let Err(why) = self.world.can_jump() {
+            for harm in [Harm::JumpAgentClock, Harm::JumpControllerClock] {
+                self.skipped.push((harm, why.clone()));
+            }
+        }
         self.revive()
     }
 
@@ -132,6 +137,7 @@ impl Ward {
             Harm::RestoreLedger => self.restore_ledger(injury.length),
             Harm::FillDisk => self.world.fill_disk(&format!("lab-{SMALL_DISK}")),
             Harm::CloneAgent => self.clone_agent(&part),
+            harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), injury.jump),
             harm => self.proxies.set(injury.victim, weather(harm)),
         }
     }
@@ -150,6 +156,7 @@ impl Ward {
             Harm::RollBackBus => self.world.roll_bus_back(),
             Harm::FreezeLedger => self.world.signal_postgres(Signal::CONT),
             Harm::FillDisk => self.world.clear_disk(&format!("lab-{SMALL_DISK}")),
+            harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), 0),
             _ => self.proxies.set(injury.victim, Weather::Fair),
         }
     }
@@ -258,6 +265,14 @@ impl Drop for Ward {
             self.world.thaw(&part);
         }
         self.world.signal_postgres(Signal::CONT).ok();
+    }
+}
+
+/// The part whose clock jumps.
+fn clock_owner(injury: &Injury) -> String {
+    match injury.harm {
+        Harm::JumpControllerClock => format!("controller-{}", injury.victim),
+        _ => format!("lab-{}", injury.victim),
     }
 }
 

@@ -52,6 +52,19 @@ pub(super) const OPENSSH: Tree = Tree {
     variable: "WRIT_SSHD",
 };
 
+/// What makes the clock of a process jump while it runs: for the torture rig.
+pub(super) const FAKETIME: Tree = Tree {
+    name: "faketime",
+    packages: &["libfaketime"],
+    program: FAKETIME_LIBRARY,
+    variable: "WRIT_FAKETIME",
+};
+
+#[cfg(target_arch = "x86_64")]
+const FAKETIME_LIBRARY: &str = "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+#[cfg(not(target_arch = "x86_64"))]
+const FAKETIME_LIBRARY: &str = "usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// Packages that are unpacked into one tree, of which several files are used.
 #[derive(Debug)]
 pub(super) struct Tree {
