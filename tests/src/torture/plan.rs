@@ -78,6 +78,10 @@ pub enum Harm {
     DeafWire,
     /// An agent's disk is full.
     FillDisk,
+    /// The bus's disk is full; when there is room again the server is started again, as it must be.
+    FillBusDisk,
+    /// The ledger's disk is full; when there is room again PostgreSQL is started again where it has ended.
+    FillLedgerDisk,
     /// A copy of an agent runs beside it.
     CloneAgent,
     /// An agent's wall clock jumps while it runs, and later back.
@@ -88,7 +92,7 @@ pub enum Harm {
 
 impl Harm {
     /// Every harm, and how often it is drawn in comparison.
-    pub const ALL: [(Self, u64); 21] = [
+    pub const ALL: [(Self, u64); 23] = [
         (Self::KillAgent, 12),
         (Self::FreezeAgent, 6),
         (Self::KillController, 10),
@@ -107,6 +111,8 @@ impl Harm {
         (Self::HalfOpenWire, 6),
         (Self::DeafWire, 4),
         (Self::FillDisk, 4),
+        (Self::FillBusDisk, 4),
+        (Self::FillLedgerDisk, 4),
         (Self::CloneAgent, 2),
         (Self::JumpAgentClock, 5),
         (Self::JumpControllerClock, 4),
@@ -133,6 +139,8 @@ impl Harm {
             Self::HalfOpenWire => "half-open-wire",
             Self::DeafWire => "deaf-wire",
             Self::FillDisk => "fill-disk",
+            Self::FillBusDisk => "fill-bus-disk",
+            Self::FillLedgerDisk => "fill-ledger-disk",
             Self::CloneAgent => "clone-agent",
             Self::JumpAgentClock => "jump-agent-clock",
             Self::JumpControllerClock => "jump-controller-clock",
@@ -172,10 +180,14 @@ impl Harm {
             Self::KillAgent | Self::FreezeAgent => format!("lab-{victim}"),
             Self::CloneAgent => format!("lab-{CLONED}"),
             Self::KillController | Self::FreezeController => format!("controller-{victim}"),
-            Self::KillBus | Self::FreezeBus | Self::WipeBus | Self::RollBackBus => "nats".to_owned(),
-            Self::KillLedger | Self::FreezeLedger | Self::RestartLedger | Self::RestoreLedger => {
-                "postgres".to_owned()
+            Self::KillBus | Self::FreezeBus | Self::WipeBus | Self::RollBackBus | Self::FillBusDisk => {
+                "nats".to_owned()
             }
+            Self::KillLedger
+            | Self::FreezeLedger
+            | Self::RestartLedger
+            | Self::RestoreLedger
+            | Self::FillLedgerDisk => "postgres".to_owned(),
             Self::DelayWire | Self::CutWire | Self::SliceWire | Self::HalfOpenWire | Self::DeafWire => {
                 format!("the wire of lab-{victim}")
             }

@@ -15,7 +15,11 @@ use super::proxy::{Proxies, Weather};
 use crate::world::World;
 
 /// Twice the reserve that an agent keeps, and room for a long run.
-const SMALL_DISK_MEBIBYTES: u32 = 256;
+const AGENT_DISK_MEBIBYTES: u32 = 256;
+/// Many times what the streams of a world come to.
+const BUS_DISK_MEBIBYTES: u32 = 128;
+/// The cluster, its base backup and what it has archived since.
+const LEDGER_DISK_MEBIBYTES: u32 = 640;
 /// How long a copy may speak beside its original before it must be noticed: two hellos of both, and room for a busy machine.
 const CLONE_PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks.
@@ -78,9 +82,15 @@ impl Ward {
             self.world.aim(&agent, self.proxies.port(number)?)?;
         }
         let small = format!("lab-{SMALL_DISK}");
-        if let Err(error) = self.world.shrink_disk(&small, SMALL_DISK_MEBIBYTES) {
-            let why = format!("no small disk can be mounted: {error:#}");
-            self.skipped.push((Harm::FillDisk, why));
+        for (harm, part, mebibytes) in [
+            (Harm::FillDisk, small.as_str(), AGENT_DISK_MEBIBYTES),
+            (Harm::FillBusDisk, "nats", BUS_DISK_MEBIBYTES),
+            (Harm::FillLedgerDisk, "postgres", LEDGER_DISK_MEBIBYTES),
+        ] {
+            if let Err(error) = self.world.shrink_disk(part, mebibytes) {
+                let why = format!("no small disk can be mounted: {error:#}");
+                self.skipped.push((harm, why));
+            }
         }
         if let Err(why) = self.world.can_jump() {
             for harm in [Harm::JumpAgentClock, Harm::JumpControllerClock] {
@@ -136,6 +146,7 @@ impl Ward {
             Harm::RestartLedger => self.world.restart_postgres_at_once(),
             Harm::RestoreLedger => self.restore_ledger(injury.length),
             Harm::FillDisk => self.world.fill_disk(&format!("lab-{SMALL_DISK}")),
+            Harm::FillBusDisk | Harm::FillLedgerDisk => self.world.fill_disk(&part),
             Harm::CloneAgent => self.clone_agent(&part),
             harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), injury.jump),
             harm => self.proxies.set(injury.victim, weather(harm)),
@@ -156,6 +167,17 @@ impl Ward {
             Harm::RollBackBus => self.world.roll_bus_back(),
             Harm::FreezeLedger => self.world.signal_postgres(Signal::CONT),
             Harm::FillDisk => self.world.clear_disk(&format!("lab-{SMALL_DISK}")),
+            Harm::FillBusDisk => {
+                // Room alone brings no stream back that could not be written.
+                self.world.clear_disk(&part)?;
+                self.world.kill(&part)?;
+                self.world.start_part(&part)
+            }
+            Harm::FillLedgerDisk => {
+                self.world.clear_disk(&part)?;
+                self.note_gone(&part);
+                self.world.start_part(&part)
+            }
             harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), 0),
             _ => self.proxies.set(injury.victim, Weather::Fair),
         }

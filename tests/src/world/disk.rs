@@ -1,4 +1,4 @@
-//! What happens to disks in a story: the bus's goes back in time, an agent's becomes small and full.
+//! What happens to disks in a story: the bus's goes back in time, any part's becomes small and full.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
+use writ_cli::dev::postgres::Cluster;
 
 use super::World;
 
@@ -58,37 +59,33 @@ impl World {
         self.start_part("nats")
     }
 
-    /// Moves an agent's state to a small disk of its own, in memory. Needs root.
+    /// Moves what a part keeps to a small disk of its own, in memory: an agent's state, or everything of `nats` or `postgres`. Needs root.
     ///
     /// # Errors
-    /// When it cannot be mounted, or the agent does not come up again.
-    pub fn shrink_disk(&mut self, agent: &str, mebibytes: u32) -> anyhow::Result<()> {
-        self.stop(agent)?;
-        let state = self.stack.agent_state(agent);
-        let aside = state.with_extension("aside");
-        copy(&state, &aside)?;
+    /// When it cannot be mounted, or the part does not come up again.
+    pub fn shrink_disk(&mut self, part: &str, mebibytes: u32) -> anyhow::Result<()> {
+        self.stop(part)?;
+        let kept = self.disk(part)?;
+        let aside = kept.with_extension("aside");
+        copy(&kept, &aside)?;
         let size = format!("size={mebibytes}m,mode=0700");
         let mut mount = Command::new("mount");
-        run(mount.args(["-t", "tmpfs", "-o", &size, "writ-story"]).arg(&state))?;
-        self.mounts.push(state.clone());
-        for entry in fs::read_dir(&aside)? {
-            let entry = entry?;
-            copy(&entry.path(), &state.join(entry.file_name()))?;
-        }
-        self.start_part(agent)
+        run(mount.args(["-t", "tmpfs", "-o", &size, "writ-story"]).arg(&kept))?;
+        self.mounts.push(kept.clone());
+        // With the folder's own rights and owner.
+        copy(&aside.join("."), &kept)?;
+        fs::remove_dir_all(&aside)?;
+        self.start_part(part)
     }
 
-    /// Leaves not a byte free on an agent's small disk.
+    /// Leaves not a byte free on a part's small disk.
     ///
     /// # Errors
     /// When it has none, or the disk fails otherwise.
-    pub fn fill_disk(&self, agent: &str) -> anyhow::Result<()> {
-        let state = self.stack.agent_state(agent);
-        ensure!(
-            self.mounts.contains(&state),
-            "the disk of {agent} is the machine's"
-        );
-        let mut file = fs::File::create(state.join(FILLER))?;
+    pub fn fill_disk(&self, part: &str) -> anyhow::Result<()> {
+        let kept = self.disk(part)?;
+        ensure!(self.mounts.contains(&kept), "the disk of {part} is the machine's");
+        let mut file = fs::File::create(kept.join(FILLER))?;
         for step in [FILL_STEP, 1] {
             loop {
                 match file.write_all(&vec![0; step]) {
@@ -104,8 +101,17 @@ impl World {
     ///
     /// # Errors
     /// When the disk was not filled.
-    pub fn clear_disk(&self, agent: &str) -> anyhow::Result<()> {
-        Ok(fs::remove_file(self.stack.agent_state(agent).join(FILLER))?)
+    pub fn clear_disk(&self, part: &str) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.disk(part)?.join(FILLER))?)
+    }
+
+    /// Where a part keeps what it must not lose.
+    fn disk(&self, part: &str) -> anyhow::Result<PathBuf> {
+        Ok(match part {
+            "nats" => self.stack.layout().nats(),
+            "postgres" => Cluster::of(self.stack.layout())?.folder().to_path_buf(),
+            agent => self.stack.agent_state(agent),
+        })
     }
 
     pub(super) fn unmount(&self) {
