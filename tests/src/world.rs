@@ -171,6 +171,20 @@ impl World {
         self.stack.client(&alive.context("no controller runs")?.name)
     }
 
+    /// The first controller that is not ready, and what it lacks.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub fn unready(&self) -> anyhow::Result<Option<String>> {
+        for name in self.controllers() {
+            let failing = self.stack.client(&name)?.ready()?.failing();
+            if !failing.is_empty() {
+                return Ok(Some(format!("{name} is not ready: {}", failing.join("; "))));
+            }
+        }
+        Ok(None)
+    }
+
     /// The fingerprint by which the root of trust is pinned.
     pub fn root(&self) -> &Digest {
         self.stack.root()

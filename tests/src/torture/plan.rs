@@ -76,6 +76,18 @@ pub enum Harm {
     HalfOpenWire,
     /// What an agent says comes through; what it is told does not.
     DeafWire,
+    /// Chunks between a controller and the bus come late.
+    DelayToBus,
+    /// A controller's connections to the bus are closed, and so are new ones.
+    CutToBus,
+    /// A controller's connections to the bus stay open, and nothing passes.
+    HalfOpenToBus,
+    /// Chunks between a controller and the ledger come late.
+    DelayToLedger,
+    /// A controller's connections to the ledger are closed, and so are new ones.
+    CutToLedger,
+    /// A controller's connections to the ledger stay open, and nothing passes.
+    HalfOpenToLedger,
     /// An agent's disk is full.
     FillDisk,
     /// The bus's disk is full; when there is room again the server is started again, as it must be.
@@ -92,7 +104,7 @@ pub enum Harm {
 
 impl Harm {
     /// Every harm, and how often it is drawn in comparison.
-    pub const ALL: [(Self, u64); 23] = [
+    pub const ALL: [(Self, u64); 29] = [
         (Self::KillAgent, 12),
         (Self::FreezeAgent, 6),
         (Self::KillController, 10),
@@ -110,6 +122,12 @@ impl Harm {
         (Self::SliceWire, 5),
         (Self::HalfOpenWire, 6),
         (Self::DeafWire, 4),
+        (Self::DelayToBus, 3),
+        (Self::CutToBus, 4),
+        (Self::HalfOpenToBus, 3),
+        (Self::DelayToLedger, 3),
+        (Self::CutToLedger, 4),
+        (Self::HalfOpenToLedger, 3),
         (Self::FillDisk, 4),
         (Self::FillBusDisk, 4),
         (Self::FillLedgerDisk, 4),
@@ -138,6 +156,12 @@ impl Harm {
             Self::SliceWire => "slice-wire",
             Self::HalfOpenWire => "half-open-wire",
             Self::DeafWire => "deaf-wire",
+            Self::DelayToBus => "delay-to-bus",
+            Self::CutToBus => "cut-to-bus",
+            Self::HalfOpenToBus => "half-open-to-bus",
+            Self::DelayToLedger => "delay-to-ledger",
+            Self::CutToLedger => "cut-to-ledger",
+            Self::HalfOpenToLedger => "half-open-to-ledger",
             Self::FillDisk => "fill-disk",
             Self::FillBusDisk => "fill-bus-disk",
             Self::FillLedgerDisk => "fill-ledger-disk",
@@ -162,7 +186,15 @@ impl Harm {
 
     const fn victims(self) -> usize {
         match self {
-            Self::KillController | Self::FreezeController | Self::JumpControllerClock => CONTROLLERS,
+            Self::KillController
+            | Self::FreezeController
+            | Self::DelayToBus
+            | Self::CutToBus
+            | Self::HalfOpenToBus
+            | Self::DelayToLedger
+            | Self::CutToLedger
+            | Self::HalfOpenToLedger
+            | Self::JumpControllerClock => CONTROLLERS,
             Self::KillAgent
             | Self::FreezeAgent
             | Self::JumpAgentClock
@@ -191,6 +223,12 @@ impl Harm {
             Self::DelayWire | Self::CutWire | Self::SliceWire | Self::HalfOpenWire | Self::DeafWire => {
                 format!("the wire of lab-{victim}")
             }
+            Self::DelayToBus | Self::CutToBus | Self::HalfOpenToBus => {
+                format!("controller-{victim} to the bus")
+            }
+            Self::DelayToLedger | Self::CutToLedger | Self::HalfOpenToLedger => {
+                format!("controller-{victim} to the ledger")
+            }
             Self::FillDisk => format!("the disk of lab-{SMALL_DISK}"),
             Self::JumpAgentClock => format!("the clock of lab-{victim}"),
             Self::JumpControllerClock => format!("the clock of controller-{victim}"),
@@ -217,6 +255,17 @@ impl Injury {
     /// The part that it is done to. No part suffers twice in a cycle.
     pub(super) fn part(&self) -> String {
         self.harm.part(self.victim)
+    }
+
+    /// The wire that it spoils, from 1: those of agents, then those of controllers to the bus, then those to the ledger.
+    pub(super) const fn wire(&self) -> usize {
+        match self.harm {
+            Harm::DelayToBus | Harm::CutToBus | Harm::HalfOpenToBus => AGENTS + self.victim,
+            Harm::DelayToLedger | Harm::CutToLedger | Harm::HalfOpenToLedger => {
+                AGENTS + CONTROLLERS + self.victim
+            }
+            _ => self.victim,
+        }
     }
 
     /// Whether it ends after its length; a restore is over when it is done.

@@ -1,13 +1,13 @@
-//! A network that misbehaves: a TCP proxy of our own before the bus, one for each agent. Bytes pass unchanged, TLS too; when and whether they
-//! pass follows from the weather and a seed.
+//! A network that misbehaves: proxies of our own before bus and ledger, one for each agent and two for each controller. Bytes pass unchanged, TLS too;
+//! when and whether they pass follows from the weather and a seed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,9 +17,9 @@ use crate::sim::chance::Chance;
 
 /// Bytes read at a time.
 const CHUNK: usize = 16 << 10;
-/// Connections of one agent at a time; more are closed at once.
+/// Connections of one part at a time; more are closed at once.
 const CONNECTIONS_MAX: usize = 64;
-/// How long the bus gets to take a connection.
+/// How long a server gets to take a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Largest piece of a sliced stream, bytes, and longest pause between two.
 const SLICE_MAX: u64 = 97;
@@ -27,7 +27,16 @@ const SLICE_PAUSE_MAX: Duration = Duration::from_micros(400);
 /// Longest delay of a chunk.
 const DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// How an agent's network is.
+/// What a proxy stands before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// A port of this machine.
+    Port(u16),
+    /// A socket of this machine.
+    Socket(PathBuf),
+}
+
+/// How a part's network is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weather {
     /// Everything passes at once.
@@ -39,13 +48,13 @@ pub enum Weather {
     Slice,
     /// Nothing passes; connections stay open, and new ones are taken.
     HalfOpen,
-    /// Nothing passes towards the agent.
+    /// Nothing passes away from the server.
     Deaf,
     /// Connections are closed, and so are new ones.
     Cut,
 }
 
-/// The proxies of all agents.
+/// Proxies of agents and controllers.
 #[derive(Debug)]
 pub struct Proxies {
     // Its tasks end with it.
@@ -59,19 +68,27 @@ impl Proxies {
     /// # Errors
     /// When there is no port.
     pub fn open(count: usize, upstream: u16, seed: u64) -> anyhow::Result<Self> {
+        Self::before(&vec![Server::Port(upstream); count], seed)
+    }
+
+    /// Opens a proxy before each of these.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub fn before(servers: &[Server], seed: u64) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
         let mut wires = Vec::new();
-        for number in 1..=count {
+        for (number, server) in (1..).zip(servers) {
             let (sender, weather) = watch::channel(Weather::Fair);
             let port = port::free()?;
             let listener = runtime
                 .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
                 .context("opening a proxy")?;
             let chance = Chance::new(seed, &format!("wire {number}"));
-            runtime.spawn(serve(listener, upstream, weather, chance));
+            runtime.spawn(serve(listener, server.clone(), weather, chance));
             wires.push((port, sender));
         }
         Ok(Self {
@@ -103,7 +120,7 @@ impl Proxies {
     }
 }
 
-async fn serve(listener: TcpListener, upstream: u16, weather: watch::Receiver<Weather>, mut chance: Chance) {
+async fn serve(listener: TcpListener, server: Server, weather: watch::Receiver<Weather>, mut chance: Chance) {
     let mut open = JoinSet::new();
     loop {
         let taken = tokio::select! {
@@ -120,7 +137,7 @@ async fn serve(listener: TcpListener, upstream: u16, weather: watch::Receiver<We
                 Chance::new(chance.draw(), "up"),
                 Chance::new(chance.draw(), "down"),
             );
-            open.spawn(carry(client, upstream, weather.clone(), chances));
+            open.spawn(carry(client, server.clone(), weather.clone(), chances));
         }
     }
 }
@@ -128,7 +145,7 @@ async fn serve(listener: TcpListener, upstream: u16, weather: watch::Receiver<We
 /// One connection. It ends with either side, and with any change that makes what is under way doubtful.
 async fn carry(
     client: TcpStream,
-    upstream: u16,
+    server: Server,
     mut weather: watch::Receiver<Weather>,
     chances: (Chance, Chance),
 ) {
@@ -137,22 +154,22 @@ async fn carry(
         weather.changed().await.ok();
         return;
     }
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream));
-    let connected = tokio::time::timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await;
-    let Ok(Ok(server)) = connected else { return };
+    let connected = tokio::time::timeout(CONNECT_PATIENCE, connect(&server)).await;
+    let Ok(Ok((from_server, to_server))) = connected else {
+        return;
+    };
     // A delay is ours to make, not the kernel's.
-    client.set_nodelay(true).and(server.set_nodelay(true)).ok();
+    client.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
     let up = Pump {
-        from: from_client,
+        from: Box::new(from_client),
         to: to_server,
         is_down: false,
         chance: chances.0,
     };
     let down = Pump {
         from: from_server,
-        to: to_client,
+        to: Box::new(to_client),
         is_down: true,
         chance: chances.1,
     };
@@ -160,6 +177,24 @@ async fn carry(
         () = up.run(weather.clone()) => {}
         () = down.run(weather.clone()) => {}
         () = breaks(weather) => {}
+    }
+}
+
+type From = Box<dyn AsyncRead + Send + Unpin>;
+type To = Box<dyn AsyncWrite + Send + Unpin>;
+
+async fn connect(server: &Server) -> std::io::Result<(From, To)> {
+    match server {
+        Server::Port(port) => {
+            let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).await?;
+            stream.set_nodelay(true)?;
+            let (from, to) = stream.into_split();
+            Ok((Box::new(from), Box::new(to)))
+        }
+        Server::Socket(path) => {
+            let (from, to) = UnixStream::connect(path).await?.into_split();
+            Ok((Box::new(from), Box::new(to)))
+        }
     }
 }
 
@@ -177,8 +212,8 @@ async fn breaks(mut weather: watch::Receiver<Weather>) {
 
 /// One direction of a connection.
 struct Pump {
-    from: OwnedReadHalf,
-    to: OwnedWriteHalf,
+    from: From,
+    to: To,
     is_down: bool,
     chance: Chance,
 }
@@ -213,7 +248,7 @@ async fn until_change(mut weather: watch::Receiver<Weather>) {
     weather.changed().await.ok();
 }
 
-async fn slice(to: &mut OwnedWriteHalf, chance: &mut Chance, mut chunk: &[u8]) -> std::io::Result<()> {
+async fn slice(to: &mut To, chance: &mut Chance, mut chunk: &[u8]) -> std::io::Result<()> {
     while !chunk.is_empty() {
         let length = usize::try_from(1 + chance.below(SLICE_MAX)).unwrap_or(1);
         let (piece, rest) = chunk.split_at(length.min(chunk.len()));

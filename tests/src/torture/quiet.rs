@@ -1,4 +1,4 @@
-//! When nothing is left to be done: every order and run has ended, every manifest is on the bus and known to its agent, and every journal is in
+//! When nothing is left to be done: every controller is ready, every order and run has ended, every manifest is on the bus and known to its agent, and every journal is in
 //! the ledger to its last record.
 
 use std::path::Path;
@@ -161,6 +161,9 @@ pub(super) fn wait(ward: &mut Ward, bus: &mut Bus, depth: Depth) -> anyhow::Resu
 
 /// What is left to be done, and the promise that it belongs to.
 fn restless(world: &World, bus: &mut Bus, depth: Depth) -> anyhow::Result<Option<(&'static str, String)>> {
+    if let Some(lacks) = world.unready()? {
+        return Ok(Some(("I6", lacks)));
+    }
     let rows = world.db(
         "SELECT (SELECT count(*) FROM run_order WHERE deadline_at IS NOT NULL), (SELECT count(*) FROM run WHERE deadline_at IS NOT NULL), \
          (SELECT count(*) FROM manifest_dirty), (SELECT count(*) FROM run_moved)",

@@ -10,8 +10,8 @@ use writ_cli::clock::Stopwatch;
 use writ_cli::interrupt::Interrupt;
 
 use super::Violation;
-use super::plan::{AGENTS, Cycle, Harm, Injury, SMALL_DISK};
-use super::proxy::{Proxies, Weather};
+use super::plan::{AGENTS, CONTROLLERS, Cycle, Harm, Injury, SMALL_DISK};
+use super::proxy::{Proxies, Server, Weather};
 use crate::world::World;
 
 /// Twice the reserve that an agent keeps, and room for a long run.
@@ -55,7 +55,11 @@ impl Ward {
     /// # Errors
     /// When there is no port for a proxy.
     pub(super) fn of(world: World, interrupt: Interrupt, seed: u64) -> anyhow::Result<Self> {
-        let proxies = Proxies::open(AGENTS, world.bus_port()?, seed)?;
+        let bus = Server::Port(world.bus_port()?);
+        let ledger = Server::Socket(world.ledger_socket()?);
+        let mut servers = vec![bus; AGENTS + CONTROLLERS];
+        servers.resize(AGENTS + 2 * CONTROLLERS, ledger);
+        let proxies = Proxies::before(&servers, seed)?;
         Ok(Self {
             world,
             proxies,
@@ -68,7 +72,7 @@ impl Ward {
         })
     }
 
-    /// Puts proxies before every agent and a small disk under one, and has the ledger archive what a restore needs.
+    /// Puts proxies before every agent and controller and small disks under servers and one agent, and has the ledger archive what a restore needs.
     ///
     /// # Errors
     /// When an agent does not come up again.
@@ -81,6 +85,14 @@ impl Ward {
             self.world.stop(&agent)?;
             self.world.aim(&agent, self.proxies.port(number)?)?;
         }
+        for number in 1..=CONTROLLERS {
+            let controller = format!("controller-{number}");
+            let (bus, ledger) = (AGENTS + number, AGENTS + CONTROLLERS + number);
+            self.world.stop(&controller)?;
+            self.world
+                .aim_controller(&controller, self.proxies.port(bus)?, self.proxies.port(ledger)?)?;
+        }
+        self.world.never_reuse_log()?;
         let small = format!("lab-{SMALL_DISK}");
         for (harm, part, mebibytes) in [
             (Harm::FillDisk, small.as_str(), AGENT_DISK_MEBIBYTES),
@@ -146,10 +158,11 @@ impl Ward {
             Harm::RestartLedger => self.world.restart_postgres_at_once(),
             Harm::RestoreLedger => self.restore_ledger(injury.length),
             Harm::FillDisk => self.world.fill_disk(&format!("lab-{SMALL_DISK}")),
-            Harm::FillBusDisk | Harm::FillLedgerDisk => self.world.fill_disk(&part),
+            Harm::FillBusDisk => self.world.fill_disk(&part),
+            Harm::FillLedgerDisk => self.world.fill_ledger_disk(),
             Harm::CloneAgent => self.clone_agent(&part),
             harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), injury.jump),
-            harm => self.proxies.set(injury.victim, weather(harm)),
+            harm => self.proxies.set(injury.wire(), weather(harm)),
         }
     }
 
@@ -179,7 +192,7 @@ impl Ward {
                 self.world.start_part(&part)
             }
             harm if harm.is_jump() => self.world.set_clock(&clock_owner(injury), 0),
-            _ => self.proxies.set(injury.victim, Weather::Fair),
+            _ => self.proxies.set(injury.wire(), Weather::Fair),
         }
     }
 
@@ -300,10 +313,10 @@ fn clock_owner(injury: &Injury) -> String {
 
 const fn weather(harm: Harm) -> Weather {
     match harm {
-        Harm::DelayWire => Weather::Delay,
-        Harm::CutWire => Weather::Cut,
+        Harm::DelayWire | Harm::DelayToBus | Harm::DelayToLedger => Weather::Delay,
+        Harm::CutWire | Harm::CutToBus | Harm::CutToLedger => Weather::Cut,
         Harm::SliceWire => Weather::Slice,
-        Harm::HalfOpenWire => Weather::HalfOpen,
+        Harm::HalfOpenWire | Harm::HalfOpenToBus | Harm::HalfOpenToLedger => Weather::HalfOpen,
         Harm::DeafWire => Weather::Deaf,
         _ => Weather::Fair,
     }

@@ -78,6 +78,17 @@ impl World {
         self.start_part(part)
     }
 
+    /// Leaves not a byte free on the ledger's small disk, and none of what PostgreSQL has set aside: the next record of its log needs a new file.
+    ///
+    /// # Errors
+    /// As [`World::fill_disk`].
+    pub fn fill_ledger_disk(&self) -> anyhow::Result<()> {
+        self.fill_disk("postgres")?;
+        // It may stand still, or fall over this very word.
+        drop(self.db("SELECT pg_switch_wal()"));
+        Ok(())
+    }
+
     /// Leaves not a byte free on a part's small disk.
     ///
     /// # Errors

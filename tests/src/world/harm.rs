@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde_json::Value;
-use writ_cli::dev::postgres::Cluster;
+use writ_cli::dev::layout::PG_SOCKET;
+use writ_cli::dev::postgres::{Cluster, DATABASE};
 use writ_cli::dev::process::{self, END_PATIENCE, ProcessRef};
 use writ_cli::dev::state::PartKind;
 
@@ -66,6 +67,33 @@ impl World {
         let map = config.as_object_mut().context("a configuration is a map")?;
         let bus = serde_json::json!({ "servers": [format!("tls://127.0.0.1:{port}")] });
         map.insert("bus".to_owned(), bus);
+        Ok(fs::write(&file, serde_json::to_vec_pretty(&config)?)?)
+    }
+
+    /// The socket on which PostgreSQL listens.
+    ///
+    /// # Errors
+    /// When there is no cluster.
+    pub fn ledger_socket(&self) -> anyhow::Result<PathBuf> {
+        let folder = Cluster::of(self.stack.layout())?.socket().to_path_buf();
+        Ok(folder.join(PG_SOCKET.trim_start_matches('/')))
+    }
+
+    /// Sends a controller to bus and ledger by other ports, such as those of proxies. It counts from the controller's next start.
+    ///
+    /// # Errors
+    /// When its configuration cannot be changed.
+    pub fn aim_controller(&self, controller: &str, bus: u16, ledger: u16) -> anyhow::Result<()> {
+        let file = self.stack.layout().root().join(format!("{controller}.yaml"));
+        let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        let servers = config
+            .pointer_mut("/bus/servers")
+            .context("a controller has a bus")?;
+        *servers = serde_json::json!([format!("tls://127.0.0.1:{bus}")]);
+        let url = config
+            .pointer_mut("/database/url")
+            .context("a controller has a ledger")?;
+        *url = format!("postgres://{DATABASE}@127.0.0.1:{ledger}/{DATABASE}?sslmode=disable").into();
         Ok(fs::write(&file, serde_json::to_vec_pretty(&config)?)?)
     }
 

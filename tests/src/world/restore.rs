@@ -47,6 +47,19 @@ impl World {
         self.start_part("postgres")
     }
 
+    /// Has PostgreSQL make each file of its log anew from its next start on, so that a full disk is felt at once.
+    ///
+    /// # Errors
+    /// When its settings cannot be written.
+    pub fn never_reuse_log(&self) -> anyhow::Result<()> {
+        append(
+            &self.places()?.data.join("postgresql.conf"),
+            "wal_recycle = off
+min_wal_size = 32MB
+",
+        )
+    }
+
     /// Takes a base backup of the running server in place of the one before, and lets go of the log that only that one needed.
     ///
     /// # Errors
