@@ -6,6 +6,7 @@ pub mod desk;
 pub mod ingest;
 pub mod logs;
 pub mod port;
+pub mod reach;
 pub mod reconcile;
 pub mod relay;
 pub mod revoke;

@@ -2,6 +2,7 @@
 //! database's, so that work ends before another controller may begin.
 
 pub mod claim;
+pub mod hearing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

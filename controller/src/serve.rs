@@ -28,6 +28,7 @@ use crate::bus::revoke::{Standing, StandingBoard};
 use crate::bus::rpc::Answerer;
 use crate::config::{self, Config, LoginError};
 use crate::lease::Held;
+use crate::lease::hearing::Hearing;
 use crate::metrics::ControllerMetrics;
 use crate::notify::{NotifyError, Senders};
 use crate::signer::{self, Signer};
@@ -285,6 +286,7 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
         clock,
         client: client.clone(),
         held,
+        hearing: Hearing::new(),
         sizes: config.bus.streams,
         retention: retention(&config.retention),
         senders,

@@ -6,6 +6,7 @@ mod clock;
 mod forget;
 mod ingest;
 mod lease;
+mod reach;
 mod relay;
 mod remediation;
 mod revoke;
@@ -26,6 +27,7 @@ use crate::bus::revoke::{Revoker, StandingBoard};
 use crate::bus::streams::StreamSizes;
 use crate::bus::{Client, SubscribeError};
 use crate::lease::Held;
+use crate::lease::hearing::Hearing;
 use crate::metrics::ControllerMetrics;
 use crate::notify::Senders;
 
@@ -42,6 +44,8 @@ pub struct Tasks {
     pub client: Client,
     /// Leases of this controller.
     pub held: Held,
+    /// Whether the bus answers.
+    pub hearing: Hearing,
     /// How large streams may become.
     pub sizes: StreamSizes,
     /// How long things are kept for people to look at.
@@ -76,6 +80,7 @@ impl Tasks {
             self.life.spawn(revoke::NAME, revoke::run(self.clone(), revoker));
         }
         self.life.spawn(clock::NAME, clock::run(self.clone()));
+        self.life.spawn(reach::NAME, reach::run(self.clone()));
         self.life.spawn(lease::NAME, lease::run(self.clone()));
         self.life.spawn(relay::NAME, relay::run(self.clone()));
         self.life.spawn(ingest::NAME, ingest::run(self.clone()));

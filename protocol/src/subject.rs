@@ -7,6 +7,8 @@ use crate::digest::Digest;
 use crate::limits::SHARDS;
 use crate::nats::UserKey;
 
+/// What the bus server answers whoever may ask how its streams are: by it a controller knows that the bus is there.
+pub const SERVER_INFO: &str = "$JS.API.INFO";
 /// Stream that holds the newest manifest of every agent.
 pub const ORDERS_STREAM: &str = "WRIT_ORDERS";
 /// Stream that carries event batches from agents to the controllers.

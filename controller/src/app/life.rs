@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use writ_chassis::clock::Reading;
+use writ_domain::share::{Ear, Living};
 use writ_protocol::id::ControllerId;
 use writ_protocol::reason::Code;
 use writ_protocol::subject::Shard;
@@ -14,6 +15,8 @@ use super::{App, Error, OperatorRole};
 
 /// What the names of leases begin with by which controllers say that they live.
 const LIVES: &str = "controller-";
+/// And by which they say that the bus answers them.
+const HEARS: &str = "hears-";
 /// Who has not lived for this long is forgotten.
 const FORGET_DEAD: Duration = Duration::from_secs(60);
 
@@ -120,17 +123,25 @@ impl App {
         Ok(fence)
     }
 
-    /// Says that a controller lives for so long; gives how many do.
+    /// Says that a controller lives for so long, and whether the bus answers it; gives how many do, and how many it answers.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn live(&self, holder: ControllerId, ttl: Duration) -> Result<usize, Error> {
+    pub async fn live(&self, holder: ControllerId, ear: Ear, ttl: Duration) -> Result<Living, Error> {
         let mut tx = self.store.begin("lease.announce").await?;
         lease::acquire(&mut tx, &format!("{LIVES}{holder}"), holder, ttl).await?;
-        lease::forget(&mut tx, LIVES, FORGET_DEAD).await?;
-        let live = lease::live(&mut tx, LIVES).await?;
+        if ear == Ear::Hears {
+            lease::acquire(&mut tx, &format!("{HEARS}{holder}"), holder, ttl).await?;
+        }
+        for said in [LIVES, HEARS] {
+            lease::forget(&mut tx, said, FORGET_DEAD).await?;
+        }
+        let living = Living {
+            live: lease::live(&mut tx, LIVES).await?,
+            hearing: lease::live(&mut tx, HEARS).await?,
+        };
         tx.commit().await?;
-        Ok(live)
+        Ok(living)
     }
 
     /// Renews leases of a controller, but for those that a transaction writes under at this moment.

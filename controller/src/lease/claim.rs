@@ -1,11 +1,12 @@
-//! Claiming shards: a controller says that it lives, renews what it holds, takes what is free up to its part, and gives up what is more.
+//! Claiming shards: a controller says that it lives, renews what it holds, takes what is free up to its part, and gives up what is more;
+//! all of it where the bus answers others and not it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
-use writ_domain::share;
+use writ_domain::share::{self, Ear, Living};
 use writ_protocol::subject::Shard;
 
 use super::{Held, RENEW, TTL};
@@ -14,8 +15,8 @@ use crate::app::{App, Error};
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Controllers that live, this one among them.
-    pub live: usize,
+    /// Controllers that live, this one among them, and those that the bus answers.
+    pub living: Living,
     /// Shards that another controller has taken over.
     pub lost: usize,
 }
@@ -33,23 +34,23 @@ impl Claimant {
         Self { app, held }
     }
 
-    /// One round; ring it every [`super::LOOK`].
+    /// One round, by whether the bus answers; ring it every [`super::LOOK`].
     ///
     /// # Errors
     /// [`Error`]: what is held stays usable until its time is over.
-    pub async fn round(&self) -> Result<Round, Error> {
+    pub async fn round(&self, ear: Ear) -> Result<Round, Error> {
         for fence in self.held.take_left() {
             self.app.release_lease(&fence).await?;
         }
-        let live = self.app.live(self.held.holder(), TTL).await?;
+        let living = self.app.live(self.held.holder(), ear, TTL).await?;
         let lost = self.renew().await?;
-        let aim = share::aim(Shard::all().count(), live);
+        let aim = share::part(Shard::all().count(), ear, living);
         let stay: Vec<Shard> = self.held.staying().into_iter().map(|(shard, _)| shard).collect();
         for shard in share::surplus(&stay, aim) {
             self.held.leave(shard);
         }
         self.take(aim.saturating_sub(stay.len())).await?;
-        Ok(Round { live, lost })
+        Ok(Round { living, lost })
     }
 
     /// Gives up everything: the work under it has ended.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use writ_chassis::telemetry::ErrorChain;
+use writ_domain::share::Ear;
 use writ_domain::slo::Slo;
 use writ_protocol::subject::{self, Shard};
 
@@ -228,7 +229,8 @@ pub(super) async fn health(tasks: Tasks) -> Result<(), TaskError> {
             Err(error) => ledger.failing(&error.to_string()),
         }
         match tasks.client.connection_state() {
-            State::Connected => bus.ok(),
+            State::Connected if tasks.hearing.ear() == Ear::Hears => bus.ok(),
+            State::Connected => bus.failing("the connection is open, and the server does not answer"),
             state => bus.failing(&format!("the connection is {state}")),
         }
         if !tasks.pause(HEALTH_EVERY).await {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use writ_controller::lease::claim::Claimant;
 use writ_controller::lease::{Held, LOOK, TTL};
+use writ_domain::share::Ear;
 use writ_protocol::id::ControllerId;
 use writ_protocol::subject::Shard;
 
@@ -34,7 +35,11 @@ impl Controller {
 
     /// A round, and the work on shards that it gives up ends at once.
     async fn round(&self) {
-        self.claimant.round().await.unwrap();
+        self.hears(Ear::Hears).await;
+    }
+
+    async fn hears(&self, ear: Ear) {
+        self.claimant.round(ear).await.unwrap();
         for shard in Shard::all().filter(|shard| !self.held.works_on(*shard)) {
             self.held.left(shard);
         }
@@ -106,7 +111,41 @@ async fn what_a_dead_controller_had_is_taken_over_when_its_leases_end_and_it_can
     }
     assert!(dead.held.shards().is_empty(), "it stopped before");
     assert!(desk.app.sweep(Some(&fence)).await.is_err(), "its token is old");
-    let report = dead.claimant.round().await.unwrap();
-    assert_eq!(report.live, 2, "it lives again");
+    let report = dead.claimant.round(Ear::Hears).await.unwrap();
+    assert_eq!(report.living.live, 2, "it lives again");
     until_shared(&[&dead, &heir], &[8, 8]).await;
+}
+
+#[tokio::test]
+async fn one_that_the_bus_does_not_answer_gives_up_its_shards_to_one_that_it_does() {
+    let desk = Desk::new().await;
+    let [one, two] = [1, 2].map(|n| Controller::new(&desk, n));
+    until_shared(&[&one, &two], &[8, 8]).await;
+    for _ in 0..ROUNDS {
+        one.hears(Ear::Deaf).await;
+        two.round().await;
+        no_shard_has_two_owners(&[&one, &two]);
+        if (one.count(), two.count()) == (0, 16) {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    assert_eq!((one.count(), two.count()), (0, 16));
+    until_shared(&[&one, &two], &[8, 8]).await;
+}
+
+#[tokio::test]
+async fn where_the_bus_answers_nobody_all_keep_what_they_have() {
+    let desk = Desk::new().await;
+    let [one, two] = [1, 2].map(|n| Controller::new(&desk, n));
+    until_shared(&[&one, &two], &[8, 8]).await;
+    let silent = Instant::now();
+    while silent.elapsed() < TTL + LOOK {
+        one.hears(Ear::Unsure).await;
+        two.hears(Ear::Unsure).await;
+        tokio::time::sleep(LOOK).await;
+    }
+    one.hears(Ear::Deaf).await;
+    two.hears(Ear::Deaf).await;
+    assert_eq!((one.count(), two.count()), (8, 8));
 }

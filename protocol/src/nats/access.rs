@@ -197,7 +197,7 @@ pub fn controller_allow(inbox: &str) -> Allow {
         .collect();
     let events = subject::EVENTS_STREAM;
     publish.extend([
-        "$JS.API.INFO".to_owned(),
+        subject::SERVER_INFO.to_owned(),
         format!("$JS.API.DIRECT.GET.{}", subject::ORDERS_STREAM),
         format!("$JS.API.DIRECT.GET.{}.>", subject::ORDERS_STREAM),
         format!("$JS.API.DIRECT.GET.{}.>", subject::BUNDLES_STREAM),
