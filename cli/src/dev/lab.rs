@@ -249,6 +249,12 @@ mod tests {
         assert!(sleeper.end(Signal::KILL, READY_PATIENCE));
         let log = folder.path().join("log");
         let forgotten = process::start(one.command("/bin/sleep").arg("601"), &log).unwrap();
+        // It is on its way there for a moment, and on a busy machine for longer than what comes next takes.
+        let deadline = crate::clock::Deadline::after(READY_PATIENCE);
+        while !process::beside(one.holder()).contains(&forgotten) {
+            assert!(!deadline.is_over(), "it never came to its host");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert_eq!(
             sh(one, "cat /etc/lab-only"),
             "here\n",
